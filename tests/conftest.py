@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Shared by all tests: import the collection from the checkout, run modules, serve doubles."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import json
+import pathlib
+import sys
+import threading
+import typing as t
+from collections.abc import Iterator
+
+import pytest
+from werkzeug.serving import make_server
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / ".collections"))
+
+from ansible.module_utils.testing import patch_module_args  # noqa: E402
+from ansible.plugins.loader import init_plugin_loader  # noqa: E402
+
+init_plugin_loader([str(ROOT / ".collections")])
+
+
+class ModuleRun(dict[str, t.Any]):
+    """The JSON that a module printed; `failed` is always there."""
+
+
+def run_module(name: str, params: dict[str, t.Any], *, check: bool = False, diff: bool = True) -> ModuleRun:
+    """Run the real main() of a module in this process and return what it printed."""
+    module = importlib.import_module(f"ansible_collections.pantheros.nixci.plugins.modules.{name}")
+    args = {**params, "_ansible_check_mode": check, "_ansible_diff": diff}
+    out = io.StringIO()
+    with patch_module_args(args), contextlib.redirect_stdout(out), pytest.raises(SystemExit):
+        module.main()
+    result = ModuleRun(json.loads(out.getvalue().strip().splitlines()[-1]))
+    result.setdefault("failed", False)
+    result.setdefault("changed", False)
+    return result
+
+
+@contextlib.contextmanager
+def serving(app: t.Any) -> Iterator[str]:
+    """Serve a WSGI application on a free loopback port; yields its URL."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def module() -> t.Callable[..., ModuleRun]:
+    return run_module
+
+
+@pytest.fixture
+def serve() -> Iterator[t.Callable[[t.Any], str]]:
+    with contextlib.ExitStack() as stack:
+        yield lambda app: stack.enter_context(serving(app))
