@@ -70,6 +70,40 @@ def http_argument_spec(ca_path: bool = True) -> dict[str, t.Any]:
     return spec
 
 
+def bounded_session(retries: int, ca_path: str | None = None) -> requests.Session:
+    """A session with bounded patience, also for clients that bring their own requests (see _gitlab.py)."""
+    retry = BoundedRetry(
+        total=retries,
+        backoff_factor=0.5,
+        status_forcelist=(500, 502, 503, 504),
+        allowed_methods={"GET", "HEAD", "PUT", "DELETE"},
+        raise_on_status=False,
+    )
+    session = requests.Session()
+    # Without this, a ~/.netrc with an entry for the host (such as Nix' own) would replace the Authorization header.
+    session.auth = lambda request: request
+    session.mount("https://", HTTPAdapter(max_retries=retry))
+    session.mount("http://", HTTPAdapter(max_retries=retry))
+    if ca_path:
+        session.verify = ca_path
+    return session
+
+
+def no_answer(service: str, base_url: str, timeout: float, exc: requests.exceptions.RequestException) -> NixciError:
+    """The error for a request that got no answer at all."""
+    if isinstance(exc, requests.exceptions.SSLError):
+        return UnavailableError(
+            f"{service}: the certificate of {base_url} is not trusted ({_reason(exc)}); "
+            "wait for a valid certificate or name your own authority with ca_path."
+        )
+    if isinstance(exc, requests.exceptions.Timeout):
+        return UnavailableError(
+            f"{service}: {base_url} did not answer within {timeout:g} s; "
+            "check the address and the network, or raise timeout."
+        )
+    return UnavailableError(f"{service}: cannot reach {base_url} ({_reason(exc)}); check the address and the network.")
+
+
 class JsonClient:
     """One service. Subclass it and override `explain` to read the service's own error bodies."""
 
@@ -94,19 +128,8 @@ class JsonClient:
             raise InvalidError(f"{self.service}: '{base_url}' is not a URL; it must start with https:// or http://.")
         self.base_url = base_url.rstrip("/")
         self.timeout = timeout
-        retry = BoundedRetry(
-            total=retries,
-            backoff_factor=0.5,
-            status_forcelist=(500, 502, 503, 504),
-            allowed_methods={"GET", "HEAD", "PUT", "DELETE"},
-            raise_on_status=False,
-        )
-        self.session = requests.Session()
-        self.session.mount("https://", HTTPAdapter(max_retries=retry))
-        self.session.mount("http://", HTTPAdapter(max_retries=retry))
+        self.session = bounded_session(retries, ca_path)
         self.session.headers.update({"User-Agent": "pantheros.nixci", "Accept": "application/json", **(headers or {})})
-        if ca_path:
-            self.session.verify = ca_path
 
     def explain(self, status: int, body: t.Any) -> str:
         """The service's own words for a failure, without anything secret."""
@@ -129,20 +152,8 @@ class JsonClient:
             return self.session.request(
                 method, url, json=body, params=params, headers=headers, timeout=self.timeout, allow_redirects=False
             )
-        except requests.exceptions.SSLError as exc:
-            raise UnavailableError(
-                f"{self.service}: the certificate of {self.base_url} is not trusted ({_reason(exc)}); "
-                "wait for a valid certificate or name your own authority with ca_path.",
-            ) from None
-        except requests.exceptions.Timeout:
-            raise UnavailableError(
-                f"{self.service}: {self.base_url} did not answer within {self.timeout:g} s; "
-                "check the address and the network, or raise timeout."
-            ) from None
         except requests.exceptions.RequestException as exc:
-            raise UnavailableError(
-                f"{self.service}: cannot reach {self.base_url} ({_reason(exc)}); check the address and the network."
-            ) from None
+            raise no_answer(self.service, self.base_url, self.timeout, exc) from None
 
     def request(
         self,
