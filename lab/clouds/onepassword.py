@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A double of 1Password: a Connect server, and the vaults as a service account sees them.
+
+Connect is doubled on the wire: /v1/… with Connect tokens. A real service account is not: it signs in with SRP and
+speaks an encrypted protocol that no double can answer. Its two users in the lab, the `op` stand-in and the OpNix
+stand-in, therefore use a side door that 1Password does not have: /service-account/v1/… with `ops_…` tokens. It offers
+the same vault and item routes, and POST /service-account/v1/resolve for secret references.
+"""
+
+from __future__ import annotations
+
+import base64
+import copy
+import datetime
+import hashlib
+import hmac
+import json
+import re
+import secrets
+import struct
+import threading
+import time
+import typing as t
+import urllib.parse
+
+from flask import Blueprint, Flask, Response, jsonify, request
+from werkzeug.exceptions import HTTPException
+
+from ._control import Control
+
+Json = dict[str, t.Any]
+
+ID = re.compile(r"^[\da-z]{26}$")
+FILTER = re.compile(r'^(\w+) eq "([^"\'\\]*)"$')
+# What a write must not contain: the server derives it.
+READ_ONLY = {"createdAt", "updatedAt", "lastEditedBy", "version", "state", "files"}
+READ_ONLY_FIELD = {"entropy", "passwordDetails", "totp", "reference"}
+CREATABLE = {"API_CREDENTIAL", "LOGIN", "PASSWORD", "SECURE_NOTE", "SERVER", "DATABASE"}
+
+
+class Refusal(Exception):
+    """An answer that is not a success."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status, self.message = status, message
+
+
+def new_id() -> str:
+    return "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz234567") for _ in range(26))
+
+
+def service_account_token(url: str, secret: str = "") -> str:
+    """A token as 1Password forms them: the sign-in address travels inside, so `op` needs nothing else."""
+    content = {"signInAddress": url, "secretKey": secret or new_id()}
+    return "ops_" + base64.urlsafe_b64encode(json.dumps(content).encode()).decode().rstrip("=")
+
+
+class OnePasswordDouble:
+    """
+    vaults            {vault: {title: {label: value}}}; values become CONCEALED fields of an API_CREDENTIAL item
+    tokens            {Connect token: {"vaults": {vault: "read" | "write" | "write-only"}}}; write includes read
+    service_accounts  the same for ops_ tokens
+    """
+
+    def __init__(
+        self,
+        vaults: dict[str, dict[str, dict[str, str]]] | None = None,
+        tokens: dict[str, Json] | None = None,
+        service_accounts: dict[str, Json] | None = None,
+    ) -> None:
+        self.vaults: dict[str, str] = {}  # id -> name
+        self.items: dict[str, dict[str, Json]] = {}  # vault id -> item id -> item
+        self.tokens = tokens if tokens is not None else {}
+        self.service_accounts = service_accounts if service_accounts is not None else {}
+        self.lock = threading.RLock()
+        for vault, items in (vaults or {}).items():
+            self.add_vault(vault)
+            for title, fields in items.items():
+                self.add_item(vault, title, fields)
+        self.app = Control(self._flask())
+
+    # Seeding and looking, for tests and the lab
+
+    def add_vault(self, name: str) -> str:
+        vault_id = new_id()
+        self.vaults[vault_id] = name
+        self.items[vault_id] = {}
+        return vault_id
+
+    def vault_id(self, name: str) -> str:
+        return next(vault_id for vault_id, known in self.vaults.items() if known == name)
+
+    def add_item(self, vault: str, title: str, fields: dict[str, str] | None = None, **more: t.Any) -> str:
+        """Store an item without asking for rights; `more` overrides any member of the item."""
+        document = {
+            "title": title,
+            "category": "API_CREDENTIAL",
+            "fields": [
+                {"label": label, "value": value, "type": "CONCEALED"} for label, value in (fields or {}).items()
+            ],
+            **more,
+        }
+        return t.cast(str, self._store(self.vault_id(vault), document, None)["id"])
+
+    def values(self, vault: str, title: str) -> dict[str, str]:
+        """The labels and values of the one item with this title."""
+        [item] = [item for item in self.items[self.vault_id(vault)].values() if item["title"] == title]
+        return {field["label"]: field["value"] for field in item["fields"] if "value" in field}
+
+    # HTTP
+
+    def _flask(self) -> Flask:
+        app = Flask("onepassword")
+
+        @app.errorhandler(Refusal)
+        def refused(exc: Refusal) -> tuple[Response, int]:
+            return jsonify(status=exc.status, message=exc.message), exc.status
+
+        @app.errorhandler(HTTPException)
+        def no_route(exc: HTTPException) -> tuple[Response, int]:
+            return jsonify(status=exc.code, message=exc.name), t.cast(int, exc.code)
+
+        app.add_url_rule("/heartbeat", "heartbeat", lambda: Response(".", mimetype="text/plain"))
+        app.add_url_rule(
+            "/health", "health", lambda: jsonify(name="1Password Connect API", version="1.7.3", dependencies=[])
+        )
+        app.register_blueprint(self._api("connect", self.tokens), url_prefix="/v1")
+        side_door = self._api("service_account", self.service_accounts)
+        side_door.add_url_rule("/resolve", "resolve", self._resolve_all, methods=["POST"])
+        app.register_blueprint(side_door, url_prefix="/service-account/v1")
+        return app
+
+    def _api(self, name: str, tokens: dict[str, Json]) -> Blueprint:
+        api = Blueprint(name, __name__)
+
+        def rights(vault_id: str, wanted: str) -> None:
+            """Refuse unless the token may read or write this vault."""
+            if not ID.match(vault_id):
+                raise Refusal(400, "Invalid Vault UUID")
+            right = grant(tokens)["vaults"].get(self.vaults.get(vault_id))
+            if right is None:
+                known = vault_id in self.vaults
+                raise Refusal(
+                    403 if known else 404, f"vault {vault_id} is not in scope" if known else "Vault not found"
+                )
+            if wanted == "read" and right == "write-only" or wanted == "write" and right == "read":
+                raise Refusal(403, f"token does not have permission to perform {wanted} on vault {vault_id}")
+
+        def existing(vault_id: str, item_id: str) -> Json:
+            if not ID.match(item_id):
+                raise Refusal(400, "Invalid Item UUID")
+            if item_id not in self.items[vault_id]:
+                raise Refusal(404, "Item not found")
+            return self.items[vault_id][item_id]
+
+        @api.get("/vaults")
+        def vaults() -> Response:
+            scope = grant(tokens)["vaults"]
+            wanted = parse_filter(request.args.get("filter"), {"name"})
+            with self.lock:
+                found = [
+                    {"id": key, "name": name, "type": "USER_CREATED", "items": len(self.items[key])}
+                    for key, name in self.vaults.items()
+                    if name in scope and wanted({"name": [name]})
+                ]
+            return jsonify(found)
+
+        @api.get("/vaults/<vault_id>")
+        def vault(vault_id: str) -> Response:
+            with self.lock:
+                rights(vault_id, "read")
+                return jsonify(id=vault_id, name=self.vaults[vault_id], type="USER_CREATED")
+
+        @api.get("/vaults/<vault_id>/items")
+        def items(vault_id: str) -> Response:
+            with self.lock:
+                rights(vault_id, "read")
+                wanted = parse_filter(request.args.get("filter"), {"title", "tag"})
+                return jsonify(
+                    [
+                        {key: value for key, value in item.items() if key not in ("fields", "sections", "files")}
+                        for item in self.items[vault_id].values()
+                        if wanted({"title": [item["title"]], "tag": item["tags"]})
+                    ]
+                )
+
+        @api.get("/vaults/<vault_id>/items/<item_id>")
+        def item(vault_id: str, item_id: str) -> Response:
+            with self.lock:
+                rights(vault_id, "read")
+                return jsonify(shown(existing(vault_id, item_id)))
+
+        @api.post("/vaults/<vault_id>/items")
+        def create(vault_id: str) -> Response:
+            with self.lock:
+                rights(vault_id, "write")
+                return jsonify(shown(self._store(vault_id, checked(vault_id, None), None)))
+
+        @api.put("/vaults/<vault_id>/items/<item_id>")
+        def replace(vault_id: str, item_id: str) -> Response:
+            with self.lock:
+                rights(vault_id, "write")
+                before = existing(vault_id, item_id)
+                return jsonify(shown(self._store(vault_id, checked(vault_id, before), before)))
+
+        @api.delete("/vaults/<vault_id>/items/<item_id>")
+        def delete(vault_id: str, item_id: str) -> tuple[str, int]:
+            with self.lock:
+                rights(vault_id, "write")
+                del self.items[vault_id][existing(vault_id, item_id)["id"]]
+            return "", 204
+
+        return api
+
+    def _store(self, vault_id: str, document: Json, before: Json | None) -> Json:
+        """Keep exactly what was sent: what is left out is gone, a passkey included."""
+        now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        item = {
+            "sections": [],
+            **copy.deepcopy(document),
+            "id": before["id"] if before else new_id(),
+            "vault": {"id": vault_id},
+            "tags": document.get("tags") or [],
+            "version": before["version"] + 1 if before else 1,
+            "createdAt": before["createdAt"] if before else now,
+            "updatedAt": now,
+        }
+        fields = item.get("fields") or []
+        for field in fields:
+            field["id"] = field.get("id") or new_id()
+            field.setdefault("type", "STRING")
+            field.setdefault("label", "")
+            if not field.get("value"):
+                field.pop("value", None)
+        if not any(field.get("purpose") == "NOTES" for field in fields):
+            fields.append({"id": "notesPlain", "type": "STRING", "purpose": "NOTES", "label": "notesPlain"})
+        item["fields"] = fields
+        self.items[vault_id][item["id"]] = item
+        return item
+
+    # Secret references, for the OpNix stand-in
+
+    def _resolve_all(self) -> tuple[Response, int] | Response:
+        """{"references": […]} → {"values": {…}}, or the first error for all of them, as OpNix meets it."""
+        scope = grant(self.service_accounts)["vaults"]
+        references = (request.get_json(silent=True) or {}).get("references")
+        if not isinstance(references, list):
+            raise Refusal(400, "references must be a list")
+        values = {}
+        with self.lock:
+            for reference in references:
+                kind, value = self._resolve(reference, scope)
+                if kind:
+                    return jsonify(error={"kind": kind, "reference": reference}), 422
+                values[reference] = value
+        return jsonify(values=values)
+
+    def _resolve(self, reference: str, scope: Json) -> tuple[str | None, str | None]:
+        """(kind of error, value); the kinds are those of 1Password's SDK."""
+        match = re.match(r"^op://([\w. -]+)/([\w. -]+)/(?:([\w. -]+)/)?([\w. -]+)$", reference, re.ASCII)
+        if not match:
+            return "parsing", None
+        vault, title, section, label = match.groups()
+        vaults = [
+            key for key, name in self.vaults.items() if scope.get(name) in ("read", "write") and same(vault, key, name)
+        ]
+        if len(vaults) != 1:
+            return "tooManyVaults" if vaults else "vaultNotFound", None
+        items = [item for item in self.items[vaults[0]].values() if same(title, item["id"], item["title"])]
+        if len(items) != 1:
+            return "tooManyItems" if items else "itemNotFound", None
+        sections = [
+            part["id"] for part in items[0]["sections"] if section and same(section, part["id"], part.get("label"))
+        ]
+        if section and not sections:
+            return "noMatchingSections", None
+        fields = [
+            field
+            for field in items[0]["fields"]
+            if same(label, field["id"], field["label"])
+            and (not section or (field.get("section") or {}).get("id") in sections)
+        ]
+        if len(fields) != 1:
+            return "tooManyMatchingFields" if fields else "fieldNotFound", None
+        return None, fields[0].get("value", "")
+
+
+def same(wanted: str, *names: str | None) -> bool:
+    return wanted.casefold() in [name.casefold() for name in names if name]
+
+
+def grant(tokens: dict[str, Json]) -> Json:
+    """What the token of the current request may do."""
+    kind, _, token = request.headers.get("Authorization", "").partition(" ")
+    if kind != "Bearer" or token not in tokens:
+        raise Refusal(401, "Invalid token signature")
+    return tokens[token]
+
+
+def parse_filter(text: str | None, attributes: set[str]) -> t.Callable[[dict[str, list[str]]], bool]:
+    """The part of SCIM that Connect knows: attribute eq "value"."""
+    if not text:
+        return lambda names: True
+    match = FILTER.match(text)
+    if not match or match[1] not in attributes:
+        raise Refusal(400, "Invalid filter")
+    return lambda names: match[2] in names[match[1]]
+
+
+def checked(vault_id: str, before: Json | None) -> Json:
+    """The body of a write, or a refusal."""
+    document = request.get_json(silent=True)
+    if not isinstance(document, dict):
+        raise Refusal(400, "Invalid item: body is not a JSON object")
+    if (document.get("vault") or {}).get("id") != vault_id:
+        raise Refusal(400, "Invalid item: vault does not match")
+    if before is None and document.get("category") not in CREATABLE:
+        raise Refusal(400, "Invalid item: category cannot be created")
+    if before is not None and (document.get("id"), document.get("category")) != (before["id"], before["category"]):
+        raise Refusal(400, "Invalid item: id and category cannot change")
+    fields, sections = document.get("fields") or [], document.get("sections") or []
+    if READ_ONLY & document.keys() or any(READ_ONLY_FIELD & field.keys() for field in fields):
+        raise Refusal(400, "Invalid item: read-only member")
+    if any(field.get("generate") for field in fields):
+        raise Refusal(501, "This double generates no values")
+    known = {section.get("id") for section in sections}
+    if any(field.get("section") and field["section"].get("id") not in known for field in fields):
+        raise Refusal(400, "Invalid item: field names an unknown section")
+    return document
+
+
+def shown(item: Json) -> Json:
+    """An item as the API answers it: one-time passwords come with their current code."""
+    item = copy.deepcopy(item)
+    for field in item["fields"]:
+        if field["type"] == "OTP" and field.get("value"):
+            field["totp"] = one_time_code(field["value"])
+    return item
+
+
+def one_time_code(uri: str) -> str:
+    """RFC 6238 with its defaults: six digits, 30 seconds, SHA-1."""
+    [secret] = urllib.parse.parse_qs(urllib.parse.urlsplit(uri).query)["secret"]
+    key = base64.b32decode(secret + "=" * (-len(secret) % 8), casefold=True)
+    digest = hmac.new(key, struct.pack(">Q", int(time.time()) // 30), hashlib.sha1).digest()
+    start = digest[-1] & 15
+    return f"{(struct.unpack('>I', digest[start : start + 4])[0] & 0x7FFFFFFF) % 1_000_000:06d}"
