@@ -1,0 +1,13 @@
+# Import this folder from configuration.nix or a flake's `modules`. It does nothing until
+# settings exist beside it: ../settings/<role>.json turns the role of that name on.
+{
+  imports = [
+    ./settings.nix
+    ./nixos.nix
+    ./opnix.nix
+    ./postgresql.nix
+    ./attic.nix
+    ./caddy.nix
+    ./backup.nix
+  ];
+}
