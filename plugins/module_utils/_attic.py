@@ -1,0 +1,200 @@
+# Copyright: (c) 2026, The pantheros.nixci contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An Attic server over its HTTP API. Private: may change without notice."""
+
+from __future__ import annotations
+
+import re
+import time
+import typing as t
+
+from ._attic_token import CLAIM, NAME, RIGHTS, malformed, read_claims, rights_on, untimely
+from ._change import Change
+from ._errors import ConflictError, ForbiddenError, InvalidError, NixciError, NotFoundError, UnavailableError
+from ._http import BY_STATUS, JsonClient, http_argument_spec
+
+# Which right the server asks for; reading comes first in every run.
+RIGHT_FOR = {"GET": "pull", "POST": "create_cache", "PATCH": "configure_cache", "DELETE": "destroy_cache"}
+
+
+def attic_argument_spec() -> dict[str, t.Any]:
+    return {
+        "url": {"type": "str", "required": True},
+        "token": {"type": "str", "required": True, "no_log": True},
+        **http_argument_spec(),
+    }
+
+
+class AtticClient(JsonClient):
+    """Caches as plain dicts: FIELDS are what can be set, READ_ONLY is what only the server knows."""
+
+    service = "Attic"
+
+    FIELDS = ("is_public", "priority", "store_dir", "upstream_cache_key_names", "retention_period")
+    READ_ONLY = ("public_key", "substituter_endpoint", "api_endpoint")
+
+    # What Attic's own client sends; the server itself has no defaults and wants every field.
+    DEFAULTS: t.ClassVar[dict[str, t.Any]] = {
+        "is_public": False,
+        "priority": 41,
+        "store_dir": "/nix/store",
+        "upstream_cache_key_names": ["cache.nixos.org-1"],
+        "retention_period": "global",
+    }
+
+    def __init__(self, url: str, token: str, **bounds: t.Any) -> None:
+        if not re.fullmatch("[!-~]+", token):
+            raise InvalidError("token: it is empty or holds spaces or line breaks, so it is not a token of Attic.")
+        super().__init__(url, {"Authorization": f"Bearer {token}"}, **bounds)
+        claims = read_claims(token)
+        # A server may use tokens of another kind one day; then nothing is known about them, and nothing is said.
+        self.claims = claims if claims and CLAIM in claims else None
+
+    @classmethod
+    def from_params(cls, params: dict[str, t.Any]) -> AtticClient:
+        bounds = {option: params[option] for option in http_argument_spec()}
+        return cls(params["url"], params["token"].strip(), **bounds)
+
+    def get_cache(self, name: str) -> dict[str, t.Any] | None:
+        """FIELDS and READ_ONLY of a cache, or None when there is none."""
+        try:
+            config = self.request("GET", _path(name))
+        except NotFoundError as exc:
+            if exc.details.get("error") == "NoSuchCache":
+                return None
+            raise
+        if not isinstance(config, dict) or "public_key" not in config:
+            raise UnavailableError(f"{self.base_url} answers, but not as Attic does; check the URL.")
+        period = config["retention_period"]
+        config["retention_period"] = "global" if period == "Global" else period["Period"]
+        return {"name": name, **{field: config.get(field) for field in (*self.FIELDS, *self.READ_ONLY)}}
+
+    def apply(self, name: str, change: Change) -> None:
+        """Bring about a change between two states made of FIELDS."""
+        if change.after is None:
+            self.destroy(name)
+        elif change.before is None:
+            self.create(name, change.after)
+        else:
+            self.configure(name, {field: change.fields[field] for field in self.FIELDS if field in change.fields})
+
+    def create(self, name: str, settings: dict[str, t.Any]) -> None:
+        """All FIELDS at once. If this stops half-way, the cache has the global retention and `configure` mends it."""
+        body = {field: settings[field] for field in self.FIELDS if field != "retention_period"}
+        try:
+            self.request("POST", _path(name), {"keypair": "Generate", **body})
+        except ConflictError as exc:
+            raise ConflictError(
+                f"Attic: cache '{name}' cannot be created: the server says both that it does not exist and that its "
+                "name is taken, so a soft-deleted cache holds the name; choose another name, or delete the row from "
+                "table cache of Attic's database. If somebody else created it just now, run again.",
+                **exc.details,
+            ) from None
+        # The server ignores a retention in the request above.
+        if settings["retention_period"] != "global":
+            self.configure(name, {"retention_period": settings["retention_period"]})
+
+    def configure(self, name: str, settings: dict[str, t.Any]) -> None:
+        """Only the FIELDS given; the others stay as they are."""
+        body = dict(settings)
+        if "retention_period" in body:
+            period = body["retention_period"]
+            body["retention_period"] = "Global" if period == "global" else {"Period": period}
+        self.request("PATCH", _path(name), body)
+
+    def destroy(self, name: str) -> None:
+        try:
+            self.request("DELETE", _path(name))
+        except NotFoundError as exc:
+            # The answer to an earlier attempt was lost, or somebody else was faster: gone is gone.
+            if exc.details.get("error") != "NoSuchCache":
+                raise
+
+    def require_rights(self, name: str, change: Change) -> None:
+        """Find a fault of the token before the first of several requests, and in check mode, as far as it is readable."""
+        if change and (fault := self._fault(name, needed_rights(change))):
+            raise ForbiddenError(f"Attic: cache '{name}' cannot be changed, and nothing has been: {fault}.")
+
+    # ---- reading failures ---------------------------------------------------------------------------------------
+
+    def error(self, method: str, path: str, status: int, content: t.Any) -> NixciError:
+        word = content.get("error") if isinstance(content, dict) else None
+        if status in (401, 403):
+            return BY_STATUS[status](
+                self._explain_refusal(method, path.rsplit("/", 1)[-1], status), status=status, error=word
+            )
+        failure = super().error(method, path, status, content)
+        if word == "CacheAlreadyExists":
+            failure = ConflictError(str(failure), **failure.details)
+        failure.details["error"] = word
+        return failure
+
+    def explain(self, status: int, body: t.Any) -> str:
+        if 300 <= status < 400:
+            return f"{self.base_url} redirects; give the address that it leads to, usually the one with https://"
+        if isinstance(body, dict) and body.get("error") == "NotFound":
+            return "the server does not know this path; url is the root of the API, without the name of a cache"
+        # Attic refuses malformed requests in plain text; a page or nothing at all comes from something before it.
+        words = super().explain(status, "" if str(body or "").lstrip().startswith("<") else body).strip().rstrip(".")
+        if status in (502, 503, 504) and not words:
+            return "the proxy answers, but atticd behind it does not; look at atticd's journal on the server"
+        if status >= 500:
+            return f"{words or 'the server failed'}; look at atticd's journal on the server"
+        return words or "this answer is not Attic's; check the URL and the proxy"
+
+    def _explain_refusal(self, method: str, name: str, status: int) -> str:
+        """The server ignores a bad token instead of refusing it, so 401 and 403 need the token to be understood."""
+        right = RIGHT_FOR[method]
+        start = f"Attic: {self.base_url} refuses to {VERBS[method]} cache '{name}' ({status})"
+        if not self.claims:
+            return f"{start}: the token is not one of Attic's, or it lacks {_rights({right})} on this cache."
+        if fault := self._fault(name, {right}):
+            more = "; without it the cache cannot be compared" if right == "pull" else ""
+            return f"{start}: {fault}{more}."
+        return (
+            f"{start}, although the token grants {right}: the server does not accept its signature, issuer or "
+            "audience; mint a new one with the server's current key and what it is bound to."
+        )
+
+    def _fault(self, name: str, needed: set[str]) -> str | None:
+        """What the token itself says against a request; None when nothing, or when it cannot be read."""
+        if not self.claims:
+            return None
+        if fault := malformed(self.claims) or untimely(self.claims, int(time.time())):
+            return f"the server ignores the token because {fault}; mint a new one"
+        missing = needed - rights_on(self.claims[CLAIM]["caches"], name)
+        return f"the token lacks {_rights(missing)} on this cache; mint one that grants it" if missing else None
+
+
+VERBS = {"GET": "show", "POST": "create", "PATCH": "configure", "DELETE": "destroy"}
+
+
+def needed_rights(change: Change) -> set[str]:
+    """What a change needs beside pull, which the comparison before it needed already."""
+    if change.after is None:
+        return {"destroy_cache"}
+    retention = {"configure_cache", "configure_cache_retention"}
+    if change.before is None:
+        needed = {"create_cache"} if change.after["is_public"] else {"create_cache", "pull"}
+        return needed if change.after["retention_period"] == "global" else needed | retention
+    return retention if "retention_period" in change.fields else {"configure_cache"}
+
+
+def check_name(name: str) -> None:
+    if not NAME.fullmatch(name):
+        raise InvalidError(
+            f"name: '{name}' is not a name of a cache; use at most 50 letters, digits, '-', '_' and '+', "
+            "and begin with a letter or a digit."
+        )
+
+
+def _path(name: str) -> str:
+    check_name(name)
+    return f"/_api/v1/cache-config/{name}"
+
+
+def _rights(rights: t.Iterable[str]) -> str:
+    """Rights in words, in the usual order."""
+    words = [right for right in RIGHTS if right in rights]
+    return f"the right{'s' if len(words) > 1 else ''} {', '.join(words)}"
