@@ -138,7 +138,7 @@ class NixosHost:
             )
         if status == 4 or names:
             names = names or self.failed_units()
-            units = [{"name": name, "journal": self.journal(name, started)} for name in names]
+            units = [{"name": name, "journal": journal(self.runner, name, started)} for name in names]
             return NixciError(
                 f"The new system was activated, but these units failed: {', '.join(names)}.\n"
                 + "\n".join(f"{unit['name']}:\n{textwrap.indent(unit['journal'], '  ')}" for unit in units),
@@ -159,10 +159,12 @@ class NixosHost:
         outcome = self.runner.run("systemctl", "list-units", "--failed", "--plain", "--no-legend", "--no-pager")
         return [line.split()[0] for line in outcome.out.splitlines() if line.strip()]
 
-    def journal(self, unit: str, since: int) -> str:
-        argv = ["journalctl", "--no-pager", "--output=cat", f"--lines={JOURNAL_LINES}", f"--since=@{since}"]
-        outcome = self.runner.run(*argv, f"--unit={unit}")
-        return mask(outcome.out).strip() or "(the journal has nothing about it)"
+
+def journal(runner: Runner, unit: str, since: int = 0) -> str:
+    """The unit's last words since a moment in seconds of the epoch, secrets masked."""
+    argv = ["journalctl", "--no-pager", "--output=cat", f"--lines={JOURNAL_LINES}", f"--since=@{since}"]
+    outcome = runner.run(*argv, f"--unit={unit}")
+    return mask(outcome.out).strip() or "(the journal has nothing about it)"
 
 
 def build_error(outcome: Outcome) -> NixciError:

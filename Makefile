@@ -1,0 +1,28 @@
+# make demo        a whole cache on this machine: the lab, then playbooks/site.yml on it
+# make test        every test
+# make demo-clean  removes every trace of the lab
+SHELL := /bin/sh
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: demo demo-clean test lint bench venv
+
+demo: venv
+	@python -m lab up
+	@ansible-playbook playbooks/site.yml
+	@python -m lab summary
+
+demo-clean:
+	@if [ -x .venv/bin/python ]; then python -m lab down; fi
+
+test: venv
+	@scripts/lint
+	@pytest
+
+lint: venv
+	@scripts/lint
+
+bench: venv
+	@python -m tests.bench
+
+venv:
+	@scripts/venv

@@ -1,0 +1,176 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, The pantheros.nixci contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: attic_roundtrip
+short_description: Prove that an Attic cache works, from push to substitution
+version_added: 0.1.0
+description:
+  - Adds one small file to the local Nix store, pushes it with the C(attic) client, and lets Nix fetch it into an empty store,
+    over the network and with the signature checked against the cache's own key.
+  - Only this proves database, bucket, proxy, certificate, token and key at once, since Attic meets its bucket first when a path is pushed.
+  - The file is always the same, so that the cache keeps one path for this purpose and no more.
+extends_documentation_fragment:
+  - pantheros.nixci._attributes
+attributes:
+  check_mode:
+    details: Does nothing in check mode.
+  diff_mode:
+    support: none
+    details: Changes nothing that matters.
+options:
+  url:
+    description: URL of the server.
+    type: str
+    required: true
+  cache:
+    description: Name of the cache.
+    type: str
+    required: true
+  public_key:
+    description: The key that the cache signs with, as M(pantheros.nixci.attic_cache) returns it.
+    type: str
+    required: true
+  token:
+    description: A token with the rights to pull and push.
+    type: str
+    required: true
+  timeout:
+    description: Seconds for everything together, from 1 to 3600.
+    type: int
+    default: 120
+requirements:
+  - Runs on a machine with Nix and the C(attic) client, with nothing but Python's standard library.
+author:
+  - The pantheros.nixci contributors (@pantheros)
+"""
+
+EXAMPLES = r"""
+- name: Prove that CI can use its cache
+  pantheros.nixci.attic_roundtrip:
+    url: https://cache.example.org
+    cache: ci-cache
+    public_key: ci-cache:QQ0yXG5H3eYbXRQfOPkbVyF0hH1wV2pSqWdPRrPvBpo=
+    token: "{{ lookup('pantheros.nixci.onepassword', 'op://pantherOS/Attic/ci-token') }}"
+  no_log: true
+"""
+
+RETURN = r"""
+path:
+  description: The store path that went the whole way.
+  type: str
+  returned: when not in check mode
+  sample: /nix/store/00000000000000000000000000000000-nixci-roundtrip
+seconds:
+  description: Seconds that the push and the fetch took.
+  type: dict
+  returned: when not in check mode
+  sample: {"push": 0.4, "fetch": 0.3}
+"""
+
+import json
+import os
+import shutil
+import tempfile
+import time
+import typing as t
+from urllib.parse import urlsplit
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils._command import Outcome, Runner, mask
+from ..module_utils._errors import InvalidError, NixciError
+
+NAME = "nixci-roundtrip"
+NIX = ["--extra-experimental-features", "nix-command"]
+
+
+class Roundtrip:
+    """Works in a private folder, so that nobody else sees the token."""
+
+    def __init__(self, runner: Runner, params: dict[str, t.Any], folder: str) -> None:
+        self.runner, self.params, self.folder = runner, params, folder
+        self.store = os.path.join(folder, "store")
+
+    def write(self, name: str, content: str) -> str:
+        path = os.path.join(self.folder, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(content)
+        return path
+
+    def add(self) -> str:
+        source = self.write(NAME, f"Proves that {self.params['cache']} works.\n")
+        return self.must(self.runner.run("nix-store", "--add", source), "adding a file to the Nix store").out.strip()
+
+    def push(self, path: str) -> None:
+        token = self.write("token", self.params["token"])
+        server = f"[servers.it]\nendpoint = {json.dumps(self.params['url'])}\ntoken-file = {json.dumps(token)}\n"
+        self.write("config/attic/config.toml", f'default-server = "it"\n{server}')
+        os.environ["XDG_CONFIG_HOME"] = os.path.join(self.folder, "config")
+        pushed = self.runner.run("attic", "push", "--ignore-upstream-cache-filter", f"it:{self.params['cache']}", path)
+        self.must(pushed, f"pushing to {self.params['cache']}")
+
+    def fetch(self, path: str) -> None:
+        host = urlsplit(self.params["url"]).hostname
+        netrc = self.write("netrc", f"machine {host}\npassword {self.params['token']}\n")
+        options = ["--option", "netrc-file", netrc, "--option", "trusted-public-keys", self.params["public_key"]]
+        # Nix remembers what a cache had; a fresh cache folder makes it ask.
+        os.environ["XDG_CACHE_HOME"] = os.path.join(self.folder, "cache")
+        source = f"{self.params['url'].rstrip('/')}/{self.params['cache']}"
+        fetched = self.runner.run("nix", *NIX, "copy", *options, "--from", source, "--to", self.store, path)
+        self.must(fetched, f"fetching from {self.params['cache']}")
+        with open(self.store + path, encoding="utf-8") as ours, open(path, encoding="utf-8") as theirs:
+            if ours.read() != theirs.read():
+                raise NixciError(f"{self.params['cache']} answered with other contents than were pushed.")
+
+    def must(self, outcome: Outcome, step: str) -> Outcome:
+        if outcome.rc != 0:
+            words = mask((outcome.err or outcome.out).replace(self.params["token"], "***")).strip()[-800:]
+            raise NixciError(f"The cache does not work: {step} through {self.params['url']} failed:\n{words}")
+        return outcome
+
+
+def run(trip: Roundtrip) -> dict[str, t.Any]:
+    path = trip.add()
+    times = [time.monotonic()]
+    for step in (trip.push, trip.fetch):
+        step(path)
+        times.append(time.monotonic())
+    push, fetch = (round(end - start, 2) for start, end in zip(times, times[1:], strict=False))
+    return {"path": path, "seconds": {"push": push, "fetch": fetch}}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "url": {"type": "str", "required": True},
+            "cache": {"type": "str", "required": True},
+            "public_key": {"type": "str", "required": True, "no_log": False},
+            "token": {"type": "str", "required": True, "no_log": True},
+            "timeout": {"type": "int", "default": 120},
+        },
+        supports_check_mode=True,
+    )
+    if module.check_mode:
+        module.exit_json(changed=False, skipped=True, msg="Nothing is pushed in check mode.")
+    folder = tempfile.mkdtemp(dir=module.tmpdir)
+    try:
+        if not 1 <= module.params["timeout"] <= 3600:
+            raise InvalidError("timeout must be from 1 to 3600 seconds.")
+        result = run(Roundtrip(Runner(module, module.params["timeout"]), module.params, folder))
+    except NixciError as exc:
+        module.fail_json(msg=str(exc), **exc.details)
+    finally:
+        # A store made by Nix has folders without the right to write.
+        module.run_command(["chmod", "-R", "u+w", folder])
+        shutil.rmtree(folder, ignore_errors=True)
+    module.exit_json(changed=False, **result)
+
+
+if __name__ == "__main__":
+    main()
