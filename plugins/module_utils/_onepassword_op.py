@@ -1,0 +1,157 @@
+# Copyright: (c) 2026, The pantheros.nixci contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""1Password through the `op` command with a service account. Private: may change without notice."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+
+from ._errors import (
+    AuthenticationError,
+    ConflictError,
+    ForbiddenError,
+    InvalidError,
+    NixciError,
+    UnavailableError,
+)
+from ._onepassword_item import AmbiguousError, Item, ItemNotFoundError, Json, VaultNotFoundError, fold
+
+# All that `op` gets to see. Every other OP_… variable would change what it does: OP_CONNECT_HOST even overrides the token.
+PASSED_ON = re.compile(r"PATH|HOME|USER|TMPDIR|XDG_\w+|SSL_CERT_(FILE|DIR)|(https?|no|all)_proxy", re.IGNORECASE)
+DATED = re.compile(r"^\[ERROR\] \d{4}/\d\d/\d\d \d\d:\d\d:\d\d ", re.MULTILINE)
+AN_ID = re.compile(r"\b[\da-z]{26}\b", re.ASCII)
+
+# `op` exits with 1 for everything, so its words decide. The first fragment found wins.
+KINDS: list[tuple[type[NixciError], tuple[str, ...]]] = [
+    (UnavailableError, ("(429)", "rate limit exceeded", "too many requests")),
+    (VaultNotFoundError, ("isn't a vault in this account",)),
+    (AmbiguousError, ("more than one item matches",)),
+    (ItemNotFoundError, ("isn't an item", "could not get item", "couldn't find item")),
+    (
+        AuthenticationError,
+        (
+            "decodesacredentials",
+            "(401)",
+            "invalid bearer token",
+            "signin credentials are not compatible",
+            "not currently signed in",
+            "no accounts configured",
+            "could not find session token",
+            "session expired",
+            "account is not signed in",
+        ),
+    ),
+    (ForbiddenError, ("(403)",)),
+    (UnavailableError, ("context deadline exceeded", "dial tcp", "no such host", "authorization timeout")),
+    (ConflictError, ("409",)),
+]
+
+
+class OpBackend:
+    """Every method takes the name or the ID of a vault."""
+
+    def __init__(self, token: str, timeout: float = 30) -> None:
+        path = shutil.which("op")
+        if path is None:
+            raise NixciError(
+                "The 1Password command 'op' is not on the PATH of the machine that runs this task; "
+                "install 1Password CLI 2.23 or newer, or use a Connect server."
+            )
+        self.path, self.token, self.timeout = path, token, timeout
+        self.credential = f"op\0{token}"
+        self.vault_ids: dict[str, str] = {}  # `op` takes names itself
+
+    def fetch(self, vault: str, name: str) -> Item:
+        """One item by title or ID."""
+        item = Item(self._json(vault, name, "item", "get", _operand(name), "--reveal"))
+        # `op` also takes the address of a login's web site for its name.
+        if name != item.id and fold(name) != fold(item.title):
+            raise ItemNotFoundError(f"Vault '{vault}' has no item '{name}'.")
+        return item
+
+    def create(self, vault: str, document: Json) -> Item:
+        return self._written(vault, "create", "-", document)
+
+    def replace(self, item: Item) -> Item:
+        return self._written(item.vault_id, "edit", item.id, item.writable())
+
+    def delete(self, item: Item) -> None:
+        self._run(item.vault_id, item.id, "item", "delete", item.id)
+
+    def _written(self, vault: str, verb: str, operand: str, document: Json) -> Item:
+        """Exit code 0 proves nothing: `op` ignores input that it does not recognise. So read what is there now."""
+        answer = Item(self._json(vault, operand, "item", verb, operand, stdin=json.dumps(document)))
+        return self.fetch(answer.vault_id, answer.id)
+
+    def _json(self, vault: str, name: str, *argv: str, stdin: str | None = None) -> Json:
+        output = self._run(vault, name, *argv, "--format=json", stdin=stdin)
+        try:
+            document = json.loads(output)
+        except ValueError:
+            document = None
+        if not isinstance(document, dict) or not {"id", "vault"} <= document.keys():
+            raise UnavailableError(
+                f"'op {argv[0]} {argv[1]}' for item '{name}' answered with something that is not an item; run it again."
+            )
+        return document
+
+    def _run(self, vault: str, name: str, *argv: str, stdin: str | None = None) -> str:
+        """What `op` prints. Secrets go by the environment and by a pipe: arguments are visible to every user."""
+        command = [self.path, *argv, f"--vault={vault}"]
+        process = subprocess.Popen(
+            command,
+            # Anything else than a pipe would be ignored as a template, or taken for one.
+            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=self._environment(),
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,
+        )
+        try:
+            output, errors = process.communicate(stdin, timeout=self.timeout)
+        except subprocess.TimeoutExpired:
+            raise UnavailableError(
+                f"'op {argv[0]} {argv[1]}' did not end within {self.timeout:g} s; check the network or raise timeout."
+            ) from None
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        if process.returncode != 0:
+            raise self._error(vault, name, argv, errors)
+        return output
+
+    def _environment(self) -> dict[str, str]:
+        passed = {name: value for name, value in os.environ.items() if PASSED_ON.fullmatch(name)}
+        # Without op's own cache the read after a write is a real one, and no daemon stays behind.
+        return {**passed, "LC_ALL": "C", "OP_CACHE": "false", "OP_SERVICE_ACCOUNT_TOKEN": self.token}
+
+    def _error(self, vault: str, name: str, argv: tuple[str, ...], errors: str) -> NixciError:
+        words = " ".join(DATED.sub("", errors).replace(self.token, "***").split())
+        kind = next((kind for kind, parts in KINDS if any(part in words.lower() for part in parts)), NixciError)
+        if kind is AmbiguousError:
+            return AmbiguousError(f"Item '{name}' in vault '{vault}'", set(AN_ID.findall(words)))
+        messages = {
+            VaultNotFoundError: f"The service account sees no vault '{vault}'; check the name and the account's vaults.",
+            ItemNotFoundError: f"Vault '{vault}' has no item '{name}'.",
+            AuthenticationError: "1Password does not accept the service account's token; check service_account_token.",
+            ForbiddenError: f"The service account may not do this in vault '{vault}'; give it read and write rights there.",
+        }
+        # A template that `op` cannot read comes back in its message, so the words of a write are not shown.
+        shown = "" if "-" in argv or "edit" in argv else f": {words[:300]}"
+        return kind(messages.get(kind, f"'op {argv[0]} {argv[1]}' for item '{name}' failed{shown or '.'}"))
+
+
+def _operand(name: str) -> str:
+    if name.startswith("-"):
+        raise InvalidError(f"'op' would take the item name '{name}' for an option; use the item's ID.")
+    return name

@@ -1,0 +1,67 @@
+# Copyright: (c) 2026, The pantheros.nixci contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Secret references, op://vault/item[/section]/field[?attribute=…]. Private: may change without notice."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import urllib.parse
+
+from ._errors import InvalidError
+
+SCHEME = "op://"
+# 1Password knows no escaping in references: whatever has another character must be named by its ID.
+PART = re.compile(r"[A-Za-z0-9_.-][A-Za-z0-9_. -]*", re.ASCII)
+ATTRIBUTES = ("value", "otp", "type", "id", "purpose")
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """Each part is a name, compared without case, or an ID."""
+
+    vault: str
+    item: str
+    section: str | None
+    field: str
+    attribute: str = "value"
+
+    def __str__(self) -> str:
+        parts = [part for part in (self.vault, self.item, self.section, self.field) if part]
+        return SCHEME + "/".join(parts) + ("" if self.attribute == "value" else f"?attribute={self.attribute}")
+
+
+def parse(text: object, position: int = 1) -> Reference:
+    """Stricter than 1Password's own parser, which takes empty parts. What is refused may be a secret: never quote it."""
+
+    def refuse(why: str) -> InvalidError:
+        return InvalidError(
+            f"Term {position} is not a secret reference: {why}. Expected op://vault/item[/section]/field; "
+            "the term is not shown because it may be a secret."
+        )
+
+    if not isinstance(text, str) or not text.startswith(SCHEME):
+        raise refuse("it does not start with op://")
+    path, mark, query = text[len(SCHEME) :].partition("?")
+    parts = path.split("/")
+    if len(parts) not in (3, 4):
+        raise refuse(f"it has {len(parts)} parts instead of three or four")
+    for number, part in enumerate(parts, 1):
+        if not PART.fullmatch(part):
+            raise refuse(
+                f"part {number} is empty, starts with a space or has other characters than ASCII letters, digits, "
+                "space, '-', '_' and '.' (name it by its ID)"
+            )
+    section = parts[2] if len(parts) == 4 else None
+    return Reference(parts[0], parts[1], section, parts[-1], _attribute(query, refuse) if mark else "value")
+
+
+def _attribute(query: str, refuse: type[InvalidError] | object) -> str:
+    pairs = urllib.parse.parse_qsl(query, keep_blank_values=True)
+    if len(pairs) != 1 or pairs[0][0] not in ("attribute", "attr"):
+        raise refuse("after '?' only attribute=… is known")  # type: ignore[operator]
+    attribute = "otp" if pairs[0][1] == "totp" else pairs[0][1]
+    if attribute not in ATTRIBUTES:
+        raise refuse(f"the attribute is none of {', '.join(ATTRIBUTES)}")  # type: ignore[operator]
+    return attribute
