@@ -78,18 +78,21 @@ def states(runner: Runner, units: list[str]) -> dict[str, tuple[str, str]]:
     return found
 
 
-def wait(runner: Runner, units: list[str], timeout: float) -> dict[str, str]:
-    """The states at the end: as soon as every unit was active for a while, or when time is up."""
+def wait(runner: Runner, units: list[str], timeout: float) -> tuple[dict[str, str], list[str]]:
+    """The states at the end and the units that are not well: once none is left for a while, or when time is up."""
     deadline = time.monotonic() + timeout
-    since, settled = None, {}
+    since: dict[str, float] = {}
+    before: dict[str, tuple[str, str]] = {}
     while True:
-        found = states(runner, units)
-        good = all(state.startswith("active ") for state, _mark in found.values())
-        if not good or found != settled:
-            since, settled = time.monotonic(), found
-        finished = good and time.monotonic() - since >= SETTLED
-        if finished or time.monotonic() >= deadline:
-            return {unit: state for unit, (state, _mark) in found.items()}
+        found, now = states(runner, units), time.monotonic()
+        for unit, state in found.items():
+            if not state[0].startswith("active ") or state != before.get(unit):
+                since[unit] = now
+        before = found
+        # Not well: not active, or started anew a moment ago, as a service in a restart loop always is.
+        unwell = [unit for unit in units if not found[unit][0].startswith("active ") or now - since[unit] < SETTLED]
+        if not unwell or now >= deadline:
+            return {unit: state for unit, (state, _mark) in found.items()}, unwell
         time.sleep(0.5)
 
 
@@ -107,14 +110,17 @@ def main() -> None:
             raise InvalidError("units must name at least one unit, and timeout must be from 1 to 3600 seconds.")
         # The journal is read after the waiting, hence the reserve.
         runner = Runner(module, timeout + 30)
-        found = wait(runner, units, timeout)
-        bad = [
-            {"name": unit, "journal": journal(runner, unit)} for unit in units if not found[unit].startswith("active ")
-        ]
-        if bad:
-            listed = "\n".join(f"{u['name']}: {found[u['name']]}\n{textwrap.indent(u['journal'], '  ')}" for u in bad)
-            names = ", ".join(unit["name"] for unit in bad)
-            raise NixciError(f"Not active after {timeout} s: {names}.\n{listed}", units=found, failed_units=bad)
+        found, unwell = wait(runner, units, timeout)
+        if unwell:
+            failed = [{"name": unit, "journal": journal(runner, unit)} for unit in unwell]
+            listed = "\n".join(
+                f"{u['name']}: {found[u['name']]}\n{textwrap.indent(u['journal'], '  ')}" for u in failed
+            )
+            raise NixciError(
+                f"Not steadily active after {timeout} s: {', '.join(unwell)}.\n{listed}",
+                units=found,
+                failed_units=failed,
+            )
     except NixciError as exc:
         module.fail_json(msg=str(exc), **exc.details)
     module.exit_json(changed=False, units=found)
