@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The order of a switch, and its exit status: 0 done, 1 refused, 2 activation failed, 4 some units failed."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+import typing as t
+from pathlib import Path
+
+from . import etc, units, users
+
+ACTIONS = ("switch", "boot", "test", "check", "dry-activate")
+RUN = Path("/run/nixos")
+CURRENT = Path("/run/current-system")
+OLD_UNITS = Path("/etc/static/systemd/system")
+SETTLE_SECONDS = 90
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def say_units(text: str, names: list[str]) -> None:
+    if names:
+        say(f"{text} the following units: {', '.join(sorted(names))}")
+
+
+def main(toplevel: Path, args: list[str]) -> int:
+    if len(args) != 1 or args[0] not in ACTIONS:
+        say(f"Usage: {toplevel}/bin/switch-to-configuration [{'|'.join(ACTIONS)}]")
+        return 1
+    action = args[0]
+    if not Path("/etc/NIXOS").exists():
+        say("This is not a NixOS installation!")
+        return errno.EINVAL
+    if os.geteuid() != 0:
+        say("This program must be run as root")
+        return 1
+    RUN.mkdir(parents=True, exist_ok=True)
+    with (RUN / "switch-to-configuration.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("Could not acquire lock")
+            return errno.EAGAIN
+        os.environ["NIXOS_ACTION"] = action
+        return _locked(toplevel, json.loads((toplevel / "activation.json").read_text()), action)
+
+
+def _locked(toplevel: Path, data: dict[str, t.Any], action: str) -> int:
+    if os.environ.get("NIXOS_NO_CHECK") != "1" and not _checks_pass(toplevel, data["checks"], action):
+        return 1
+    if action in ("boot", "check"):
+        return 0
+    if not Path("/run/systemd/system").exists():
+        return 0 if activate(toplevel, data) else 2
+
+    new = units.read(toplevel / units.UNITS)
+    plan = units.compare(units.read(OLD_UNITS), new, units.active())
+    if action == "dry-activate":
+        say_units("would stop", plan.stop)
+        if plan.skip:
+            say(f"would NOT stop the following changed units: {', '.join(plan.skip)}")
+        say("would activate the configuration...")
+        say_units("would reload", plan.reload)
+        say_units("would restart", plan.restart)
+        say_units("would start", plan.start)
+        return 0
+    return _switch(toplevel, data, plan)
+
+
+def _checks_pass(toplevel: Path, checks: dict[str, str], action: str) -> bool:
+    for name, script in sorted(checks.items()):
+        if subprocess.run([script, str(toplevel), action], check=False).returncode != 0:
+            say(f"Pre-switch check '{name}' failed")
+            say("Pre-switch checks failed")
+            return False
+    return True
+
+
+def activate(toplevel: Path, data: dict[str, t.Any]) -> bool:
+    """Files, accounts and scripts of the generation; everything but units."""
+    complete = True
+    say("setting up /etc...")
+    users.apply(data["users"], data["groups"])
+    etc.populate(toplevel / "etc", data["copies"])
+    subprocess.run(["hostname", data["hostName"]], check=False)
+    for name, script in sorted(data["scripts"].items()):
+        if subprocess.run([script], check=False).returncode != 0:
+            say(f"Activation script snippet '{name}' failed")
+            complete = False
+    etc.replace_link(CURRENT, toplevel)
+    return complete
+
+
+def _switch(toplevel: Path, data: dict[str, t.Any], plan: units.Plan) -> int:
+    status = 0
+    # What an interrupted run had stopped, or meant to touch, is still to be done.
+    todo = {kind: _Todo(RUN / f"{kind}-list", getattr(plan, kind)) for kind in ("start", "restart", "reload")}
+    before = units.active()
+
+    if plan.stop:
+        say_units("stopping", plan.stop)
+        units.systemctl("stop", *plan.stop)
+    if plan.skip:
+        say(f"NOT restarting the following changed units: {', '.join(plan.skip)}")
+    say("activating the configuration...")
+    if not activate(toplevel, data):
+        status = 2
+    units.systemctl("reset-failed")
+    if units.systemctl("daemon-reload").returncode != 0:
+        say("Error: systemd could not reload its configuration")
+        status = 4
+    subprocess.run(["systemd-tmpfiles", "--create", "/etc/tmpfiles.d/00-nixos.conf"], check=False)
+
+    for kind, verb in (("reload", "reloading"), ("restart", "restarting"), ("start", "starting")):
+        names = todo[kind].names
+        if names:
+            say_units(verb, names)
+            if units.systemctl("reload-or-restart" if kind == "reload" else kind, "--", *names).returncode != 0:
+                status = 4
+        if kind == "start":
+            # An active target starts again: that brings up whatever it newly wants.
+            units.systemctl("start", "--no-block", "--", *_targets(toplevel, before))
+        todo[kind].done()
+    _settle()
+
+    new = sorted(name for name in units.active() - before - set(todo["start"].names) if not name.endswith(".scope"))
+    started = [name for name in new if (toplevel / units.UNITS / name).exists()]
+    if started:
+        say(f"the following new units were started: {', '.join(started)}")
+    failed = units.failed()
+    if failed:
+        say(f"warning: the following units failed: {', '.join(failed)}")
+        subprocess.run(["systemctl", "status", "--no-pager", "--full", *failed], stdout=sys.stderr, check=False)
+        status = 4
+    return status
+
+
+class _Todo:
+    """Units to act on, kept in a file until it is done."""
+
+    def __init__(self, file: Path, names: list[str]) -> None:
+        self.file = file
+        left = file.read_text().split() if file.exists() else []
+        self.names = sorted({*left, *names})
+        if self.names:
+            file.write_text("".join(f"{name}\n" for name in self.names))
+
+    def done(self) -> None:
+        self.file.unlink(missing_ok=True)
+
+
+def _targets(toplevel: Path, before: set[str]) -> list[str]:
+    directory = toplevel / units.UNITS
+    wanted = {path.name.removesuffix(".wants") for path in directory.glob("*.target.wants")}
+    wanted |= {path.name.removesuffix(".requires") for path in directory.glob("*.target.requires")}
+    return sorted(wanted & before)
+
+
+def _settle() -> None:
+    """Wait until systemd has nothing left to do, then a moment for those that die at once."""
+    end = time.monotonic() + SETTLE_SECONDS
+    while time.monotonic() < end:
+        if not units.systemctl("list-jobs", "--no-legend").stdout.strip():
+            break
+        time.sleep(0.1)
+    time.sleep(0.5)

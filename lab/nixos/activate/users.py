@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Users and groups of the configuration; accounts that it does not know are left alone."""
+
+from __future__ import annotations
+
+import grp
+import json
+import pwd
+import subprocess
+import typing as t
+from pathlib import Path
+
+RECORD = Path("/var/lib/nixos/declarative-users")
+
+
+def apply(users: list[dict[str, t.Any]], groups: list[dict[str, t.Any]]) -> None:
+    for group in groups:
+        if not _known(grp.getgrnam, group["name"]):
+            _run("groupadd", *_number("--gid", group["gid"]), "--system", group["name"])
+    for user in users:
+        _user(user)
+    for group in groups:
+        for member in group["members"]:
+            _run("usermod", "--append", "--groups", group["name"], member)
+    _forget([user["name"] for user in users])
+
+
+def _user(user: dict[str, t.Any]) -> None:
+    name = user["name"]
+    common = ["--gid", user["group"], "--home-dir", user["home"], "--shell", user["shell"]]
+    if not _known(pwd.getpwnam, name):
+        kind = ["--system"] if user["system"] else []
+        _run("useradd", *kind, "--no-create-home", *_number("--uid", user["uid"]), *common, name)
+    else:
+        now = pwd.getpwnam(name)
+        if (now.pw_dir, now.pw_shell, now.pw_gid) != (
+            user["home"],
+            user["shell"],
+            grp.getgrnam(user["group"]).gr_gid,
+        ):
+            _run("usermod", "--gid", user["group"], "--home", user["home"], "--shell", user["shell"], name)
+    missing = [group for group in user["extraGroups"] if name not in grp.getgrnam(group).gr_mem]
+    if missing:
+        _run("usermod", "--append", "--groups", ",".join(missing), name)
+    if user["hashedPassword"] is not None:
+        _run("chpasswd", "--encrypted", stdin=f"{name}:{user['hashedPassword']}\n")
+    home = Path(user["home"])
+    if user["createHome"] and not home.exists():
+        home.mkdir(mode=0o700, parents=True)
+        account = pwd.getpwnam(name)
+        subprocess.run(["chown", f"{account.pw_uid}:{account.pw_gid}", str(home)], check=True)
+
+
+def _forget(names: list[str]) -> None:
+    """Accounts that an earlier generation declared and this one does not are removed, their files are not."""
+    earlier = json.loads(RECORD.read_text()) if RECORD.exists() else []
+    for name in earlier:
+        if name not in names and _known(pwd.getpwnam, name):
+            _run("userdel", name)
+    RECORD.parent.mkdir(parents=True, exist_ok=True)
+    RECORD.write_text(json.dumps(sorted(names)))
+
+
+def _known(look_up: t.Callable[[str], t.Any], name: str) -> bool:
+    try:
+        look_up(name)
+    except KeyError:
+        return False
+    return True
+
+
+def _number(option: str, value: int | None) -> list[str]:
+    return [] if value is None else [option, str(value)]
+
+
+def _run(*command: str, stdin: str | None = None) -> None:
+    subprocess.run(command, check=True, input=stdin, text=True)

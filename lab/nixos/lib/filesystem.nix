@@ -1,0 +1,9 @@
+_: rec {
+  listFilesRecursive =
+    dir:
+    let
+      entries = builtins.readDir dir;
+      visit = name: if entries.${name} == "directory" then listFilesRecursive (dir + "/${name}") else [ (dir + "/${name}") ];
+    in
+    builtins.concatMap visit (builtins.attrNames entries);
+}
