@@ -1,9 +1,15 @@
-# The proof of import: after a rebuild, /etc/nixci/manifest.json says which settings the running
-# system was made from. The base role compares it with the files it wrote.
+# The proof of import: after a rebuild, /etc/nixci/manifest.json says which of our files the
+# running system was made from. The base role compares that with the files on the host.
 { config, lib, ... }:
 let
   t = import ./types.nix { inherit lib; };
   cfg = config.nixci.nixos;
+
+  hashes =
+    folder: name:
+    lib.mapAttrs' (
+      file: _type: lib.nameValuePair "${name}/${file}" (builtins.hashFile "sha256" (folder + "/${file}"))
+    ) (lib.filterAttrs (_file: type: type == "regular") (builtins.readDir folder));
 in
 {
   options.nixci.nixos = t.role {
@@ -13,9 +19,9 @@ in
   config = lib.mkIf (cfg != null) {
     environment.etc."nixci/manifest.json".text = builtins.toJSON {
       version = cfg.collectionVersion;
-      settings = lib.mapAttrs (_role: builtins.hashFile "sha256") (
-        import ./settings-files.nix { inherit lib; }
-      );
+      files =
+        hashes ./. "modules"
+        // lib.optionalAttrs (builtins.pathExists ../settings) (hashes ../settings "settings");
     };
   };
 }

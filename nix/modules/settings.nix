@@ -2,6 +2,10 @@
 # unknown key, a wrong type or a conflict name the JSON file.
 { lib, ... }:
 let
+  folder = ../settings;
+  names = lib.optionals (builtins.pathExists folder) (
+    lib.filter (lib.hasSuffix ".json") (lib.attrNames (builtins.readDir folder))
+  );
   read =
     file:
     builtins.addErrorContext "while reading ${toString file}" (
@@ -9,8 +13,14 @@ let
     );
 in
 {
-  imports = lib.mapAttrsToList (_role: file: {
-    _file = toString file;
-    config.nixci = read file;
-  }) (import ./settings-files.nix { inherit lib; });
+  imports = map (
+    name:
+    let
+      file = folder + "/${name}";
+    in
+    {
+      _file = toString file;
+      config.nixci = read file;
+    }
+  ) names;
 }

@@ -13,14 +13,17 @@ let
   databasePattern = "[a-z_][a-z0-9_]{0,62}";
   secretPattern = "[a-z][a-zA-Z0-9]*";
 
-  # Attribute sets whose names go the same way as their values.
+  # An attribute set whose names are checked like values. Not `addCheck': nixpkgs drops that when
+  # the elements are submodules.
   named =
     pattern: what: elem:
-    types.addCheck (types.attrsOf elem) (
-      set: lib.all (name: builtins.match pattern name != null) (lib.attrNames set)
-    )
-    // {
+    lib.mkOptionType {
+      name = "attrsOf";
       description = "attribute set with ${what} as names";
+      check =
+        set:
+        lib.isAttrs set && lib.all (name: builtins.match pattern name != null) (lib.attrNames set);
+      merge = loc: defs: (types.attrsOf elem).merge loc defs;
     };
 in
 {
