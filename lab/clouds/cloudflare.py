@@ -1,0 +1,358 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A double of Cloudflare's API: zones, DNS records of type A, AAAA, CNAME and TXT, token check.
+
+It plays a Free plan: at most 200 changes in a batch, TTLs from 60 seconds, comments of 100 characters.
+"""
+
+from __future__ import annotations
+
+import copy
+import datetime
+import ipaddress
+import re
+import secrets
+import threading
+import typing as t
+
+import flask
+
+from ._control import Control
+
+ROOT = "/client/v4"
+Json = dict[str, t.Any]
+
+MAX_BATCH = 200
+MAX_COMMENT = 100
+MEMBERS = {"type", "name", "content", "ttl", "proxied", "comment", "tags", "settings"}
+DEFAULTS: Json = {"ttl": 1, "proxied": False, "comment": None, "tags": [], "settings": {}}
+RIVALS = {"A": {"CNAME"}, "AAAA": {"CNAME"}, "CNAME": {"A", "AAAA", "CNAME"}, "TXT": set()}
+
+
+class Refused(Exception):
+    def __init__(self, status: int, code: int, message: str, *chain: tuple[int, str]) -> None:
+        super().__init__(message)
+        self.status = status
+        self.error: Json = {"code": code, "message": message}
+        if chain:
+            self.error["error_chain"] = [{"code": code, "message": text} for code, text in chain]
+
+
+def invalid(code: int, message: str) -> Refused:
+    return Refused(400, code, message)
+
+
+class CloudflareDouble:
+    """zones: names. tokens: {token: {zone name: set of "zone:read", "dns:read", "dns:edit"}}."""
+
+    def __init__(self, zones: t.Iterable[str], tokens: dict[str, dict[str, set[str]]]) -> None:
+        self.lock = threading.Lock()
+        self.tokens = tokens
+        self.zones: dict[str, Json] = {}
+        self.records: dict[str, dict[str, Json]] = {}
+        for name in zones:
+            self.add_zone(name)
+        self.flask = flask.Flask("cloudflare")
+        self._route()
+        self.app = Control(self._one_at_a_time)
+
+    def _one_at_a_time(self, environ: Json, start_response: t.Callable[..., t.Any]) -> t.Iterable[bytes]:
+        with self.lock:
+            return self.flask(environ, start_response)
+
+    # -- for those who seed or inspect it
+
+    def add_zone(self, name: str, status: str = "active") -> str:
+        id_ = secrets.token_hex(16)
+        self.zones[id_] = {
+            "id": id_,
+            "name": name,
+            "status": status,
+            "paused": False,
+            "type": "full",
+            "development_mode": 0,
+            "name_servers": ["ada.ns.cloudflare.com", "bob.ns.cloudflare.com"],
+            "original_name_servers": None,
+            "original_registrar": None,
+            "original_dnshost": None,
+            "created_on": now(),
+            "modified_on": now(),
+            "activated_on": now() if status == "active" else None,
+            "meta": {},
+            "owner": {},
+            "account": {"id": "0" * 32, "name": "lab"},
+        }
+        self.records[id_] = {}
+        return id_
+
+    def zone_id(self, name: str) -> str:
+        return next(zone["id"] for zone in self.zones.values() if zone["name"] == name)
+
+    def add_record(self, zone: str, **body: t.Any) -> Json:
+        zone_id = self.zone_id(zone)
+        return self._save(self.records[zone_id], self.zones[zone_id], {**DEFAULTS, **body})
+
+    def all_records(self, zone: str) -> list[Json]:
+        return list(self.records[self.zone_id(zone)].values())
+
+    # -- rights
+
+    def _rights(self) -> dict[str, set[str]]:
+        header = flask.request.headers.get("Authorization")
+        if header is None:
+            raise Refused(400, 9106, "Missing X-Auth-Key, X-Auth-Email or Authorization headers")
+        if not re.fullmatch(r"Bearer [\w-]{40,}", header):
+            raise Refused(400, 6003, "Invalid request headers", (6111, "Invalid format for Authorization header"))
+        token = header.removeprefix("Bearer ")
+        if token not in self.tokens:
+            raise Refused(403, 10000, "Authentication error")
+        return self.tokens[token]
+
+    def _zone(self, zone_id: str, *rights: str) -> Json:
+        """The zone, if the token has one of the rights for it."""
+        granted = self._rights()
+        if not re.fullmatch(r"[0-9a-f]{32}", zone_id):
+            raise Refused(
+                400, 7003, f"Could not route to {flask.request.path}, perhaps your object identifier is invalid?"
+            )
+        zone = self.zones.get(zone_id)
+        # A zone that does not exist looks like one that belongs to somebody else.
+        if zone is None or not granted.get(zone["name"], set()) & set(rights):
+            raise Refused(403, 10000, "Authentication error")
+        return zone
+
+    # -- routes
+
+    def _route(self) -> None:
+        app, root = self.flask, ROOT
+        records = f"{root}/zones/<zone_id>/dns_records"
+        app.add_url_rule(f"{root}/user/tokens/verify", view_func=self.verify)
+        app.add_url_rule(f"{root}/zones", view_func=self.list_zones)
+        app.add_url_rule(f"{root}/zones/<zone_id>", view_func=self.get_zone)
+        app.add_url_rule(records, view_func=self.list_records)
+        app.add_url_rule(records, view_func=self.create, methods=["POST"])
+        app.add_url_rule(f"{records}/batch", view_func=self.batch, methods=["POST"])
+        app.add_url_rule(f"{records}/<id_>", view_func=self.get)
+        app.add_url_rule(f"{records}/<id_>", view_func=self.change, methods=["PATCH", "PUT"])
+        app.add_url_rule(f"{records}/<id_>", view_func=self.delete, methods=["DELETE"])
+
+        @app.errorhandler(Refused)
+        def refuse(exc: Refused) -> tuple[flask.Response, int]:
+            return failure(exc.error), exc.status
+
+        @app.errorhandler(404)
+        @app.errorhandler(405)
+        def no_route(_exc: Exception) -> tuple[flask.Response, int]:
+            return failure({"code": 7000, "message": "No route for that URI"}), 404
+
+        @app.errorhandler(400)
+        def no_json(_exc: Exception) -> tuple[flask.Response, int]:
+            return failure({"code": 9207, "message": "Request body is invalid."}), 400
+
+    def verify(self) -> flask.Response:
+        try:
+            self._rights()
+        except Refused as exc:
+            if exc.error["code"] == 10000:
+                raise Refused(401, 1000, "Invalid API Token") from None
+            raise
+        return success({"id": "f" * 32, "status": "active"})
+
+    def list_zones(self) -> flask.Response:
+        granted = self._rights()
+        seen = [zone for zone in self.zones.values() if "zone:read" in granted.get(zone["name"], ())]
+        for field in ("name", "status"):
+            if field in flask.request.args:
+                seen = [zone for zone in seen if zone[field] == flask.request.args[field].lower()]
+        return page_of(seen, 20, 5, 50)
+
+    def get_zone(self, zone_id: str) -> flask.Response:
+        return success(self._zone(zone_id, "zone:read"))
+
+    def list_records(self, zone_id: str) -> flask.Response:
+        self._zone(zone_id, "dns:read", "dns:edit")
+        found = list(self.records[zone_id].values())
+        for argument, value in flask.request.args.items():
+            field = argument.removesuffix(".exact")
+            if field in ("name", "type", "content", "comment"):
+                found = [one for one in found if (one[field] or "").lower() == value.lower()]
+            elif argument not in ("page", "per_page"):
+                raise invalid(1004, f"DNS Validation Error: this double does not know the filter {argument}")
+        return page_of(found, 100, 1, 5_000_000)
+
+    def create(self, zone_id: str) -> flask.Response:
+        zone = self._zone(zone_id, "dns:edit")
+        return success(self._save(self.records[zone_id], zone, {**DEFAULTS, **body()}))
+
+    def get(self, zone_id: str, id_: str) -> flask.Response:
+        self._zone(zone_id, "dns:read", "dns:edit")
+        return success(existing(self.records[zone_id], id_))
+
+    def change(self, zone_id: str, id_: str) -> flask.Response:
+        zone = self._zone(zone_id, "dns:edit")
+        change = self._put if flask.request.method == "PUT" else self._patch
+        return success(change(self.records[zone_id], zone, id_, body()))
+
+    def delete(self, zone_id: str, id_: str) -> flask.Response:
+        self._zone(zone_id, "dns:edit")
+        existing(self.records[zone_id], id_)
+        del self.records[zone_id][id_]
+        return flask.jsonify({"result": {"id": id_}})
+
+    def batch(self, zone_id: str) -> flask.Response:
+        zone = self._zone(zone_id, "dns:edit")
+        wanted = body()
+        if not wanted or set(wanted) - {"deletes", "patches", "puts", "posts"}:
+            raise invalid(9207, "Request body is invalid.")
+        if sum(len(items) for items in wanted.values()) > MAX_BATCH:
+            raise invalid(1004, f"DNS Validation Error: a batch holds at most {MAX_BATCH} changes on this plan")
+        draft = copy.deepcopy(self.records[zone_id])  # all or nothing
+        done: dict[str, list[Json]] = {}
+        for item in wanted.get("deletes", ()):
+            existing(draft, item["id"])
+            done.setdefault("deletes", []).append(draft.pop(item["id"]))
+        for kind, change in (("patches", self._patch), ("puts", self._put)):
+            for item in wanted.get(kind, ()):
+                fields = {key: value for key, value in item.items() if key != "id"}
+                done.setdefault(kind, []).append(change(draft, zone, item["id"], fields))
+        for item in wanted.get("posts", ()):
+            done.setdefault("posts", []).append(self._save(draft, zone, {**DEFAULTS, **item}))
+        self.records[zone_id] = draft
+        return success(done)
+
+    # -- rules
+
+    def _patch(self, records: dict[str, Json], zone: Json, id_: str, fields: Json) -> Json:
+        old = {key: value for key, value in existing(records, id_).items() if key in MEMBERS}
+        return self._save(records, zone, {**old, **fields}, id_)
+
+    def _put(self, records: dict[str, Json], zone: Json, id_: str, fields: Json) -> Json:
+        existing(records, id_)
+        return self._save(records, zone, {**DEFAULTS, **fields}, id_)
+
+    def _save(self, records: dict[str, Json], zone: Json, wanted: Json, id_: str | None = None) -> Json:
+        record = checked(wanted, zone["name"])
+        for other in records.values():
+            if other["id"] == id_ or other["name"] != record["name"]:
+                continue
+            if other["type"] == record["type"] and other["content"] == record["content"]:
+                raise invalid(81058, "An identical record already exists.")
+            if other["type"] in RIVALS[record["type"]]:
+                if other["type"] == "CNAME":
+                    raise invalid(81054, "A CNAME record with that host already exists.")
+                raise invalid(81053, "An A, AAAA, or CNAME record with that host already exists.")
+        same = [
+            one["content"] for one in records.values() if (one["name"], one["type"]) == (record["name"], record["type"])
+        ]
+        if sum(map(len, same)) + len(record["content"]) > 8192:
+            raise invalid(83011, "The combined content of the records of this name and type is too long.")
+        old = records.get(id_ or "", {})
+        record |= {
+            "id": id_ or secrets.token_hex(16),
+            "created_on": old.get("created_on", now()),
+            "modified_on": now(),
+        }
+        records[record["id"]] = record
+        return record
+
+
+def checked(wanted: Json, zone: str) -> Json:
+    """The record as it is stored, or the refusal."""
+    if set(wanted) - MEMBERS or not {"type", "name", "content"} <= set(wanted):
+        raise invalid(1004, "DNS Validation Error")
+    type_, content = wanted["type"], wanted["content"]
+    if type_ not in RIVALS:
+        raise invalid(1004, f"DNS Validation Error: this double does not know the type {type_}")
+    name = wanted["name"].lower().removesuffix(".")
+    name = zone if name == "@" else name
+    if name != zone and not name.endswith("." + zone):
+        name = f"{name}.{zone}"
+    if len(name) > 253 or not all(re.fullmatch(r"\*|[\w-]{1,63}", label, re.ASCII) for label in name.split(".")):
+        raise invalid(9000, "DNS name is invalid.")
+    address = None
+    if type_ in ("A", "AAAA"):
+        try:
+            address = (ipaddress.IPv4Address if type_ == "A" else ipaddress.IPv6Address)(content)
+        except ValueError:
+            version = "IPv4" if type_ == "A" else "IPv6"
+            raise invalid(9005, f"Content for {type_} record must be a valid {version} address.") from None
+        content = str(address)
+    elif type_ == "CNAME":
+        content = content.lower().removesuffix(".")
+        if "." not in content or re.search(r"\s", content):
+            raise invalid(9009, "Content for CNAME record is invalid.")
+    elif not content:
+        raise invalid(9009, "Content for TXT record must not be empty.")
+    elif any(len(part.encode()) > 255 for part in re.findall(r'"((?:[^"\\]|\\.)*)"', content)):
+        raise invalid(9015, "A string of a TXT record has more than 255 bytes.")
+    proxiable = type_ == "CNAME" or (address is not None and (not address.is_private or is_documentation(address)))
+    if wanted["proxied"] and not proxiable:
+        raise invalid(9004, "This record type cannot be proxied.")
+    ttl = wanted["ttl"]
+    if type(ttl) is not int or (ttl != 1 and not 60 <= ttl <= 86400):
+        raise invalid(9021, "Invalid TTL. Must be between 60 and 86400 seconds, or 1 for Automatic.")
+    comment = wanted["comment"] or None
+    if comment and (len(comment) > MAX_COMMENT or re.search(r"[\r\n]", comment)):
+        raise invalid(9300, "DNS record comment is invalid.")
+    if wanted["tags"]:
+        raise invalid(9301, "DNS record has 1 tags, exceeding the quota of 0.")
+    return {
+        "name": name,
+        "type": type_,
+        "content": content,
+        "proxiable": proxiable,
+        "proxied": bool(wanted["proxied"]),
+        "ttl": 1 if wanted["proxied"] else ttl,
+        "comment": comment,
+        "tags": [],
+        "settings": wanted["settings"],
+        "meta": {},
+    }
+
+
+def is_documentation(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """These count as private in Python but are ordinary addresses to Cloudflare."""
+    ranges = ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")
+    return any(address in ipaddress.ip_network(one) for one in ranges)
+
+
+def existing(records: dict[str, Json], id_: str) -> Json:
+    if id_ not in records:
+        raise Refused(404, 81044, "Record does not exist.")
+    return records[id_]
+
+
+def body() -> Json:
+    wanted = flask.request.get_json()
+    if not isinstance(wanted, dict):
+        raise invalid(9207, "Request body is invalid.")
+    return wanted
+
+
+def now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat().replace("+00:00", "Z")
+
+
+def success(result: t.Any, **more: t.Any) -> flask.Response:
+    return flask.jsonify({"success": True, "errors": [], "messages": [], "result": result, **more})
+
+
+def failure(error: Json) -> flask.Response:
+    return flask.jsonify({"success": False, "errors": [error], "messages": [], "result": None})
+
+
+def page_of(items: list[Json], default: int, least: int, most: int) -> flask.Response:
+    try:
+        page, size = int(flask.request.args.get("page", 1)), int(flask.request.args.get("per_page", default))
+    except ValueError:
+        page = size = 0
+    if page < 1 or not least <= size <= most:
+        raise invalid(1004, "Invalid page or per_page.")
+    part = items[(page - 1) * size : page * size]
+    info = {
+        "page": page,
+        "per_page": size,
+        "count": len(part),
+        "total_count": len(items),
+        "total_pages": -(-len(items) // size),
+    }
+    return success(part, result_info=info)

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What we rely on of Cloudflare's API, on the wire: against the double, and against the service when it is given.
+
+CLOUDFLARE_TEST_TOKEN (Zone Read and DNS Edit) and CLOUDFLARE_TEST_ZONE (a name) enable the second; only names below
+nixci-test.<zone> are touched. Requests and answers are checked against Cloudflare's schema in data/.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import typing as t
+from collections.abc import Callable, Iterator
+
+import pytest
+import requests
+from jsonschema import Draft202012Validator, FormatChecker
+
+from lab.clouds.cloudflare import ROOT, CloudflareDouble
+
+SCHEMA = json.loads((pathlib.Path(__file__).parent / "data" / "cloudflare-dns.json").read_text())
+ZONE = "example.com"
+TOKEN, READER, STRANGER = "e" * 40, "r" * 40, "s" * 40
+
+
+def validate(name: str, instance: t.Any) -> None:
+    schema = {"$ref": f"#/components/schemas/{name}", "components": SCHEMA["components"]}
+    Draft202012Validator(schema, format_checker=FormatChecker()).validate(instance)
+
+
+class Api:
+    """Speaks to one zone, and checks everything that goes over the wire."""
+
+    def __init__(self, url: str, token: str, zone: str) -> None:
+        self.url, self.token, self.zone = url, token, zone
+        self.host = f"nixci-test.{zone}"
+        found = self.call("GET", f"/zones?name={zone}", answer="zone_list_response")
+        self.records = f"/zones/{found['result'][0]['id']}/dns_records"
+
+    def raw(self, method: str, path: str, body: t.Any = None, token: str | None = None) -> requests.Response:
+        headers = {"Authorization": f"Bearer {token or self.token}"}
+        return requests.request(method, self.url + path, json=body, headers=headers, timeout=30)
+
+    def call(self, method: str, path: str, body: t.Any = None, *, sends: str = "", answer: str = "") -> t.Any:
+        if sends:
+            validate(sends, body)
+        response = self.raw(method, path, body)
+        assert response.status_code == 200, response.text
+        if answer:
+            validate(answer, response.json())
+        return response.json()
+
+    def refused(self, method: str, path: str, body: t.Any = None, token: str | None = None) -> tuple[int, list[int]]:
+        response = self.raw(method, path, body, token)
+        validate("envelope_failure", response.json())
+        return response.status_code, [error["code"] for error in response.json()["errors"]]
+
+    def create(self, type_: str, content: str, **more: t.Any) -> t.Any:
+        body = {"type": type_, "name": self.host, "content": content, **more}
+        return self.call("POST", self.records, body, sends="record_write", answer="record_response")["result"]
+
+    def listed(self) -> list[t.Any]:
+        path = f"{self.records}?name.exact={self.host}&per_page=1000&page=1"
+        return self.call("GET", path, answer="record_list_response")["result"]
+
+
+@pytest.fixture(params=["double", "real"])
+def api(request: pytest.FixtureRequest, serve: Callable[[t.Any], str]) -> Iterator[Api]:
+    if request.param == "double":
+        everything, reading = {"zone:read", "dns:edit"}, {"zone:read", "dns:read"}
+        double = CloudflareDouble(
+            [ZONE, "other.com"], {TOKEN: {ZONE: everything}, READER: {ZONE: reading}, STRANGER: {}}
+        )
+        service = Api(serve(double.app) + ROOT, TOKEN, ZONE)
+    else:
+        token, zone = os.environ.get("CLOUDFLARE_TEST_TOKEN"), os.environ.get("CLOUDFLARE_TEST_ZONE")
+        if not token or not zone:
+            pytest.skip("CLOUDFLARE_TEST_TOKEN and CLOUDFLARE_TEST_ZONE are not set: the real service is not tested")
+        service = Api("https://api.cloudflare.com" + ROOT, token, zone)
+    remove_all(service)
+    yield service
+    remove_all(service)
+
+
+def remove_all(api: Api) -> None:
+    for record in api.listed():
+        api.raw("DELETE", f"{api.records}/{record['id']}")
+
+
+def test_a_record_lives_through_create_patch_put_and_delete(api: Api) -> None:
+    made = api.create("A", "203.0.113.1", comment="first")
+    assert (made["ttl"], made["proxied"], made["comment"], made["name"]) == (1, False, "first", api.host)
+    path = f"{api.records}/{made['id']}"
+    change = {"content": "203.0.113.2"}
+    patched = api.call("PATCH", path, change, sends="record_patch", answer="record_response")["result"]
+    assert (patched["id"], patched["content"], patched["comment"]) == (made["id"], "203.0.113.2", "first")
+    put = {"type": "A", "name": api.host, "content": "203.0.113.3"}
+    replaced = api.call("PUT", path, put, sends="record_write", answer="record_response")["result"]
+    assert replaced["comment"] is None, "PUT resets what it does not say"
+    assert api.call("GET", path, answer="record_response")["result"]["content"] == "203.0.113.3"
+    api.call("DELETE", path, answer="record_delete_response")
+    assert api.listed() == []
+    assert api.refused("DELETE", path) == (404, [81044])
+
+
+def test_a_batch_is_one_transaction(api: Api) -> None:
+    one, two = api.create("A", "203.0.113.1"), api.create("A", "203.0.113.2")
+    post = {"type": "A", "name": api.host, "content": "203.0.113.4"}
+    body = {"deletes": [{"id": one["id"]}], "patches": [{"id": two["id"], "content": "203.0.113.3"}], "posts": [post]}
+    done = api.call("POST", f"{api.records}/batch", body, sends="batch_request", answer="batch_response")["result"]
+    assert done["patches"][0]["id"] == two["id"]
+    before = sorted(record["content"] for record in api.listed())
+    assert before == ["203.0.113.3", "203.0.113.4"]
+    identical = {"type": "A", "name": api.host, "content": "203.0.113.4"}
+    status, _codes = api.refused("POST", f"{api.records}/batch", {"deletes": [{"id": two["id"]}], "posts": [identical]})
+    assert status == 400
+    assert sorted(record["content"] for record in api.listed()) == before, "a refused batch changes nothing"
+
+
+def test_an_identical_record_is_refused(api: Api) -> None:
+    api.create("A", "203.0.113.1")
+    again = {"type": "A", "name": api.host.upper(), "content": "203.0.113.1"}
+    assert api.refused("POST", api.records, again) == (400, [81058])
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "code"),
+    [
+        (("A", "203.0.113.1"), ("CNAME", "elsewhere.example.org"), 81053),
+        (("AAAA", "2001:db8::1"), ("CNAME", "elsewhere.example.org"), 81053),
+        (("CNAME", "elsewhere.example.org"), ("A", "203.0.113.1"), 81054),
+    ],
+)
+def test_an_address_and_a_cname_exclude_each_other(
+    api: Api, first: tuple[str, str], second: tuple[str, str], code: int
+) -> None:
+    api.create(*first)
+    status, codes = api.refused("POST", api.records, {"type": second[0], "name": api.host, "content": second[1]})
+    assert status == 400
+    assert codes in ([code], [81053], [81054])
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"type": "A", "content": "2001:db8::1"}, 9005),
+        ({"type": "A", "content": "203.0.113.1", "ttl": 59}, 9021),
+        ({"type": "A", "content": "203.0.113.1", "ttl": 86401}, 9021),
+        ({"type": "A", "content": "10.0.0.1", "proxied": True}, 9004),
+        ({"type": "A"}, 1004),
+    ],
+)
+def test_a_bad_record_is_refused(api: Api, body: dict[str, t.Any], code: int) -> None:
+    status, codes = api.refused("POST", api.records, {"name": api.host, **body})
+    assert status == 400
+    if api.url.startswith("http://127"):
+        assert codes == [code]
+
+
+def test_a_proxied_record_has_an_automatic_ttl(api: Api) -> None:
+    made = api.create("A", "203.0.113.1", proxied=True, ttl=300)
+    assert (made["ttl"], made["proxied"]) == (1, True)
+
+
+def test_a_text_comes_back_as_it_was_sent(api: Api) -> None:
+    text = '"say \\"hi\\"" "and more"'
+    assert api.create("TXT", text)["content"] == text
+
+
+def test_a_relative_name_is_completed_unless_the_dot_is_there(api: Api) -> None:
+    for name, whole in (
+        ("nixci-test", api.host),
+        (f"nixci-test.not{api.zone}", f"nixci-test.not{api.zone}.{api.zone}"),
+    ):
+        body = {"type": "A", "name": name, "content": "203.0.113.1"}
+        made = api.call("POST", api.records, body)["result"]
+        api.raw("DELETE", f"{api.records}/{made['id']}")
+        assert made["name"] == whole
+
+
+def test_a_wrong_token_is_refused_everywhere(api: Api) -> None:
+    status, codes = api.refused("GET", api.records, token="w" * 40)
+    assert status in (400, 401, 403)
+    assert set(codes) & {1000, 9109, 10000}
+    status, codes = api.refused("GET", "/user/tokens/verify", token="w" * 40)
+    assert (status, codes) == (401, [1000])
+
+
+def test_a_malformed_token_is_refused_with_its_reason_in_the_chain(api: Api) -> None:
+    response = api.raw("GET", api.records, token="short")
+    assert response.status_code == 400
+    validate("envelope_failure", response.json())
+    assert response.json()["errors"][0]["code"] == 6003
+    assert response.json()["errors"][0]["error_chain"][0]["code"] == 6111
+
+
+def test_a_token_is_verified(api: Api) -> None:
+    assert api.call("GET", "/user/tokens/verify", answer="token_verify_response")["result"]["status"] == "active"
+
+
+def test_a_zone_that_the_token_may_not_see_is_not_listed(api: Api) -> None:
+    assert api.call("GET", "/zones?name=nixci-no-such-zone.com", answer="zone_list_response")["result"] == []
+
+
+def test_paging_says_how_many_there_are(api: Api) -> None:
+    for number in range(1, 4):
+        api.create("A", f"203.0.113.{number}")
+    path = f"{api.records}?name.exact={api.host}&per_page=2&page=2"
+    answer = api.call("GET", path, answer="record_list_response")
+    assert len(answer["result"]) == 1
+    assert (answer["result_info"]["total_pages"], answer["result_info"]["total_count"]) == (2, 3)
+
+
+# -- rights and answers that only the double can be asked for
+
+
+@pytest.fixture
+def double(serve: Callable[[t.Any], str]) -> Api:
+    app = CloudflareDouble(
+        [ZONE, "other.com"],
+        {TOKEN: {ZONE: {"zone:read", "dns:edit"}}, READER: {ZONE: {"dns:read"}}, STRANGER: {}},
+    ).app
+    return Api(serve(app) + ROOT, TOKEN, ZONE)
+
+
+def test_reading_does_not_include_writing(double: Api) -> None:
+    assert double.raw("GET", double.records, token=READER).status_code == 200
+    body = {"type": "A", "name": double.host, "content": "203.0.113.1"}
+    assert double.refused("POST", double.records, body, token=READER) == (403, [10000])
+    assert double.refused("GET", double.records, token=STRANGER) == (403, [10000])
+
+
+def test_zone_read_is_a_right_of_its_own(double: Api) -> None:
+    response = double.raw("GET", f"/zones?name={ZONE}", token=READER)
+    assert (response.status_code, response.json()["result"]) == (200, [])
+
+
+def test_other_routes_do_not_exist(double: Api) -> None:
+    assert double.refused("GET", "/accounts") == (404, [7000])
+    assert double.refused("GET", "/zones/nonsense/dns_records") == (400, [7003])
