@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a role documents is what it does: names and values of its defaults stand in its argument specification."""
+
+from __future__ import annotations
+
+import pathlib
+import typing as t
+
+import pytest
+import yaml
+
+ROLES = sorted((pathlib.Path(__file__).resolve().parents[3] / "roles").iterdir())
+
+
+def load(path: pathlib.Path) -> t.Any:
+    return yaml.safe_load(path.read_text()) if path.exists() else {}
+
+
+@pytest.fixture(params=ROLES, ids=lambda role: role.name)
+def role(request: pytest.FixtureRequest) -> pathlib.Path:
+    return request.param
+
+
+def test_every_default_is_documented_with_its_value(role: pathlib.Path) -> None:
+    documented: dict[str, t.Any] = {}
+    for entry in load(role / "meta/argument_specs.yml")["argument_specs"].values():
+        documented |= {name: option.get("default") for name, option in entry["options"].items()}
+    # The folder of the configuration has one default for all roles.
+    expected = {
+        name: "/etc/nixos" if name.endswith("_config_dir") else value
+        for name, value in load(role / "defaults/main.yml").items()
+    }
+    assert documented == expected
+
+
+def test_every_entry_point_has_its_tasks(role: pathlib.Path) -> None:
+    for name, entry in load(role / "meta/argument_specs.yml")["argument_specs"].items():
+        assert (role / "tasks" / f"{name}.yml").exists(), name
+        assert entry["short_description"]
+
+
+def test_the_role_ends_with_a_verification(role: pathlib.Path) -> None:
+    assert (role / "tasks/verify.yml").exists()
+
+
+def test_variables_carry_the_name_of_the_role(role: pathlib.Path) -> None:
+    assert all(name.startswith(f"{role.name}_") for name in load(role / "defaults/main.yml"))
+    assert all(name.startswith((f"_{role.name}_", f"__{role.name}_")) for name in load(role / "vars/main.yml"))
