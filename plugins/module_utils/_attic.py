@@ -135,6 +135,8 @@ class AtticClient(JsonClient):
             return f"{self.base_url} redirects; give the address that it leads to, usually the one with https://"
         if isinstance(body, dict) and body.get("error") == "NotFound":
             return "the server does not know this path; url is the root of the API, without the name of a cache"
+        if isinstance(body, dict) and str(body.get("message")).endswith("Bad Host"):
+            return f"the server does not answer to the host of {self.base_url}; use one of its allowed-hosts"
         # Attic refuses malformed requests in plain text; a page or nothing at all comes from something before it.
         words = super().explain(status, "" if str(body or "").lstrip().startswith("<") else body).strip().rstrip(".")
         if status in (502, 503, 504) and not words:
@@ -150,8 +152,7 @@ class AtticClient(JsonClient):
         if not self.claims:
             return f"{start}: the token is not one of Attic's, or it lacks {_rights({right})} on this cache."
         if fault := self._fault(name, {right}):
-            more = "; without it the cache cannot be compared" if right == "pull" else ""
-            return f"{start}: {fault}{more}."
+            return f"{start}: {fault}."
         return (
             f"{start}, although the token grants {right}: the server does not accept its signature, issuer or "
             "audience; mint a new one with the server's current key and what it is bound to."
@@ -164,7 +165,10 @@ class AtticClient(JsonClient):
         if fault := malformed(self.claims) or untimely(self.claims, int(time.time())):
             return f"the server ignores the token because {fault}; mint a new one"
         missing = needed - rights_on(self.claims[CLAIM]["caches"], name)
-        return f"the token lacks {_rights(missing)} on this cache; mint one that grants it" if missing else None
+        if not missing:
+            return None
+        why = ", without which it cannot be compared" if "pull" in missing else ""
+        return f"the token lacks {_rights(missing)} on this cache{why}; mint one that grants it"
 
 
 VERBS = {"GET": "show", "POST": "create", "PATCH": "configure", "DELETE": "destroy"}

@@ -51,6 +51,9 @@ PATTERN = re.compile(r"[A-Za-z0-9*][A-Za-z0-9_+*-]{0,49}")
 # The server allows no clock difference at all: a token from a clock that is ahead would be refused at first.
 BACKDATE = 60
 
+# A server that is given a larger one does not start.
+LARGEST_RSA = 4096
+
 Claims = dict[str, t.Any]
 Grants = dict[str, dict[str, int]]
 
@@ -139,8 +142,10 @@ def malformed(claims: Claims) -> str | None:
         if key in claims and type(claims[key]) not in (int, float):
             return f"its {key} is not a number"
     audiences = claims.get("aud", [])
-    if not all(isinstance(text, str) for text in (audiences if isinstance(audiences, list) else [audiences])):
-        return "its audiences are not text"
+    texts = list(audiences if isinstance(audiences, list) else [audiences])
+    texts += [claims[key] for key in ("sub", "iss") if claims.get(key) is not None]
+    if not all(isinstance(text, str) for text in texts):
+        return "its subject, issuer or audiences are not text"
     return None
 
 
@@ -148,7 +153,7 @@ def untimely(claims: Claims, now: int, renew_before: int = 0) -> str | None:
     """Why the token is not valid now, or not for long enough; None when it is."""
     for key in ("nbf", "iat"):
         if claims.get(key, now) > now:
-            return f"it is not valid before {instant(claims[key])}; the clock that minted it is ahead"
+            return f"it is not valid before {instant(claims[key])} (is a clock wrong?)"
     remaining = claims.get("exp", now + renew_before + 1) - now
     if remaining < 0:
         return f"it expired on {instant(claims['exp'])}"
@@ -259,5 +264,9 @@ def _load_rsa(pem: bytes) -> t.Any:
         raise InvalidError(
             "signing_key: the base64 does not hold an RSA private key in PEM form, as RS256 needs; "
             "make one with 'openssl genrsa -traditional 4096 | base64 -w0', or set algorithm to HS256."
+        )
+    if key.key_size > LARGEST_RSA:
+        raise InvalidError(
+            f"signing_key: the RSA key has {key.key_size} bits, but Attic reads at most {LARGEST_RSA}; make a shorter one."
         )
     return key

@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import base64
+import pathlib
+import time
+import typing as t
+
+import jwt
+import pytest
+import requests
+
+from lab.attic.server import create_app
+from lab.clouds._control import Control
+
+SECRET = b"s" * 32
+CLAIM = "https://jwt.attic.rs/v1"
+ALL = ("r", "w", "d", "cc", "cr", "cq", "cd")
+
+
+def token(caches: dict[str, tuple[str, ...]], secret: bytes = SECRET, **claims: t.Any) -> str:
+    namespace = {"caches": {pattern: dict.fromkeys(rights, 1) for pattern, rights in caches.items()}}
+    body = {"exp": int(time.time()) + 600, "sub": "test", **claims, CLAIM: namespace}
+    return jwt.encode(body, secret, algorithm="HS256")
+
+
+ROOT = token({"*": ALL})
+
+
+class Attic:
+    """The module against a double on loopback."""
+
+    def __init__(self, url: str, module: t.Callable[..., dict[str, t.Any]]) -> None:
+        self.url = url
+        self.module = module
+
+    def cache(self, check: bool = False, **params: t.Any) -> dict[str, t.Any]:
+        wish = {"url": self.url, "token": ROOT, "name": "ci-cache", "retries": 0, **params}
+        requests.delete(f"{self.url}/_lab/requests", timeout=5)
+        return self.module("attic_cache", wish, check=check)
+
+    def methods(self) -> list[str]:
+        """What the last run asked the server."""
+        return [entry["method"] for entry in requests.get(f"{self.url}/_lab/requests", timeout=5).json()]
+
+    def fail(self, **fault: t.Any) -> None:
+        requests.post(f"{self.url}/_lab/faults", json=fault, timeout=5)
+
+
+Start = t.Callable[..., Attic]
+
+
+@pytest.fixture
+def start(serve: t.Callable[[t.Any], str], module: t.Callable[..., dict[str, t.Any]], tmp_path: pathlib.Path) -> Start:
+    def call(**options: t.Any) -> Attic:
+        return Attic(serve(Control(create_app(data_dir=tmp_path, token_secret_hs256=SECRET, **options))), module)
+
+    return call
+
+
+@pytest.fixture
+def attic(start: Start) -> Attic:
+    return start()
+
+
+# ---- the way of a cache ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {},
+        {"is_public": True},
+        {"retention_period": "30d"},
+        {"retention_period": 0, "priority": -1, "store_dir": "/gnu/store", "upstream_cache_key_names": []},
+    ],
+)
+def test_check_create_again(attic: Attic, wish: dict[str, t.Any]) -> None:
+    predicted = attic.cache(check=True, **wish)
+    assert attic.methods() == ["GET"]
+    done = attic.cache(**wish)
+    assert attic.methods() == ["GET", "POST", *(["PATCH"] if "retention_period" in wish else []), "GET"]
+    assert (predicted["changed"], predicted["diff"]) == (done["changed"], done["diff"])
+    assert done["changed"] is True
+    assert predicted["cache"].keys() == done["cache"].keys()
+    assert done["cache"]["public_key"].startswith("ci-cache:")
+    assert done["cache"]["substituter_endpoint"] == f"{attic.url}/ci-cache"
+    again = attic.cache(**wish)
+    assert attic.methods() == ["GET"]
+    assert (again["changed"], again["cache"]) == (False, done["cache"])
+
+
+def test_a_new_cache_gets_the_client_s_defaults(attic: Attic) -> None:
+    cache = attic.cache()["cache"]
+    assert {field: cache[field] for field in cache if not field.endswith(("_key", "_endpoint"))} == {
+        "name": "ci-cache",
+        "is_public": False,
+        "priority": 41,
+        "store_dir": "/nix/store",
+        "upstream_cache_key_names": ["cache.nixos.org-1"],
+        "retention_period": "global",
+    }
+
+
+def test_only_what_differs_is_changed_and_the_rest_stays(attic: Attic) -> None:
+    created = attic.cache(priority=30, retention_period="30d")["cache"]
+    predicted = attic.cache(check=True, is_public=True)
+    done = attic.cache(is_public=True)
+    assert attic.methods() == ["GET", "PATCH"]
+    assert (predicted["diff"], predicted["cache"]) == (done["diff"], done["cache"])
+    assert done["cache"] == {**created, "is_public": True}
+    assert attic.cache()["cache"] == done["cache"]
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("2592000", 2_592_000), ("1M", 2_630_016), ("0", 0)])
+def test_retention_is_set_and_taken_back(attic: Attic, text: str, seconds: int) -> None:
+    attic.cache()
+    assert attic.cache(retention_period=text)["cache"]["retention_period"] == seconds
+    assert attic.cache(retention_period=seconds)["changed"] is False
+    assert attic.cache(retention_period="global")["cache"]["retention_period"] == "global"
+    assert attic.cache(retention_period="global")["changed"] is False
+
+
+def test_an_interruption_between_the_two_requests_heals(attic: Attic) -> None:
+    attic.fail(status=500, method="PATCH")
+    assert attic.cache(retention_period="30d")["failed"] is True
+    assert attic.cache(check=True)["cache"]["retention_period"] == "global"
+    healed = attic.cache(retention_period="30d")
+    assert attic.methods() == ["GET", "PATCH"]
+    assert healed["cache"]["retention_period"] == 2_592_000
+
+
+def test_absent_destroys_once(attic: Attic) -> None:
+    first = attic.cache()["cache"]["public_key"]
+    predicted = attic.cache(check=True, state="absent")
+    assert attic.methods() == ["GET"]
+    done = attic.cache(state="absent")
+    assert (predicted["changed"], predicted["diff"], done["cache"]) == (True, done["diff"], None)
+    again = attic.cache(state="absent")
+    assert (again["changed"], attic.methods()) == (False, ["GET"])
+    assert attic.cache()["cache"]["public_key"] != first
+
+
+def test_a_cache_that_vanishes_meanwhile_is_gone_as_wanted(attic: Attic) -> None:
+    attic.cache()
+    attic.fail(status=404, method="DELETE", body={"code": 404, "error": "NoSuchCache", "message": "gone"})
+    assert attic.cache(state="absent")["changed"] is True
+
+
+def test_a_soft_deleted_name_is_explained(start: Start) -> None:
+    attic = start(soft_delete=True)
+    attic.cache()
+    attic.cache(state="absent")
+    result = attic.cache()
+    assert result["failed"] is True
+    assert result["error"] == "CacheAlreadyExists"
+    assert "soft-deleted cache holds the name" in result["msg"]
+    assert "choose another name" in result["msg"]
+
+
+# ---- refusals ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize(
+    ("caches", "wish", "lacking"),
+    [
+        ({"ci-*": ("r",)}, {"name": "ci-new"}, "the right create_cache"),
+        ({"ci-*": ("cc",)}, {"name": "ci-new"}, "the right pull on this cache, without which it cannot be compared"),
+        ({"ci-*": ("cc", "r")}, {"name": "ci-new", "retention_period": "1d"},
+         "the rights configure_cache, configure_cache_retention"),
+        ({"ci-*": ("r",)}, {"priority": 1}, "the right configure_cache "),
+        ({"ci-*": ("r", "cr")}, {"retention_period": "1d"}, "the right configure_cache_retention "),
+        ({"ci-*": ("r", "cr")}, {"state": "absent"}, "the right destroy_cache "),
+        ({"*": ("r",), "ci-*": ("r", "cr")}, {"priority": 1}, "the right configure_cache "),
+    ],
+)  # fmt: skip
+def test_a_missing_right_is_named_before_anything_is_changed(
+    attic: Attic, caches: dict[str, tuple[str, ...]], wish: dict[str, t.Any], lacking: str, check: bool
+) -> None:
+    attic.cache()
+    result = attic.cache(check=check, token=token(caches), **wish)
+    assert attic.methods() == ["GET"]
+    assert result["failed"] is True
+    assert lacking in result["msg"]
+    assert "nothing has been" in result["msg"]
+
+
+def test_the_rights_that_are_needed_suffice(attic: Attic) -> None:
+    assert attic.cache(token=token({"ci-cache": ("r", "cc")}))["changed"] is True
+    assert attic.cache(token=token({"ci-cache": ("r", "cr")}), priority=1)["changed"] is True
+    assert attic.cache(token=token({"ci-cache": ("r", "cr", "cq")}), retention_period="1d")["changed"] is True
+    assert attic.cache(token=token({"ci-cache": ("r",)}))["changed"] is False
+    assert attic.cache(token=token({"ci-cache": ("r", "cd")}), state="absent")["changed"] is True
+    assert attic.cache(token=token({"ci-cache": ("cc",)}), is_public=True)["changed"] is True
+
+
+@pytest.mark.parametrize(
+    ("bad", "status", "message"),
+    [
+        (token({"ci-cache": ("w",)}), 403, "the token lacks the right pull on this cache, without which"),
+        (token({"other": ("r",)}), 401, "the token lacks the right pull on this cache"),
+        (token({"*": ALL}, exp=1000), 401, "it expired on 1970-01-01 00:16:40 UTC; mint a new one"),
+        (token({"*": ALL}, nbf=int(time.time()) + 900), 401, "it is not valid before"),
+        (token({"*": ALL}, secret=b"x" * 32), 401, "does not accept its signature, issuer or audience"),
+        ("opaque", 401, "not one of Attic's, or it lacks the right pull"),
+    ],
+)
+def test_a_refused_token_is_explained(attic: Attic, bad: str, status: int, message: str) -> None:
+    attic.cache()
+    result = attic.cache(token=bad)
+    assert (result["failed"], result["status"]) == (True, status)
+    assert message in result["msg"]
+    assert bad not in str({**result, "invocation": None})
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (token({"*": ALL}, exp=1000), "it expired on"),
+        (token({"*": ALL}, secret=b"x" * 32), "does not accept its signature"),
+    ],
+)
+def test_on_a_public_cache_a_bad_token_shows_with_the_first_change(attic: Attic, bad: str, message: str) -> None:
+    attic.cache(is_public=True)
+    assert attic.cache(token=bad)["changed"] is False
+    result = attic.cache(token=bad, priority=1)
+    assert result["failed"] is True
+    assert message in result["msg"]
+
+
+@pytest.mark.parametrize(
+    ("wish", "message"),
+    [
+        ({"name": "a/b"}, "name: 'a/b' is not a name of a cache"),
+        ({"name": "a" * 51}, "is not a name of a cache"),
+        ({"name": "_a"}, "is not a name of a cache"),
+        ({"retention_period": "Global"}, "retention_period: 'Global' is not a duration"),
+        ({"retention_period": 2**31}, "retention_period: 2147483648 does not fit"),
+        ({"priority": 2**31}, "priority: 2147483648 does not fit"),
+    ],
+)
+def test_wrong_input_is_found_before_any_request(attic: Attic, wish: dict[str, t.Any], message: str) -> None:
+    result = attic.cache(**wish)
+    assert attic.methods() == []
+    assert result["failed"] is True
+    assert message in result["msg"]
+
+
+@pytest.mark.parametrize("bad", ["", "two words", "two\nlines", "\u20ac"])
+def test_a_token_that_cannot_be_sent_is_refused(attic: Attic, bad: str) -> None:
+    result = attic.cache(token=bad)
+    assert "token: it is empty or holds spaces" in result["msg"]
+
+
+def test_what_the_server_refuses_as_malformed_is_passed_on(attic: Attic) -> None:
+    text = "Failed to deserialize the JSON body into the target type: priority: expected i32"
+    attic.fail(status=422, body=text)
+    result = attic.cache()
+    assert result["status"] == 422
+    assert result["msg"] == f"Attic: GET /_api/v1/cache-config/ci-cache answered 422: {text}."
+
+
+def test_the_wrong_address_is_explained(start: Start) -> None:
+    attic = start(allowed_hosts=["cache.example.org"])
+    assert "use one of its allowed-hosts" in attic.cache()["msg"]
+    assert "cannot reach http://127.0.0.1:9" in attic.cache(url="http://127.0.0.1:9")["msg"]
+    assert "must start with https://" in attic.cache(url="cache.example.org")["msg"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ({"status": 308, "headers": {"Location": "https://cache.example.org/"}}, "usually the one with https://"),
+        ({"status": 502}, "the proxy answers, but atticd behind it does not"),
+        ({"status": 502, "body": "<html>nginx</html>"}, "the proxy answers, but atticd behind it does not"),
+        ({"status": 404}, "this answer is not Attic's"),
+        ({"status": 500, "body": {"code": 500, "error": "InternalServerError", "message": "Oh."}},
+         "answered 500: Oh; look at atticd's journal"),
+        ({"status": 200, "body": {"hello": "world"}}, "answers, but not as Attic does"),
+        ({"status": 200, "body": "<html>"}, "something that is not JSON"),
+    ],
+)  # fmt: skip
+def test_answers_of_something_else_are_explained(attic: Attic, fault: dict[str, t.Any], message: str) -> None:
+    attic.fail(**fault)
+    result = attic.cache()
+    assert result["failed"] is True
+    assert message in result["msg"]
+    assert "<html>" not in result["msg"]
+
+
+def test_the_name_of_a_cache_in_the_url_is_explained(attic: Attic) -> None:
+    assert "without the name of a cache" in attic.cache(url=f"{attic.url}/ci-cache")["msg"]
+
+
+def test_a_passing_failure_is_repeated(attic: Attic) -> None:
+    attic.fail(status=503, method="GET")
+    assert attic.cache(retries=2)["changed"] is True
+    assert attic.methods() == ["GET", "GET", "POST", "GET"]
+
+
+def test_tokens_of_our_own_module_are_accepted(attic: Attic) -> None:
+    minted = attic.module(
+        "attic_token",
+        {
+            "signing_key": base64.b64encode(SECRET).decode(),
+            "algorithm": "HS256",
+            "subject": "ci",
+            "validity": "1h",
+            "permissions": [{"caches": "ci-*", "pull": True, "create_cache": True}],
+        },
+    )["token"]
+    assert attic.cache(token=minted)["changed"] is True
+    assert "configure_cache" in attic.cache(token=minted, priority=1)["msg"]
