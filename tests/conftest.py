@@ -46,7 +46,7 @@ def run_module(name: str, params: dict[str, t.Any], *, check: bool = False, diff
 def serving(app: t.Any) -> Iterator[str]:
     """Serve a WSGI application on a free loopback port; yields its URL."""
     server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"
