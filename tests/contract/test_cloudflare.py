@@ -7,26 +7,18 @@ nixci-test.<zone> are touched. Requests and answers are checked against Cloudfla
 
 from __future__ import annotations
 
-import json
 import os
-import pathlib
 import typing as t
 from collections.abc import Callable, Iterator
 
 import pytest
 import requests
-from jsonschema import Draft202012Validator, FormatChecker
 
 from lab.clouds.cloudflare import ROOT, CloudflareDouble
+from tests.contract.cloudflare_schema import validate
 
-SCHEMA = json.loads((pathlib.Path(__file__).parent / "data" / "cloudflare-dns.json").read_text())
 ZONE = "example.com"
 TOKEN, READER, STRANGER = "e" * 40, "r" * 40, "s" * 40
-
-
-def validate(name: str, instance: t.Any) -> None:
-    schema = {"$ref": f"#/components/schemas/{name}", "components": SCHEMA["components"]}
-    Draft202012Validator(schema, format_checker=FormatChecker()).validate(instance)
 
 
 class Api:
