@@ -120,7 +120,7 @@ class AtticClient(JsonClient):
 
     def error(self, method: str, path: str, status: int, content: t.Any) -> NixciError:
         word = content.get("error") if isinstance(content, dict) else None
-        if status in (401, 403):
+        if word in ("Unauthorized", "AccessError"):
             return BY_STATUS[status](
                 self._explain_refusal(method, path.rsplit("/", 1)[-1], status), status=status, error=word
             )

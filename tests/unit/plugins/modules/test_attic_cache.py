@@ -274,6 +274,7 @@ def test_the_wrong_address_is_explained(start: Start) -> None:
         ({"status": 308, "headers": {"Location": "https://cache.example.org/"}}, "usually the one with https://"),
         ({"status": 502}, "the proxy answers, but atticd behind it does not"),
         ({"status": 502, "body": "<html>nginx</html>"}, "the proxy answers, but atticd behind it does not"),
+        ({"status": 403, "body": "<html>forbidden</html>"}, "this answer is not Attic's"),
         ({"status": 404}, "this answer is not Attic's"),
         ({"status": 500, "body": {"code": 500, "error": "InternalServerError", "message": "Oh."}},
          "answered 500: Oh; look at atticd's journal"),
