@@ -18,6 +18,7 @@ let
     group = t.optionOr "root" t.user "Group of the file; must exist when OpNix runs.";
     mode = t.optionOr "0400" t.fileMode "Mode of the file.";
     services = t.optionOr [ ] (t.listOf t.service) "Services restarted when the value changes.";
+    version = t.optionOr 0 t.ints.unsigned "Version of the item; a new one makes the host fetch the value anew.";
   };
 in
 {
@@ -38,8 +39,13 @@ in
     // lib.optionalAttrs imported {
       services.onepassword-secrets = {
         enable = true;
-        inherit (cfg) tokenFile secrets;
+        inherit (cfg) tokenFile;
+        secrets = lib.mapAttrs (_name: secret: removeAttrs secret [ "version" ]) cfg.secrets;
       };
+      # OpNix fetches when its unit starts, and only then.
+      systemd.services.opnix-secrets.restartTriggers = [
+        (builtins.toJSON (lib.mapAttrs (_name: secret: secret.version) cfg.secrets))
+      ];
     }
   );
 }
