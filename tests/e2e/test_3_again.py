@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Running the playbook again changes nothing: from the checkout, as a preview, and from the installed collection."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import typing as t
+
+from tests.e2e.conftest import BIN, ROOT, play
+
+
+def test_the_second_run_changes_nothing(demo: t.Any) -> None:
+    again = play()
+    assert again.rc == 0, again.out
+    assert again.changed == 0, again.out
+
+
+def test_a_preview_changes_nothing(demo: t.Any) -> None:
+    preview = play("--check", "--diff")
+    assert preview.rc == 0, preview.out
+    assert preview.changed == 0, preview.out
+
+
+def test_the_installed_collection_does_the_same(demo: t.Any, tmp_path: pathlib.Path) -> None:
+    """Built from what git knows, installed away from the checkout, run by its name."""
+    tree = tmp_path / "tree"
+    subprocess.run(["git", "checkout-index", "--all", f"--prefix={tree}/"], cwd=ROOT, check=True)
+    galaxy, home = str(BIN / "ansible-galaxy"), tmp_path / "collections"
+    env = {"ANSIBLE_COLLECTIONS_PATH": str(home), "ANSIBLE_CONFIG": str(tmp_path / "ansible.cfg")}
+    (tmp_path / "ansible.cfg").write_text("[defaults]\ninterpreter_python = auto_silent\n")
+    for command in (
+        [galaxy, "collection", "build", str(tree), "--output-path", str(tmp_path)],
+        [galaxy, "collection", "install", "--no-deps", "-p", str(home), *map(str, tmp_path.glob("*.tar.gz"))],
+    ):
+        if "install" in command:
+            command += [str(path) for path in tmp_path.glob("*.tar.gz")]
+        subprocess.run(command, cwd=tmp_path, env={**os.environ, **env}, check=True, capture_output=True)
+    run = play("-i", str(ROOT / "inventory/lab"), playbook="pantheros.nixci.site", cwd=tmp_path, env=env)
+    assert run.rc == 0, run.out
+    assert run.changed == 0, run.out

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Wrong input: one clear sentence, nothing half-done, and the next run with correct input succeeds."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Iterator
+
+import pytest
+import requests
+
+from lab import names, state
+from tests.e2e.conftest import play
+
+CONFIGURATION = "/etc/nixos/configuration.nix"
+
+
+def generation(host: t.Any) -> str:
+    return host.file("/nix/var/nix/profiles/system").linked_to
+
+
+@pytest.fixture
+def sound(demo: t.Any, host: t.Any) -> Iterator[None]:
+    """After the test correct input gives the lab that was there before."""
+    yield
+    healed = play()
+    assert healed.rc == 0, healed.out
+    assert play("--check").changed == 0
+    assert host.run("systemctl is-active atticd caddy").rc == 0
+
+
+WRONG_CREDENTIALS = {
+    "b2_key": "Backblaze B2",
+    "dns_token": "Cloudflare",
+    "gitlab_token": "GitLab",
+    "nixci_onepassword_connect_token": "1Password",
+}
+
+
+@pytest.mark.parametrize("value", ["wrong-credential-canary", ""], ids=["wrong", "missing"])
+@pytest.mark.parametrize("name", WRONG_CREDENTIALS)
+def test_a_wrong_or_missing_credential_names_the_service(demo: t.Any, name: str, value: str) -> None:
+    run = play("-v", **{name: value})
+    assert run.rc != 0
+    assert run.changed == 0
+    assert "Nothing was changed" in run.problem
+    assert WRONG_CREDENTIALS[name] in run.problem.split("Nothing was changed")[1]
+    assert "wrong-credential-canary" not in run.out
+    assert "Traceback" not in run.out
+
+
+def test_two_problems_are_listed_together(demo: t.Any) -> None:
+    run = play(dns_token="wrong", gitlab_token="wrong")  # noqa: S106
+    assert run.rc != 0 and run.changed == 0
+    told = run.problem.split("Nothing was changed")[1]
+    assert "Cloudflare" in told and "GitLab" in told
+
+
+def test_an_unreachable_host_is_told_before_anything_is_changed(demo: t.Any) -> None:
+    run = play("--inventory", "inventory/lab", "--timeout", "3", "--limit", "all", ansible_host="10.213.87.99")
+    assert run.rc != 0 and run.changed == 0
+    assert f"Host {names.HOST_NAME} cannot be reached over SSH" in run.problem
+
+
+@pytest.mark.parametrize(
+    ("wrong", "file", "option"),
+    [
+        ({"attic_listen": "everywhere"}, "attic.json", "nixci.attic.listen"),
+        ({"backup_keep_days": -1}, "backup.json", "nixci.backup.keepDays"),
+        ({"caddy_sites": {names.DOMAIN: {"upstrem": "127.0.0.1:8080"}}}, "caddy.json", "upstrem"),
+    ],
+    ids=["wrong type", "wrong value", "unknown setting"],
+)
+def test_a_wrong_setting_fails_before_activation(
+    sound: None, host: t.Any, wrong: dict[str, t.Any], file: str, option: str
+) -> None:
+    before = generation(host)
+    run = play(**wrong)
+    assert run.rc != 0
+    assert file in run.problem and option in run.problem
+    assert "nothing was activated" in run.problem
+    assert generation(host) == before
+    assert host.run("systemctl is-active atticd caddy").rc == 0
+
+
+def test_a_configuration_without_our_import_is_told_the_line_to_add(sound: None, host: t.Any) -> None:
+    host.run_expect([0], f"cp {CONFIGURATION} {CONFIGURATION}.kept && sed -i '/nixci/d' {CONFIGURATION}")
+    host.run_expect([0], "nixos-rebuild switch")
+    run = play()
+    host.run_expect([0], f"mv {CONFIGURATION}.kept {CONFIGURATION}")
+    assert run.rc != 0
+    assert "imports = [ ./nixci/modules ];" in run.problem
+
+
+def test_an_untrusted_certificate_is_told(demo: t.Any) -> None:
+    run = play(nixci_ca_path="", caddy_certificate_wait=6)
+    assert run.rc != 0
+    assert "certificate" in run.problem.lower() and names.DOMAIN in run.problem and "nixci_ca_path" in run.problem
+
+
+def test_a_server_that_does_not_come_up_shows_its_journal(sound: None, host: t.Any, vault: t.Any) -> None:
+    host.run_expect([0], "systemd-run --unit=in-the-way python3 -m http.server --bind 127.0.0.1 8181")
+    run = play(attic_listen="127.0.0.1:8181")
+    host.run("systemctl stop in-the-way")
+    assert run.rc != 0
+    assert "atticd.service" in run.problem and "in use" in run.problem.lower()
+    assert vault.item("Backblaze-B2")["application-key"] not in run.out
+
+
+def test_a_bucket_name_of_somebody_else_is_told(demo: t.Any) -> None:
+    run = play(b2_bucket_name="taken-by-somebody-else")
+    assert run.rc != 0 and run.changed == 0
+    assert "taken-by-somebody-else" in run.problem and "another account" in run.problem
+
+
+def test_a_record_of_somebody_else_is_not_touched(demo: t.Any) -> None:
+    session = requests.Session()
+    session.headers["Authorization"] = f"Bearer {state.secret('cloudflare-token')}"
+    api = names.URLS["cloudflare"]
+    (zone,) = session.get(f"{api}/zones", params={"name": names.ZONE}).json()["result"]
+    url = f"{api}/zones/{zone['id']}/dns_records"
+    foreign = {"type": "A", "name": f"shop.{names.ZONE}", "content": "192.0.2.7", "ttl": 1, "comment": "the shop"}
+    made = session.post(url, json=foreign).json()["result"]
+    records = [{"name": foreign["name"], "type": "A", "content": [names.HOST_ADDRESS]}]
+    run = play(dns_records=records)
+    after = session.get(f"{url}/{made['id']}").json()["result"]
+    session.delete(f"{url}/{made['id']}")
+    assert run.rc != 0 and run.changed == 0
+    assert foreign["name"] in run.problem and "192.0.2.7" in run.problem and "take_over" in run.problem
+    assert after["content"] == "192.0.2.7" and after["comment"] == "the shop"
