@@ -194,7 +194,7 @@ class Api:
     def nix_cache_info(self, cache: str) -> flask.Response:
         row, _ = self.cache_for(cache_in_url(cache), "r")
         text = f"WantMassQuery: 1\nStoreDir: {row['store_dir']}\nPriority: {row['priority']}\n"
-        return flask.Response(text, mimetype="text/x-nix-cache-info", headers=PUBLIC if row["is_public"] else None)
+        return flask.Response(text, content_type="text/x-nix-cache-info", headers=PUBLIC if row["is_public"] else None)
 
     def narinfo(self, cache: str, name: str) -> flask.Response:
         row = self.object(cache, name, "narinfo")
@@ -212,7 +212,7 @@ class Api:
             "CA": row["ca"],
         }
         text = "".join(f"{key}: {value}\n" for key, value in lines.items() if value is not None)
-        return flask.Response(text, mimetype="text/x-nix-narinfo", headers=PUBLIC if row["is_public"] else None)
+        return flask.Response(text, content_type="text/x-nix-narinfo", headers=PUBLIC if row["is_public"] else None)
 
     def nar(self, cache: str, name: str) -> flask.Response:
         row = self.object(cache, name, "nar")
@@ -287,6 +287,8 @@ def json_body(
         raise Rejection(400, f"Failed to parse the request body as JSON: {exc}") from None
     try:
         return payloads.read(parsed, required, optional)
+    except payloads.NotAVariant as exc:
+        raise Rejection(400, f"Failed to parse the request body as JSON: {exc}") from None
     except ValueError as exc:
         raise Rejection(422, f"Failed to deserialize the JSON body into the target type: {exc}") from None
 

@@ -127,8 +127,8 @@ def parse(text: str) -> Config:
         avg_chunk_size=max(sizes["avg-size"], 1),
         compression=kind,
         compression_level=_get(compression, "level", int, COMPRESSION_LEVELS[kind]),
-        gc_interval=_span(_get(gc, "interval", str, "12h")),
-        default_retention_period=int(_span(_get(gc, "default-retention-period", str, "0s"))),
+        gc_interval=_span(gc, "interval", "12h"),
+        default_retention_period=int(_span(gc, "default-retention-period", "0s")),
         bound_issuer=_get(jwt, "token-bound-issuer", str, None),
         bound_audiences=tuple(_get(jwt, "token-bound-audiences", list, [])),
     )
@@ -163,18 +163,19 @@ def read_listen(value: str) -> tuple[str, int]:
     return bare, int(port)
 
 
-def _span(text: str) -> float:
+def _span(table: dict[str, t.Any], key: str, default: str) -> float:
     """humantime: '12h', '30 days', '1h 30m'."""
+    text = _get(table, key, str, default)
     parts = re.findall(r"(\d+)\s*([a-zA-Z]+)\s*", text)
     if text.strip() == "0":
         return 0.0
     if not parts or "".join(a + b for a, b in parts) != re.sub(r"\s", "", text):
-        raise ConfigError(f"TOML parse error: invalid duration {text!r}")
+        raise ConfigError(f"TOML parse error: `{key}`: invalid duration {text!r}")
     total = 0.0
     for number, unit in parts:
         scale = SPANS.get(unit) or SPANS.get(unit.removesuffix("s"))
         if scale is None:
-            raise ConfigError(f"TOML parse error: unknown time unit {unit!r} in {text!r}")
+            raise ConfigError(f"TOML parse error: `{key}`: unknown time unit {unit!r}")
         total += int(number) * scale
     return total
 
@@ -212,7 +213,7 @@ def _signing(jwt: dict[str, t.Any]) -> Signing:
         try:
             return read_key(name, value)
         except ValueError as exc:
-            raise ConfigError(f"TOML parse error: {name}: {exc}") from None
+            raise ConfigError(f"TOML parse error: [jwt.signing] {name}: {exc}") from None
     for name in SIGNING:
         variable = "ATTIC_SERVER_" + name.upper().replace("-", "_")
         if value := os.environ.get(variable):

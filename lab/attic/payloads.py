@@ -24,22 +24,26 @@ def store_hash(value: t.Any) -> str:
     return value
 
 
-def keypair(value: t.Any) -> t.Any:
-    """None means: generate one."""
-    if value == "Generate":
-        return None
-    if isinstance(value, dict) and list(value) == ["Keypair"] and isinstance(value["Keypair"], str):
-        return Keypair(value["Keypair"])
-    raise ValueError("unknown variant, expected `Generate` or `Keypair`")
+class NotAVariant(ValueError):
+    """Neither a name nor an object with one: to the server that is broken JSON, not a wrong value."""
 
 
-def retention(value: t.Any) -> int | None:
-    """None means: as the server's configuration says."""
-    if value == "Global":
-        return None
-    if isinstance(value, dict) and list(value) == ["Period"]:
-        return integer(0, 2**32 - 1)(value["Period"])
-    raise ValueError("unknown variant, expected `Global` or `Period`")
+def variant(plain: str, other: str, check: Check) -> Check:
+    """`"plain"` (which is read as None) or `{"other": value}`."""
+
+    def read_variant(value: t.Any) -> t.Any:
+        if isinstance(value, str):
+            value = {value: None}
+        if not isinstance(value, dict) or len(value) != 1:
+            raise NotAVariant("expected value")
+        [(name, content)] = value.items()
+        if name == plain and content is None:
+            return None
+        if name == other:
+            return check(content)
+        raise ValueError(f"unknown variant `{name}`, expected `{plain}` or `{other}`")
+
+    return read_variant
 
 
 def of(kind: type) -> Check:
@@ -66,14 +70,18 @@ def list_of(item: Check) -> Check:
 
 TEXTS = list_of(of(str))
 CACHE: dict[str, Check] = {
-    "keypair": keypair,
+    "keypair": variant("Generate", "Keypair", lambda value: Keypair(of(str)(value))),
     "is_public": of(bool),
     "store_dir": of(str),
     "priority": integer(-(2**31), 2**31 - 1),
     "upstream_cache_key_names": TEXTS,
 }
 READ_ONLY: dict[str, Check] = {name: of(str) for name in ("public_key", "api_endpoint", "substituter_endpoint")}
-CACHE_PATCH: dict[str, Check] = {**CACHE, "retention_period": retention, **READ_ONLY}
+CACHE_PATCH: dict[str, Check] = {
+    **CACHE,
+    "retention_period": variant("Global", "Period", integer(0, 2**32 - 1)),
+    **READ_ONLY,
+}
 MISSING_PATHS: dict[str, Check] = {"cache": cache_name, "store_path_hashes": list_of(store_hash)}
 NAR_INFO: dict[str, Check] = {
     "cache": cache_name,
@@ -97,7 +105,7 @@ def read(body: t.Any, required: dict[str, Check], optional: dict[str, Check] | N
         try:
             found[name] = check(value)
         except ValueError as exc:
-            raise ValueError(f"{name}: {exc}") from None
+            raise type(exc)(f"{name}: {exc}") from None
     for name in required:
         if name not in found:
             raise ValueError(f"missing field `{name}`")
