@@ -1,0 +1,108 @@
+# Copyright: (c) 2026, The pantheros.nixci contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Proof that a key can use a bucket through B2's S3 side. Private: may change without notice."""
+
+from __future__ import annotations
+
+import contextlib
+import traceback
+import typing as t
+import uuid
+from collections.abc import Iterator
+
+from ._errors import AuthenticationError, ForbiddenError, InvalidError, NixciError, NotFoundError, UnavailableError
+
+try:
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+except ImportError:
+    BOTO3_IMPORT_ERROR: str | None = traceback.format_exc()
+    BotoCoreError = ClientError = HTTPClientError = Exception
+else:
+    BOTO3_IMPORT_ERROR = None
+
+
+def round_trip(
+    bucket: t.Mapping[str, t.Any], key_id: str, key: str, prefix: str, *, timeout: float, retries: int
+) -> None:
+    """Writes, reads, compares and deletes one small object; raises what hinders it."""
+    if BOTO3_IMPORT_ERROR:
+        raise NixciError(
+            "verify_with needs the Python library boto3 on the machine that runs this task; "
+            "install it with 'pip install boto3'.",
+            exception=BOTO3_IMPORT_ERROR,
+        )
+    if not bucket["region"]:
+        raise InvalidError(
+            f"B2: the region cannot be read from the S3 endpoint {bucket['s3_endpoint']}, and S3 signatures need it; "
+            "set region."
+        )
+    place = {"Bucket": bucket["name"], "Key": f"{prefix}nixci-verify/{uuid.uuid4()}"}
+    body = f"nixci {place['Key']}".encode()
+    who = f"the key {key_id} in the bucket '{bucket['name']}' through {bucket['s3_endpoint']}"
+    with _typed(who, "write", "writeFiles"):
+        s3 = _client(bucket, key_id, key, timeout, retries)
+        version = s3.put_object(**place, Body=body).get("VersionId")
+    try:
+        with _typed(who, "read", "readFiles"):
+            if s3.get_object(**place)["Body"].read() != body:
+                raise UnavailableError(f"B2: what was read back with {who} is not what was written.")
+    finally:
+        _remove(s3, place, version, who)
+
+
+def _client(bucket: t.Mapping[str, t.Any], key_id: str, key: str, timeout: float, retries: int) -> t.Any:
+    return boto3.client(
+        "s3",
+        endpoint_url=bucket["s3_endpoint"],
+        region_name=bucket["region"],
+        aws_access_key_id=key_id,
+        aws_secret_access_key=key,
+        config=Config(
+            connect_timeout=timeout,
+            read_timeout=timeout,
+            retries={"total_max_attempts": retries + 1, "mode": "standard"},
+            s3={"addressing_style": "path"},
+            # B2 refuses the checksum trailers that AWS clients send by default.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        ),
+    )
+
+
+def _remove(s3: t.Any, place: dict[str, str], version: str | None, who: str) -> None:
+    if version:
+        # With deleteFiles nothing stays behind; without it the object can only be hidden, as Attic does too.
+        with contextlib.suppress(ForbiddenError), _typed(who, "delete", "deleteFiles"):
+            s3.delete_object(**place, VersionId=version)
+            return
+    with _typed(who, "hide", "writeFiles"):
+        s3.delete_object(**place)
+
+
+@contextlib.contextmanager
+def _typed(who: str, doing: str, capability: str) -> Iterator[None]:
+    try:
+        yield
+    except ClientError as exc:
+        code = exc.response.get("Error", {}).get("Code", "")
+        status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        details = {"status": status, "code": code}
+        if code in ("InvalidAccessKeyId", "SignatureDoesNotMatch"):
+            raise AuthenticationError(
+                f"B2: cannot {doing} an object with {who}: {code}; check the id and the secret. "
+                "The master key does not work through S3.",
+                **details,
+            ) from None
+        if code == "AccessDenied":
+            raise ForbiddenError(
+                f"B2: cannot {doing} an object with {who}: access denied; "
+                f"the key lacks the capability {capability} or is restricted to another bucket or prefix.",
+                **details,
+            ) from None
+        kind = NotFoundError if status == 404 else UnavailableError if status >= 500 else InvalidError
+        raise kind(f"B2: cannot {doing} an object with {who}: the answer was {status} {code}.", **details) from None
+    except (BotoCoreError, HTTPClientError) as exc:
+        raise UnavailableError(f"B2: cannot {doing} an object with {who}: {str(exc)[:200]}.") from None

@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""B2's native API as the modules rely on it: against the double, and against the real service when a key is given.
+
+B2_TEST_KEY_ID and B2_TEST_KEY name a key that may do everything with buckets and keys; what is made is removed again.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import typing as t
+from collections.abc import Callable, Iterator
+
+import pytest
+import requests
+from b2sdk.v3 import SSE_B2_AES, B2Api, B2HttpApiConfig, InMemoryAccountInfo
+from b2sdk.v3.exception import BucketIdNotFound, Conflict, DuplicateBucketName, InvalidAuthToken, Unauthorized
+
+from lab.clouds.b2 import B2Double
+
+ALL_IN_ONE_RULE = {
+    "fileNamePrefix": "",
+    "daysFromHidingToDeleting": 30,
+    "daysFromStartingToCancelingUnfinishedLargeFiles": 3,
+}
+
+
+class Service:
+    """Where the suite runs, and raw requests to it."""
+
+    def __init__(self, realm: str, key_id: str, key: str) -> None:
+        self.realm, self.key_id, self.key = realm, key_id, key
+        self.token, self.url, self.account_id = "", "", ""
+
+    def login(self, key_id: str | None = None, key: str | None = None) -> B2Api:
+        api = B2Api(InMemoryAccountInfo(), api_config=B2HttpApiConfig())
+        api.authorize_account(key_id or self.key_id, key or self.key, realm=self.realm)
+        return api
+
+    def authorize(self) -> dict[str, t.Any]:
+        base = "https://api.backblazeb2.com" if self.realm == "production" else self.realm
+        answer = requests.get(f"{base}/b2api/v4/b2_authorize_account", auth=(self.key_id, self.key), timeout=30).json()
+        self.token, self.account_id = answer["authorizationToken"], answer["accountId"]
+        self.url = answer["apiInfo"]["storageApi"]["apiUrl"]
+        return answer
+
+    def call(self, operation: str, token: str | None = None, **body: t.Any) -> tuple[int, dict[str, t.Any]]:
+        if not self.token:
+            self.authorize()
+        response = requests.post(
+            f"{self.url}/b2api/v4/{operation}",
+            json=body,
+            headers={"Authorization": self.token if token is None else token},
+            timeout=30,
+        )
+        return response.status_code, response.json()
+
+
+@pytest.fixture(params=["double", "real"])
+def b2(request: pytest.FixtureRequest, serve: Callable[[t.Any], str]) -> Service:
+    if request.param == "double":
+        double = B2Double()
+        master = double.keys[double.account_id]
+        return Service(serve(double.app), master.id, master.secret)
+    if not (os.environ.get("B2_TEST_KEY_ID") and os.environ.get("B2_TEST_KEY")):
+        pytest.skip("B2_TEST_KEY_ID and B2_TEST_KEY are not set: no real account to compare with")
+    return Service("production", os.environ["B2_TEST_KEY_ID"], os.environ["B2_TEST_KEY"])
+
+
+@pytest.fixture
+def double(serve: Callable[[t.Any], str]) -> tuple[B2Double, Service]:
+    """What only the double can be asked for."""
+    made = B2Double(foreign_buckets=["somebody-elses"])
+    return made, Service(serve(made.app), made.account_id, made.keys[made.account_id].secret)
+
+
+@pytest.fixture
+def api(b2: Service) -> B2Api:
+    return b2.login()
+
+
+@pytest.fixture
+def name() -> str:
+    return f"nixci-test-{secrets.token_hex(6)}"
+
+
+@pytest.fixture
+def bucket(api: B2Api, name: str) -> Iterator[t.Any]:
+    made = api.create_bucket(name, "allPrivate", lifecycle_rules=[ALL_IN_ONE_RULE])
+    yield made
+    api.delete_bucket(made)
+
+
+def test_authorize_names_account_addresses_and_rights(b2: Service) -> None:
+    answer = b2.authorize()
+    storage = answer["apiInfo"]["storageApi"]
+    assert storage["s3ApiUrl"].startswith("https://s3.")
+    assert {"writeKeys", "writeBuckets"} <= set(storage["allowed"]["capabilities"])
+    assert storage["allowed"]["buckets"] is None
+    assert len(answer["accountId"]) == 12
+
+
+@pytest.mark.parametrize("key_id", [None, "000000000000"])
+def test_wrong_key_is_bad_auth_token(b2: Service, key_id: str | None) -> None:
+    with pytest.raises(InvalidAuthToken) as caught:
+        b2.login(key_id, "K000wrong")
+    assert caught.value.code == "bad_auth_token"
+
+
+def test_wrong_token_is_bad_auth_token(b2: Service) -> None:
+    b2.authorize()
+    status, body = b2.call("b2_list_buckets", token="wrong", accountId=b2.account_id)
+    assert (status, body["status"], body["code"]) == (401, 401, "bad_auth_token")
+    assert set(body) == {"status", "code", "message"}
+
+
+def test_new_bucket_is_private_and_encrypted(api: B2Api, bucket: t.Any, name: str) -> None:
+    (found,) = api.list_buckets(bucket_name=name)
+    assert found.type_ == "allPrivate"
+    assert found.default_server_side_encryption == SSE_B2_AES
+    assert found.lifecycle_rules == [{**ALL_IN_ONE_RULE, "daysFromUploadingToHiding": None}]
+    assert found.revision >= 1
+
+
+def test_missing_bucket_is_an_empty_list(api: B2Api, name: str) -> None:
+    assert list(api.list_buckets(bucket_name=name)) == []
+
+
+def test_second_bucket_of_a_name_is_refused_whatever_the_case(api: B2Api, bucket: t.Any, name: str) -> None:
+    with pytest.raises(DuplicateBucketName):
+        api.create_bucket(name.upper(), "allPrivate")
+
+
+@pytest.mark.parametrize("wrong", ["short", "b2-reserved", "under_score", "x" * 64])
+def test_bad_bucket_name_is_refused(b2: Service, wrong: str) -> None:
+    b2.authorize()
+    status, body = b2.call("b2_create_bucket", accountId=b2.account_id, bucketName=wrong, bucketType="allPrivate")
+    assert (status, body["code"]) == (400, "bad_request")
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        [{"fileNamePrefix": ""}],
+        [{"fileNamePrefix": "", "daysFromHidingToDeleting": 0}],
+        [
+            {"fileNamePrefix": "a", "daysFromHidingToDeleting": 1},
+            {"fileNamePrefix": "ab", "daysFromHidingToDeleting": 1},
+        ],
+    ],
+    ids=["no days", "zero days", "overlap"],
+)
+def test_bad_lifecycle_rules_are_refused(b2: Service, bucket: t.Any, rules: list[dict[str, t.Any]]) -> None:
+    b2.authorize()
+    status, body = b2.call("b2_update_bucket", accountId=b2.account_id, bucketId=bucket.id_, lifecycleRules=rules)
+    assert (status, body["status"]) == (400, 400)
+
+
+def test_update_on_an_old_revision_is_a_conflict(api: B2Api, bucket: t.Any) -> None:
+    newer = bucket.update(bucket_type="allPrivate", bucket_info={"by": "first"})
+    assert newer.revision > bucket.revision
+    with pytest.raises(Conflict):
+        bucket.update(bucket_info={"by": "late"}, if_revision_is=bucket.revision)
+
+
+def test_update_leaves_alone_what_it_does_not_name(api: B2Api, bucket: t.Any, name: str) -> None:
+    bucket.update(bucket_type="allPrivate", bucket_info={"by": "us"})
+    (found,) = api.list_buckets(bucket_name=name)
+    assert found.bucket_info == {"by": "us"}
+    assert found.lifecycle_rules[0]["daysFromHidingToDeleting"] == 30
+
+
+def test_unknown_bucket_id_is_bad_bucket_id(api: B2Api) -> None:
+    with pytest.raises(BucketIdNotFound):
+        api.session.delete_bucket(api.get_account_id(), "0" * 24)
+
+
+def test_key_lives_with_its_rights_and_shows_its_secret_once(b2: Service, api: B2Api, bucket: t.Any, name: str) -> None:
+    key = api.create_key(["listBuckets", "listFiles"], name, bucket_ids=[bucket.id_])
+    try:
+        (listed,) = [
+            each for each in api.session.list_keys(api.get_account_id(), 1000)["keys"] if each["keyName"] == name
+        ]
+        assert "applicationKey" not in listed
+        assert sorted(listed["capabilities"]) == ["listBuckets", "listFiles"]
+        assert listed["bucketIds"] == [bucket.id_]
+        low = b2.login(key.id_, key.application_key)
+        assert low.account_info.get_allowed()["buckets"] == [{"id": bucket.id_, "name": name}]
+        assert [each.name for each in low.list_buckets(bucket_name=name)] == [name]
+    finally:
+        api.delete_key(key)
+    with pytest.raises(InvalidAuthToken):
+        b2.login(key.id_, key.application_key)
+
+
+def test_restricted_key_may_do_nothing_else(b2: Service, api: B2Api, bucket: t.Any, name: str) -> None:
+    key = api.create_key(["listBuckets", "readFiles"], name, bucket_ids=[bucket.id_])
+    try:
+        low = b2.login(key.id_, key.application_key)
+        account = api.get_account_id()
+        for forbidden in (
+            lambda: low.session.list_buckets(account),
+            lambda: low.session.list_keys(account),
+            lambda: low.session.update_bucket(account, bucket.id_, bucket_type="allPublic"),
+            lambda: low.session.create_bucket(account, f"{name}-two", "allPrivate"),
+            lambda: low.session.delete_key(key.id_),
+        ):
+            with pytest.raises(Unauthorized) as caught:
+                forbidden()
+            assert caught.value.code == "unauthorized"
+        (seen,) = low.session.list_buckets(account, bucket_name=name)["buckets"]
+        assert seen["defaultServerSideEncryption"] == {"isClientAuthorizedToRead": False, "value": None}
+    finally:
+        api.delete_key(key)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"keyName": "under_score"},
+        {"capabilities": ["flyToTheMoon"]},
+        {"capabilities": []},
+        {"validDurationInSeconds": 86_400_001},
+        {"namePrefix": "only-with-a-bucket/"},
+    ],
+    ids=lambda wrong: next(iter(wrong)),
+)
+def test_bad_key_is_refused(b2: Service, wrong: dict[str, t.Any]) -> None:
+    b2.authorize()
+    wish = {"accountId": b2.account_id, "keyName": "nixci-test", "capabilities": ["listFiles"], **wrong}
+    assert b2.call("b2_create_key", **wish)[0] == 400
+
+
+def test_unknown_key_is_bad_request(b2: Service) -> None:
+    status, body = b2.call("b2_delete_key", applicationKeyId="0030000000000000000000000")
+    assert (status, body["code"]) == (400, "bad_request")
+
+
+def test_names_of_keys_are_not_unique_and_lists_have_pages(double: tuple[B2Double, Service]) -> None:
+    b2, service = double
+    for _ in range(3):
+        b2.add_key("twin", ["listFiles"])
+    api = service.login()
+    first = api.session.list_keys(b2.account_id, 2)
+    rest = api.session.list_keys(b2.account_id, 2, first["nextApplicationKeyId"])
+    assert [len(first["keys"]), len(rest["keys"]), rest["nextApplicationKeyId"]] == [2, 1, None]
+
+
+def test_foreign_name_is_a_duplicate_that_is_not_listed(double: tuple[B2Double, Service]) -> None:
+    api = double[1].login()
+    assert list(api.list_buckets(bucket_name="somebody-elses")) == []
+    with pytest.raises(DuplicateBucketName):
+        api.create_bucket("Somebody-Elses", "allPrivate")
+
+
+def test_expired_token_is_renewed_by_the_client(double: tuple[B2Double, Service]) -> None:
+    b2, service = double
+    api = service.login()
+    b2.expire_tokens()
+    assert service.call("b2_list_buckets", accountId=b2.account_id)[0] == 200
+    b2.expire_tokens()
+    assert service.call("b2_list_buckets", accountId=b2.account_id)[1]["code"] == "expired_auth_token"
+    assert list(api.list_buckets()) == []
+
+
+def test_encryption_takes_a_right_of_its_own_and_cannot_be_switched_off(double: tuple[B2Double, Service]) -> None:
+    b2, service = double
+    key = b2.add_key("no-encryption", ["listBuckets", "writeBuckets"])
+    low = service.login(key.id, key.secret)
+    with pytest.raises(Unauthorized):
+        low.session.create_bucket(b2.account_id, "encrypted", "allPrivate", default_server_side_encryption=SSE_B2_AES)
+    made = low.session.create_bucket(b2.account_id, "encrypted", "allPrivate")
+    service.authorize()
+    off = {"accountId": b2.account_id, "bucketId": made["bucketId"], "defaultServerSideEncryption": {"mode": "none"}}
+    assert service.call("b2_update_bucket", **off)[0] == 400
+
+
+@pytest.mark.parametrize(
+    ("operation", "body", "status", "code"),
+    [
+        ("b2_list_buckets", {}, 400, "bad_json"),
+        ("b2_list_buckets", {"accountId": "1a2b3c4d5e6f", "colour": "red"}, 400, "bad_json"),
+        ("b2_list_buckets", {"accountId": "000000000000"}, 400, "bad_request"),
+        ("b2_upload_file", {}, 404, "not_found"),
+    ],
+)
+def test_what_is_not_understood_is_refused(
+    double: tuple[B2Double, Service], operation: str, body: dict[str, t.Any], status: int, code: str
+) -> None:
+    assert (lambda answer: (answer[0], answer[1]["code"]))(double[1].call(operation, **body)) == (status, code)
+
+
+def test_other_methods_and_versions_are_not_served(double: tuple[B2Double, Service]) -> None:
+    url = double[1].realm
+    assert requests.get(f"{url}/b2api/v4/b2_list_buckets", timeout=5).json()["code"] == "method_not_allowed"
+    assert requests.post(f"{url}/b2api/v1/b2_list_buckets", json={}, timeout=5).json()["code"] == "not_found"

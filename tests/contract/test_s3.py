@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The S3 side of the B2 double: who gets in, for what, and what B2 refuses although moto would take it."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+import uuid
+from collections.abc import Callable
+
+import boto3
+import pytest
+import requests
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from lab.clouds.b2 import B2Double, Key
+from lab.clouds.s3 import S3Double
+
+REGION = "eu-central-003"
+ATTIC = ["listBuckets", "listFiles", "readFiles", "writeFiles", "deleteFiles"]
+PART = 5 * 1024 * 1024
+
+
+@dataclasses.dataclass
+class Lab:
+    b2: B2Double
+    url: str
+    native: str
+
+    def native_call(self, operation: str, **body: t.Any) -> requests.Response:
+        auth = (self.b2.account_id, self.b2.keys[self.b2.account_id].secret)
+        token = requests.get(f"{self.native}/b2api/v4/b2_authorize_account", auth=auth, timeout=5).json()
+        return requests.post(
+            f"{self.native}/b2api/v4/{operation}",
+            json={"accountId": self.b2.account_id, **body},
+            headers={"Authorization": token["authorizationToken"]},
+            timeout=5,
+        )
+
+    def create(self, name: str, kind: str = "allPrivate") -> str:
+        return self.native_call("b2_create_bucket", bucketName=name, bucketType=kind).json()["bucketId"]
+
+    def client(self, key: Key, *, region: str = REGION, **config: t.Any) -> t.Any:
+        chosen = {"request_checksum_calculation": "when_required", "response_checksum_validation": "when_required"}
+        return boto3.client(
+            "s3",
+            endpoint_url=self.url,
+            region_name=region,
+            aws_access_key_id=key.id,
+            aws_secret_access_key=key.secret,
+            config=Config(
+                **{**chosen, **config},
+                signature_version="s3v4",
+                retries={"total_max_attempts": 1},
+                s3={"addressing_style": "path"},
+            ),
+        )
+
+
+@pytest.fixture
+def lab(serve: Callable[[t.Any], str]) -> Lab:
+    b2 = B2Double(region=REGION)
+    made = Lab(b2, serve(S3Double(b2).app), serve(b2.app))
+    b2.s3_url = made.url
+    return made
+
+
+@pytest.fixture
+def key(lab: Lab) -> Key:
+    return lab.b2.add_key("attic", ATTIC, bucket_ids=[lab.create("the-cache")])
+
+
+def refusal(call: Callable[..., t.Any], **arguments: t.Any) -> tuple[int, str]:
+    with pytest.raises(ClientError) as caught:
+        call(**arguments)
+    response = caught.value.response
+    return response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Code"]
+
+
+OBJECT = {"Bucket": "the-cache", "Key": "a folder/ümlaut+1.chunk"}
+
+
+def test_right_key_writes_reads_lists_and_deletes(lab: Lab, key: Key) -> None:
+    s3 = lab.client(key)
+    s3.put_object(**OBJECT, Body=b"chunk", Metadata={"by": "test"})
+    assert s3.get_object(**OBJECT)["Body"].read() == b"chunk"
+    assert s3.head_object(**OBJECT)["ContentLength"] == 5
+    assert [each["Key"] for each in s3.list_objects_v2(Bucket="the-cache")["Contents"]] == [OBJECT["Key"]]
+    s3.delete_object(**OBJECT)
+    assert refusal(s3.get_object, **OBJECT) == (404, "NoSuchKey")
+
+
+def test_deleting_by_name_only_hides(lab: Lab, key: Key) -> None:
+    s3 = lab.client(key)
+    version = s3.put_object(**OBJECT, Body=b"chunk")["VersionId"]
+    assert s3.delete_object(**OBJECT)["DeleteMarker"]
+    assert s3.get_object(**OBJECT, VersionId=version)["Body"].read() == b"chunk"
+    assert len(s3.list_object_versions(Bucket="the-cache")["DeleteMarkers"]) == 1
+
+
+def test_wrong_secret_is_refused(lab: Lab, key: Key) -> None:
+    s3 = lab.client(dataclasses.replace(key, secret="K003wrong"))
+    assert refusal(s3.put_object, **OBJECT, Body=b"x") == (403, "SignatureDoesNotMatch")
+    assert refusal(s3.list_objects_v2, Bucket="the-cache") == (403, "SignatureDoesNotMatch")
+
+
+def test_unknown_deleted_expired_and_master_keys_are_refused(lab: Lab, key: Key) -> None:
+    unknown = dataclasses.replace(key, id="0030000000000000000000000")
+    master = lab.b2.keys[lab.b2.account_id]
+    expired = lab.b2.add_key("old", ATTIC, expires=1.0)
+    deleted = lab.b2.add_key("gone", ATTIC)
+    lab.native_call("b2_delete_key", applicationKeyId=deleted.id, accountId=None)
+    for wrong in (unknown, master, expired, deleted):
+        assert refusal(lab.client(wrong).list_objects_v2, Bucket="the-cache") == (403, "InvalidAccessKeyId")
+
+
+def test_another_region_is_refused(lab: Lab, key: Key) -> None:
+    s3 = lab.client(key, region="us-west-004")
+    assert refusal(s3.list_objects_v2, Bucket="the-cache") == (403, "SignatureDoesNotMatch")
+
+
+def test_restricted_key_reaches_no_other_bucket(lab: Lab, key: Key) -> None:
+    lab.create("the-other")
+    s3 = lab.client(key)
+    assert refusal(s3.list_objects_v2, Bucket="the-other") == (403, "AccessDenied")
+    assert refusal(s3.put_object, Bucket="the-other", Key="x", Body=b"") == (403, "AccessDenied")
+    assert refusal(s3.get_object, Bucket="does-not-exist", Key="x") == (403, "AccessDenied")
+    assert refusal(s3.copy_object, **OBJECT, CopySource="the-other/x") == (403, "AccessDenied")
+    assert refusal(s3.list_buckets) == (403, "AccessDenied")
+
+
+@pytest.mark.parametrize(
+    ("missing", "method", "arguments"),
+    [
+        ("readFiles", "get_object", OBJECT),
+        ("writeFiles", "put_object", {**OBJECT, "Body": b"x"}),
+        ("writeFiles", "create_multipart_upload", OBJECT),
+        ("writeFiles", "delete_object", OBJECT),
+        ("deleteFiles", "delete_object", {**OBJECT, "VersionId": str(uuid.UUID(int=0))}),
+        ("listFiles", "list_objects_v2", {"Bucket": "the-cache"}),
+        ("listFiles", "list_object_versions", {"Bucket": "the-cache"}),
+    ],
+)
+def test_each_operation_takes_its_capability(
+    lab: Lab, key: Key, missing: str, method: str, arguments: dict[str, t.Any]
+) -> None:
+    poor = lab.b2.add_key("poor", set(ATTIC) - {missing}, bucket_ids=key.bucket_ids)
+    assert refusal(getattr(lab.client(poor), method), **arguments) == (403, "AccessDenied")
+
+
+def test_prefix_of_the_key_binds(lab: Lab, key: Key) -> None:
+    low = lab.client(lab.b2.add_key("low", ATTIC, bucket_ids=key.bucket_ids, name_prefix="mine/"))
+    low.put_object(Bucket="the-cache", Key="mine/x", Body=b"")
+    assert low.list_objects_v2(Bucket="the-cache", Prefix="mine/")["KeyCount"] == 1
+    assert refusal(low.put_object, Bucket="the-cache", Key="yours/x", Body=b"") == (403, "AccessDenied")
+    assert refusal(low.list_objects_v2, Bucket="the-cache") == (403, "AccessDenied")
+
+
+def test_presigned_url_works_until_somebody_touches_it(lab: Lab, key: Key) -> None:
+    s3 = lab.client(key)
+    s3.put_object(**OBJECT, Body=b"chunk")
+    url = s3.generate_presigned_url("get_object", Params=OBJECT, ExpiresIn=600)
+    assert requests.get(url, timeout=5).content == b"chunk"
+    assert requests.get(url.replace("chunk?", "chunks?"), timeout=5).status_code == 403
+    assert (
+        "SignatureDoesNotMatch" in requests.get(url.replace("X-Amz-Expires=600", "X-Amz-Expires=999"), timeout=5).text
+    )
+    assert requests.put(url, data=b"other", timeout=5).status_code == 403
+    assert requests.get(url.partition("?")[0], timeout=5).status_code == 403
+
+
+def test_presigned_url_expires(lab: Lab, key: Key) -> None:
+    s3 = lab.client(key)
+    s3.put_object(**OBJECT, Body=b"chunk")
+    url = s3.generate_presigned_url("get_object", Params=OBJECT, ExpiresIn=0)
+    answer = requests.get(url, timeout=5)
+    assert (answer.status_code, "Request has expired" in answer.text) == (403, True)
+
+
+def test_multipart_upload(lab: Lab, key: Key) -> None:
+    s3 = lab.client(key)
+    upload = s3.create_multipart_upload(**OBJECT)["UploadId"]
+    parts = []
+    for number, body in enumerate((b"a" * PART, b"the end"), start=1):
+        tag = s3.upload_part(**OBJECT, UploadId=upload, PartNumber=number, Body=body)["ETag"]
+        parts.append({"PartNumber": number, "ETag": tag})
+    s3.complete_multipart_upload(**OBJECT, UploadId=upload, MultipartUpload={"Parts": parts})
+    assert s3.head_object(**OBJECT)["ContentLength"] == PART + 7
+
+
+def test_checksum_trailer_is_not_implemented(lab: Lab, key: Key) -> None:
+    s3 = lab.client(key)
+    trailer = {
+        "Content-Encoding": "aws-chunked",
+        "x-amz-content-sha256": "STREAMING-UNSIGNED-PAYLOAD-TRAILER",
+        "x-amz-trailer": "x-amz-checksum-crc32",
+    }
+
+    def stream(request: t.Any, **_: t.Any) -> None:
+        for name, value in trailer.items():
+            request.headers[name] = value
+
+    # botocore would hash the body and overwrite the header, so the signature is made over ours.
+    s3.meta.events.register("before-sign.s3.PutObject", stream)
+    s3.meta.events.register("before-sign.s3.PutObject", _sign_the_given_hash)
+    assert refusal(s3.put_object, **OBJECT, Body=b"5;\r\nchunk\r\n0\r\n\r\n") == (501, "NotImplemented")
+
+
+def _sign_the_given_hash(request: t.Any, **_: t.Any) -> None:
+    request.context["checksum"] = {"request_algorithm": {"in": "trailer"}}
+
+
+def test_body_must_be_the_signed_one(lab: Lab, key: Key) -> None:
+    s3 = lab.client(key)
+
+    def change(request: t.Any, **_: t.Any) -> None:
+        request.body = b"other"
+
+    s3.meta.events.register("before-send.s3.PutObject", change)
+    assert refusal(s3.put_object, **OBJECT, Body=b"chunk") == (400, "XAmzContentSHA256Mismatch")
+
+
+def test_buckets_are_those_of_the_native_api(lab: Lab) -> None:
+    s3 = lab.client(lab.b2.add_key("wide", [*ATTIC, "writeBuckets", "deleteBuckets"]))
+    assert refusal(s3.list_objects_v2, Bucket="the-cache") == (404, "NoSuchBucket")
+    assert refusal(s3.create_bucket, Bucket="by-s3-alone")[0] == 501
+    bucket_id = lab.create("the-cache")
+    assert s3.get_bucket_versioning(Bucket="the-cache")["Status"] == "Enabled"
+    version = s3.put_object(**OBJECT, Body=b"x")["VersionId"]
+    marker = s3.delete_object(**OBJECT)["VersionId"]
+    refused = lab.native_call("b2_delete_bucket", bucketId=bucket_id).json()
+    assert refused["code"] == "cannot_delete_non_empty_bucket"
+    for each in (version, marker):
+        s3.delete_object(**OBJECT, VersionId=each)
+    assert lab.native_call("b2_delete_bucket", bucketId=bucket_id).status_code == 200
+    assert refusal(s3.list_objects_v2, Bucket="the-cache") == (404, "NoSuchBucket")
+
+
+def test_anybody_reads_a_public_bucket_and_no_more(lab: Lab) -> None:
+    s3 = lab.client(lab.b2.add_key("wide", ATTIC))
+    lab.create("for-everybody", "allPublic")
+    s3.put_object(Bucket="for-everybody", Key="x", Body=b"hello")
+    assert requests.get(f"{lab.url}/for-everybody/x", timeout=5).content == b"hello"
+    assert requests.get(f"{lab.url}/for-everybody", timeout=5).status_code == 403
+    assert requests.put(f"{lab.url}/for-everybody/y", data=b"", timeout=5).status_code == 403
+
+
+@pytest.mark.parametrize("method", ["get_object_tagging", "get_object_acl"])
+def test_what_b2_lacks_is_not_implemented(lab: Lab, key: Key, method: str) -> None:
+    assert refusal(getattr(lab.client(key), method), **OBJECT)[0] == 501
+
+
+def test_unusable_authorization_is_refused(lab: Lab, key: Key) -> None:
+    basic = requests.get(f"{lab.url}/the-cache/x", auth=(key.id, key.secret), timeout=5)
+    assert (basic.status_code, "InvalidRequest" in basic.text) == (400, True)
+    malformed = requests.get(f"{lab.url}/the-cache/x", headers={"Authorization": "AWS4-HMAC-SHA256 x"}, timeout=5)
+    assert (malformed.status_code, "AuthorizationHeaderMalformed" in malformed.text) == (400, True)
