@@ -1061,3 +1061,68 @@ def test_monolithic_collects_by_itself(other: t.Callable[..., Atticd]) -> None:
             return
         time.sleep(0.1)
     raise AssertionError("nothing was collected")
+
+
+# -- a bucket instead of a folder ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[tuple[str, t.Any]]:
+    """An S3 endpoint and a client for it."""
+    moto_server = pytest.importorskip("moto.server")
+    boto3 = pytest.importorskip("boto3")
+    server = moto_server.ThreadedMotoServer("127.0.0.1", 0)
+    server.start()
+    host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
+    client = boto3.client(
+        "s3", endpoint_url=url, region_name="us-east-1", aws_access_key_id="id", aws_secret_access_key="key"
+    )
+    client.create_bucket(Bucket="nars")
+    yield url, client
+    server.stop()
+
+
+def test_s3(other: t.Callable[..., Atticd], bucket: tuple[str, t.Any]) -> None:
+    url, client = bucket
+    storage = {"type": "s3", "region": "us-east-1", "bucket": "nars", "endpoint": url}
+    server = other(start=False, storage=storage)
+    server.environment |= {
+        "AWS_ACCESS_KEY_ID": "id",
+        "AWS_SECRET_ACCESS_KEY": "key",
+        "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
+        "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
+    }
+    server.start()
+    cache, small, large = server.create(is_public=True), Path(), Path(700_000)
+    for path in (small, large):
+        assert server.push(cache, path).json()["kind"] == "Uploaded"
+    redirect = server.nar(cache, small, None)
+    assert redirect.status_code == 307
+    assert redirect.headers["X-Attic-Cache-Visibility"] == "public"
+    assert redirect.headers["Location"].startswith(f"{url}/nars/")
+    assert "X-Amz-Expires=600" in redirect.headers["Location"]
+    packed = requests.get(redirect.headers["Location"], timeout=20).content
+    assert zstandard.ZstdDecompressor().stream_reader(packed).read() == small.nar
+    assert unpacked(server.nar(cache, large, None)) == large.nar
+    for row in server.sql("SELECT remote_file, remote_file_id FROM chunk"):
+        place = json.loads(row[0])["S3"]
+        assert row[1] == f"s3:{place['region']}/{place['bucket']}/{place['key']}"
+    server.patch(cache, retention_period={"Period": 1})
+    time.sleep(2.1)
+    assert server.run("garbage-collector-once").returncode == 0
+    assert "Contents" not in client.list_objects_v2(Bucket="nars")
+
+
+def test_storage_that_fails_is_an_internal_error_and_leaves_nothing(
+    other: t.Callable[..., Atticd], bucket: tuple[str, t.Any]
+) -> None:
+    url, _ = bucket
+    credentials = {"access_key_id": "id", "secret_access_key": "key"}
+    storage = {"type": "s3", "region": "us-east-1", "bucket": "none", "endpoint": url, "credentials": credentials}
+    server = other(storage=storage)
+    cache, path = server.create(), Path()
+    assert_error(server.push(cache, path), 500, "InternalServerError")
+    assert_error(server.narinfo(cache, path), 404, "NoSuchObject")
+    time.sleep(0.3)
+    assert server.sql("SELECT * FROM chunk") == []
