@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import time
+import typing as t
+from collections.abc import Callable
+
+import pytest
+import requests
+
+from lab.clouds.b2 import OPERATIONS, B2Double
+
+ATTIC = ["listBuckets", "listFiles", "readFiles", "writeFiles", "deleteFiles"]
+
+
+class Lab:
+    """The double with one bucket, and the module bound to it."""
+
+    def __init__(self, serve: Callable[[t.Any], str], module: Callable[..., t.Any]) -> None:
+        self.b2 = B2Double()
+        self.url = serve(self.b2.app)
+        self.module = module
+        master = self.b2.keys[self.b2.account_id]
+        answer = requests.get(f"{self.url}/b2api/v4/b2_authorize_account", auth=(master.id, master.secret), timeout=5)
+        self.bucket_id = requests.post(
+            f"{self.url}/b2api/v4/b2_create_bucket",
+            json={"accountId": self.b2.account_id, "bucketName": "nix-cache", "bucketType": "allPrivate"},
+            headers={"Authorization": answer.json()["authorizationToken"]},
+            timeout=5,
+        ).json()["bucketId"]
+        self.journal()
+        self.params = {
+            "key_id": master.id,
+            "key": master.secret,
+            "realm": self.url,
+            "name": "attic",
+            "bucket": "nix-cache",
+            "capabilities": ATTIC,
+            "timeout": 5,
+            "retries": 0,
+        }
+
+    def run(self, check: bool = False, **params: t.Any) -> t.Any:
+        given = {key: value for key, value in {**self.params, **params}.items() if value is not None}
+        return self.module("b2_application_key", given, check=check)
+
+    def absent(self, check: bool = False) -> t.Any:
+        return self.run(check, state="absent", capabilities=None)
+
+    def seed(self, name: str = "attic", capabilities: list[str] = ATTIC, **members: t.Any) -> str:
+        return self.b2.add_key(name, capabilities, **{"bucket_ids": [self.bucket_id], **members}).id
+
+    def ids(self, name: str = "attic") -> list[str]:
+        return sorted(key.id for key in self.b2.keys.values() if key.name == name)
+
+    def journal(self) -> list[str]:
+        seen = requests.get(f"{self.url}/_lab/requests", timeout=5).json()
+        requests.delete(f"{self.url}/_lab/requests", timeout=5)
+        return [each["path"].rpartition("/")[2] for each in seen]
+
+
+@pytest.fixture
+def lab(serve: Callable[[t.Any], str], module: Callable[..., t.Any]) -> Lab:
+    return Lab(serve, module)
+
+
+# The life of a key.
+
+
+def test_check_then_run_then_again_with_the_stored_id(lab: Lab) -> None:
+    checked = lab.run(check=True)
+    assert (checked["changed"], checked["secret"], checked["application_key"]["id"]) == (True, None, None)
+    assert lab.ids() == []
+    made = lab.run()
+    key = made["application_key"]
+    assert (checked["changed"], checked["diff"]) == (made["changed"], made["diff"])
+    assert checked["application_key"] == {**key, "id": None}
+    assert key["id"] in lab.b2.keys and made["secret"] == lab.b2.keys[key["id"]].secret
+    lab.journal()
+    again = lab.run(stored_key_id=key["id"])
+    assert (again["changed"], again["secret"], again["application_key"]) == (False, None, key)
+    assert lab.journal() == ["b2_authorize_account", "b2_list_buckets", "b2_list_keys"]
+
+
+def test_key_has_the_rights_that_were_asked_for(lab: Lab) -> None:
+    key = lab.run(capabilities=[*ATTIC, "listFiles"], name_prefix="nar/")["application_key"]
+    assert key == {
+        "id": lab.ids()[0],
+        "name": "attic",
+        "capabilities": sorted(ATTIC),
+        "bucket_ids": [lab.bucket_id],
+        "name_prefix": "nar/",
+        "expires": False,
+    }
+
+
+def test_bucket_id_saves_a_request(lab: Lab) -> None:
+    stored = lab.run(bucket=None, bucket_id=lab.bucket_id)["application_key"]["id"]
+    lab.journal()
+    assert not lab.run(bucket=None, bucket_id=lab.bucket_id, stored_key_id=stored)["changed"]
+    assert lab.journal() == ["b2_authorize_account", "b2_list_keys"]
+
+
+def test_key_for_all_buckets(lab: Lab) -> None:
+    made = lab.run(bucket=None)
+    assert made["application_key"]["bucket_ids"] == []
+    assert not lab.run(bucket=None, stored_key_id=made["application_key"]["id"])["changed"]
+
+
+def test_absent_deletes_all_of_the_name_and_no_other(lab: Lab) -> None:
+    lab.seed()
+    lab.seed()
+    lab.seed("attic-two")
+    checked, gone = lab.absent(check=True), lab.absent()
+    assert (checked["changed"], checked["diff"]) == (gone["changed"], gone["diff"])
+    assert (gone["changed"], gone["application_key"], lab.ids()) == (True, None, [])
+    assert len(lab.ids("attic-two")) == 1
+    assert not lab.absent()["changed"]
+
+
+# A secret that is lost, and replacement in two steps.
+
+
+@pytest.mark.parametrize("stored", ["", "0030000000000000000000000"])
+def test_lost_secret_makes_a_new_key_and_keeps_the_old_until_it_is_stored(lab: Lab, stored: str) -> None:
+    old = lab.seed()
+    checked, made = lab.run(check=True, stored_key_id=stored), lab.run(stored_key_id=stored)
+    assert (checked["changed"], checked["diff"], checked["superseded"]) == (True, made["diff"], [old])
+    new = made["application_key"]["id"]
+    assert (made["superseded"], lab.ids()) == ([old], sorted([old, new]))
+    assert made["secret"]
+
+    checked, settled = lab.run(check=True, stored_key_id=new), lab.run(stored_key_id=new)
+    assert (checked["changed"], checked["diff"]) == (settled["changed"], settled["diff"])
+    assert (settled["changed"], settled["secret"], settled["superseded"]) == (True, None, [])
+    assert old in settled["diff"]["before"]["keys"] and old not in settled["diff"]["after"]["keys"]
+    assert lab.ids() == [new]
+    assert not lab.run(stored_key_id=new)["changed"]
+
+
+def test_crash_before_storing_never_costs_the_key_in_use(lab: Lab) -> None:
+    in_use = lab.seed()
+    for _ in range(3):
+        lab.run()
+    assert in_use in lab.ids()
+    new = lab.run()["application_key"]["id"]
+    lab.run(stored_key_id=new)
+    assert lab.ids() == [new]
+
+
+def test_twins_are_settled_in_favour_of_the_stored_one(lab: Lab) -> None:
+    lab.seed()
+    stored = lab.seed()
+    lab.seed()
+    assert lab.run(stored_key_id=stored)["changed"]
+    assert lab.ids() == [stored]
+
+
+@pytest.mark.parametrize(
+    ("wish", "words"),
+    [
+        ({"capabilities": ["readFiles"]}, "instead of ['readFiles']"),
+        ({"name_prefix": "nar/"}, "name_prefix None instead of nar/"),
+        ({"bucket": None}, "instead of []"),
+    ],
+)
+def test_other_rights_fail_unless_recreate(lab: Lab, wish: dict[str, t.Any], words: str) -> None:
+    old = lab.seed()
+    for check in (True, False):
+        failed = lab.run(check, stored_key_id=old, **wish)
+        assert failed["failed"] and words in failed["msg"] and "recreate: true" in failed["msg"]
+    assert lab.ids() == [old]
+    made = lab.run(stored_key_id=old, recreate=True, **wish)
+    new = made["application_key"]["id"]
+    assert (made["superseded"], bool(made["secret"]), lab.ids()) == ([old], True, sorted([old, new]))
+    assert lab.run(stored_key_id=new, recreate=True, **wish)["changed"]
+    assert lab.ids() == [new]
+
+
+def test_expired_keys_do_not_count(lab: Lab) -> None:
+    old = lab.seed(expires=time.time() - 1)
+    made = lab.run(stored_key_id=old)
+    assert (bool(made["secret"]), made["superseded"]) == (True, [])
+
+
+def test_key_that_will_expire_is_not_the_wanted_one(lab: Lab) -> None:
+    old = lab.seed(expires=time.time() + 60)
+    assert "expires True instead of False" in lab.run(stored_key_id=old)["msg"]
+
+
+def test_keys_beyond_the_first_page_are_found(lab: Lab) -> None:
+    for number in range(1001):
+        lab.seed(f"other-{number}")
+    stored = lab.seed()
+    assert not lab.run(stored_key_id=stored)["changed"]
+
+
+# Failures.
+
+
+def test_creation_is_not_repeated_when_the_answer_is_lost(lab: Lab) -> None:
+    lost = {"status": 503, "code": "service_unavailable", "message": "lost"}
+    fault = {"status": 503, "path": "b2_create_key", "body": lost, "times": 5}
+    requests.post(f"{lab.url}/_lab/faults", json=fault, timeout=5)
+    failed = lab.run(retries=3)
+    assert "whose secret nobody has" in failed["msg"] and failed["status"] == 503
+    assert lab.journal().count("b2_create_key") == 1
+
+
+def test_lost_answer_heals_with_the_next_runs(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    *rules, create = OPERATIONS["b2_create_key"]
+
+    def create_and_hang_up(*arguments: t.Any) -> t.Any:
+        create(*arguments)
+        raise ConnectionError
+
+    with monkeypatch.context() as patch:
+        patch.setitem(OPERATIONS, "b2_create_key", (*rules, create_and_hang_up))
+        assert lab.run(retries=3)["failed"]
+    (orphan,) = lab.ids()
+    made = lab.run()
+    assert made["superseded"] == [orphan]
+    lab.run(stored_key_id=made["application_key"]["id"])
+    assert lab.ids() == [made["application_key"]["id"]]
+
+
+def test_too_many_requests_is_safe_to_repeat(lab: Lab) -> None:
+    fault = {"status": 429, "path": "b2_create_key", "headers": {"Retry-After": "0"}, "times": 2}
+    requests.post(f"{lab.url}/_lab/faults", json=fault, timeout=5)
+    assert lab.run(retries=2)["secret"]
+
+
+def test_superseded_key_that_is_gone_already_is_fine(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.seed()
+    stored = lab.seed()
+    *rules, delete = OPERATIONS["b2_delete_key"]
+
+    def delete_twice(b2: B2Double, *arguments: t.Any) -> t.Any:
+        delete(b2, *arguments)
+        return delete(b2, *arguments)
+
+    monkeypatch.setitem(OPERATIONS, "b2_delete_key", (*rules, delete_twice))
+    assert lab.run(stored_key_id=stored)["changed"]
+    assert lab.ids() == [stored]
+
+
+def test_working_key_does_not_delete_itself(lab: Lab) -> None:
+    working = lab.b2.add_key("attic", ["listKeys", "writeKeys", "deleteKeys", "listBuckets"])
+    stored = lab.seed()
+    failed = lab.run(key_id=working.id, key=working.secret, stored_key_id=stored)
+    assert "would be deleted" in failed["msg"]
+    assert lab.ids() == sorted([working.id, stored])
+
+
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize(
+    ("missing", "doing"),
+    [("listBuckets", "look for the bucket"), ("listKeys", "list the keys"), ("writeKeys", "create the key")],
+)
+def test_missing_capability_is_named(lab: Lab, check: bool, missing: str, doing: str) -> None:
+    low = lab.b2.add_key("low", {"listBuckets", "listKeys", "writeKeys"} - {missing})
+    failed = lab.run(check, key_id=low.id, key=low.secret)
+    assert f"cannot {doing}" in failed["msg"] and f"lacks the capability {missing};" in failed["msg"]
+    assert lab.ids() == []
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_missing_deleteKeys_is_named(lab: Lab, check: bool) -> None:
+    low = lab.b2.add_key("low", ["listBuckets", "listKeys", "writeKeys"])
+    lab.seed()
+    failed = lab.run(check, key_id=low.id, key=low.secret, stored_key_id=lab.seed())
+    assert "lacks the capability deleteKeys;" in failed["msg"]
+
+
+def test_wrong_key(lab: Lab) -> None:
+    failed = lab.run(key="K003-canary")
+    assert "does not know this key id with this secret" in failed["msg"]
+    assert "canary" not in str(failed)
+
+
+def test_missing_bucket_is_an_error_that_check_mode_forgives(lab: Lab) -> None:
+    assert "there is no bucket 'nix-cache-two'" in lab.run(bucket="nix-cache-two")["msg"]
+    assert lab.run(check=True, bucket="nix-cache-two")["changed"]
+
+
+def test_capability_that_b2_does_not_know_is_left_to_b2(lab: Lab) -> None:
+    assert "not a valid capability: flyToTheMoon (400 bad_request)" in lab.run(capabilities=["flyToTheMoon"])["msg"]
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"name": "under_score"}, "cannot be the name of a key"),
+        ({"bucket": ""}, "bucket is empty"),
+        ({"capabilities": []}, "capabilities is empty"),
+        ({"bucket": None, "name_prefix": "x/"}, "name_prefix needs bucket"),
+        ({"capabilities": None}, "capabilities"),
+        ({"bucket_id": "x"}, "mutually exclusive"),
+    ],
+)
+def test_bad_input_is_refused_before_any_request(lab: Lab, params: dict[str, t.Any], words: str) -> None:
+    failed = lab.run(**params)
+    assert failed["failed"] and words in failed["msg"]
+    assert lab.journal() == []

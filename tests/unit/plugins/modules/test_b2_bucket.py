@@ -1,0 +1,431 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import functools
+import itertools
+import time
+import typing as t
+from collections.abc import Callable
+
+import pytest
+import requests
+from ansible_collections.pantheros.nixci.plugins.modules import b2_bucket
+
+from lab.clouds._b2_rules import Refused
+from lab.clouds.b2 import OPERATIONS, B2Double
+from lab.clouds.s3 import S3Double
+
+REGION = "eu-central-003"
+RULES = [
+    {
+        "file_name_prefix": "",
+        "days_from_hiding_to_deleting": 30,
+        "days_from_starting_to_canceling_unfinished_large_files": 3,
+    }
+]
+ATTIC = ["listBuckets", "listFiles", "readFiles", "writeFiles", "deleteFiles"]
+
+
+class Lab:
+    """The double, and the module bound to it."""
+
+    def __init__(self, serve: Callable[[t.Any], str], module: Callable[..., t.Any]) -> None:
+        self.b2 = B2Double(region=REGION, foreign_buckets=["somebody-elses"])
+        self.b2.s3_url = serve(S3Double(self.b2).app)
+        self.url = serve(self.b2.app)
+        self.module = module
+        self.params = {
+            "key_id": self.b2.account_id,
+            "key": self.b2.keys[self.b2.account_id].secret,
+            "realm": self.url,
+            "region": REGION,
+            "name": "nix-cache",
+            "timeout": 5,
+            "retries": 0,
+        }
+
+    def run(self, check: bool = False, **params: t.Any) -> t.Any:
+        return self.module("b2_bucket", {**self.params, **params}, check=check)
+
+    def as_key(self, *capabilities: str) -> dict[str, str]:
+        key = self.b2.add_key("admin", capabilities)
+        return {"key_id": key.id, "key": key.secret}
+
+    def journal(self) -> list[str]:
+        seen = requests.get(f"{self.url}/_lab/requests", timeout=5).json()
+        requests.delete(f"{self.url}/_lab/requests", timeout=5)
+        return [each["path"].rpartition("/")[2] for each in seen]
+
+    def fault(self, **fault: t.Any) -> None:
+        requests.post(f"{self.url}/_lab/faults", json=fault, timeout=5)
+
+
+@pytest.fixture
+def lab(serve: Callable[[t.Any], str], module: Callable[..., t.Any]) -> Lab:
+    return Lab(serve, module)
+
+
+def test_check_then_run_then_again(lab: Lab) -> None:
+    wish = {"lifecycle_rules": RULES, "default_encryption": "SSE-B2", "bucket_info": {"by": "nixci"}}
+    checked = lab.run(check=True, **wish)
+    assert lab.journal() == ["b2_authorize_account", "b2_list_buckets"]
+    made = lab.run(**wish)
+    assert (checked["changed"], checked["diff"]) == (made["changed"], made["diff"]) == (True, made["diff"])
+    assert checked["bucket"] == {**made["bucket"], "id": None, "revision": None}
+    lab.journal()
+    again = lab.run(**wish)
+    assert (again["changed"], again["bucket"]) == (False, made["bucket"])
+    assert lab.journal() == ["b2_authorize_account", "b2_list_buckets"]
+
+
+def test_result_says_where_the_bucket_is(lab: Lab) -> None:
+    bucket = lab.run(lifecycle_rules=RULES)["bucket"]
+    assert bucket == {
+        "name": "nix-cache",
+        "id": lab.b2.bucket("nix-cache")["bucketId"],
+        "type": "allPrivate",
+        "lifecycle_rules": RULES,
+        "default_encryption": "SSE-B2",
+        "bucket_info": {},
+        "revision": 2,
+        "account_id": lab.b2.account_id,
+        "s3_endpoint": lab.b2.s3_url,
+        "region": REGION,
+    }
+
+
+STATES: list[dict[str, t.Any]] = [
+    {"state": "absent"},
+    {},
+    {"type": "allPublic", "bucket_info": {"a": "1", "b": "2"}},
+    {"lifecycle_rules": RULES, "default_encryption": "SSE-B2"},
+    {"lifecycle_rules": [{"file_name_prefix": p, "days_from_hiding_to_deleting": 1} for p in ("nar/", "log/")]},
+    {"lifecycle_rules": [], "bucket_info": {}},
+]
+
+
+@pytest.mark.parametrize(("start", "end"), list(itertools.permutations(STATES, 2)))
+def test_every_way_from_state_to_state_is_predicted_and_settles(lab: Lab, start: dict, end: dict) -> None:
+    assert not lab.run(**start)["failed"]
+    checked, made, again = lab.run(check=True, **end), lab.run(**end), lab.run(**end)
+    assert not made["failed"]
+    assert (checked["changed"], checked["diff"]) == (made["changed"], made["diff"])
+    assert (again["changed"], again["bucket"]) == (False, made["bucket"])
+
+
+def test_settings_left_out_stay(lab: Lab) -> None:
+    lab.run(lifecycle_rules=RULES, bucket_info={"by": "hand"})
+    assert not lab.run()["changed"]
+    assert lab.run(type="allPublic")["bucket"]["lifecycle_rules"] == RULES
+    assert lab.b2.bucket("nix-cache")["bucketInfo"] == {"by": "hand"}
+
+
+def test_numbers_in_bucket_info_settle(lab: Lab) -> None:
+    assert lab.run(bucket_info={"year": 2026})["changed"]
+    assert not lab.run(bucket_info={"year": 2026})["changed"]
+
+
+def test_existing_bucket_is_found_whatever_the_case(lab: Lab) -> None:
+    lab.run()
+    assert not lab.run(name="Nix-Cache")["changed"]
+
+
+def test_absent_deletes_and_is_content_when_there_is_none(lab: Lab) -> None:
+    lab.run()
+    gone = lab.run(state="absent")
+    assert (gone["changed"], gone["bucket"], gone["diff"]["after"]) == (True, None, {})
+    assert lab.b2.buckets == {}
+    assert not lab.run(state="absent")["changed"]
+
+
+def test_bucket_with_files_is_not_deleted(lab: Lab) -> None:
+    lab.run()
+    lab.b2.storage.is_empty = lambda name: False
+    failed = lab.run(state="absent")
+    assert failed["failed"] and "is not empty" in failed["msg"]
+    assert lab.b2.bucket("nix-cache")
+
+
+# Somebody else.
+
+
+def test_name_of_another_account_is_one_clear_sentence(lab: Lab) -> None:
+    failed = lab.run(name="somebody-elses")
+    assert failed["msg"] == (
+        "B2: the bucket name 'somebody-elses' is taken by another account; "
+        "names are unique over all of Backblaze, so choose another one."
+    )
+
+
+@pytest.fixture
+def wrap(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[..., t.Any]], None]:
+    """Put a function around an operation of the double: wrapper(real, double, key, body)."""
+
+    def replace(operation: str, wrapper: Callable[..., t.Any]) -> None:
+        *rules, real = OPERATIONS[operation]
+        monkeypatch.setitem(OPERATIONS, operation, (*rules, functools.partial(wrapper, real)))
+
+    return replace
+
+
+def test_update_in_between_is_read_again_and_kept(lab: Lab, wrap: Callable[..., None]) -> None:
+    lab.run()
+    rivals = iter(["a rival"])
+
+    def list_before_a_rival_writes(real: t.Any, b2: B2Double, key: t.Any, body: t.Any) -> t.Any:
+        answer = real(b2, key, body)
+        bucket = b2.bucket("nix-cache")
+        for rival in rivals:
+            bucket.update(bucketInfo={"by": rival}, revision=bucket["revision"] + 1)
+        return answer
+
+    wrap("b2_list_buckets", list_before_a_rival_writes)
+    made = lab.run(lifecycle_rules=RULES)
+    assert (made["bucket"]["bucket_info"], made["bucket"]["lifecycle_rules"]) == ({"by": "a rival"}, RULES)
+
+
+def test_conflict_is_tried_again_but_not_for_ever(lab: Lab) -> None:
+    lab.run()
+    conflict = {"status": 409, "path": "b2_update_bucket", "body": {"status": 409, "code": "conflict", "message": "no"}}
+    lab.fault(**conflict, times=2)
+    assert lab.run(lifecycle_rules=RULES)["bucket"]["lifecycle_rules"] == RULES
+    lab.fault(**conflict, times=3)
+    failed = lab.run(lifecycle_rules=[])
+    assert "changed by somebody else 3 times" in failed["msg"]
+
+
+@pytest.mark.parametrize("operation", ["b2_create_bucket", "b2_update_bucket", "b2_delete_bucket"])
+def test_lost_answer_is_made_good(lab: Lab, wrap: Callable[..., None], operation: str) -> None:
+    if operation != "b2_create_bucket":
+        lab.run()
+    losses = iter([Refused(503, "service_unavailable", "lost")])
+
+    def act_and_lose(real: t.Any, *arguments: t.Any) -> t.Any:
+        answer = real(*arguments)
+        for loss in losses:
+            raise loss
+        return answer
+
+    wrap(operation, act_and_lose)
+    wish: dict[str, t.Any] = {"state": "absent"} if operation == "b2_delete_bucket" else {"lifecycle_rules": RULES}
+    result = lab.run(retries=1, **wish)
+    assert (result["failed"], result["changed"]) == (False, True)
+    assert not lab.run(**wish)["changed"]
+
+
+# Encryption that cannot be read.
+
+
+def test_unreadable_encryption_is_not_a_difference(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    low = lab.as_key("listBuckets", "writeBuckets", "writeBucketEncryption")
+    lab.run()
+    result = lab.run(**low, default_encryption="SSE-B2")
+    assert (result["changed"], result["bucket"]["default_encryption"]) == (False, None)
+    assert "lacks the capability readBucketEncryption" in capsys.readouterr().err
+
+
+# Bad input.
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"lifecycle_rules": [{"file_name_prefix": ""}]}, "at least one number of days"),
+        ({"lifecycle_rules": [{"file_name_prefix": "x", "days_from_hiding_to_deleting": 0}]}, "each 1 or more"),
+        (
+            {"lifecycle_rules": [{"file_name_prefix": p, "days_from_hiding_to_deleting": 1} for p in ("a", "ab")]},
+            "'a' and 'ab' apply to the same files",
+        ),
+        ({"lifecycle_rules": [{"file_name_prefix": "", "days_from_uploading_to_hiding": 30}]}, "breaks a binary cache"),
+        ({"realm": "prod"}, "neither production nor a URL"),
+    ],
+)
+def test_bad_input_is_refused_before_any_request(lab: Lab, params: dict, words: str) -> None:
+    failed = lab.run(**params)
+    assert failed["failed"] and words in failed["msg"]
+    assert lab.journal() == []
+
+
+def test_hiding_by_age_can_be_confirmed_and_is_free_below_a_prefix(lab: Lab) -> None:
+    whole = [{"file_name_prefix": "", "days_from_uploading_to_hiding": 30}]
+    assert lab.run(lifecycle_rules=whole, accept_age_based_hiding=True)["changed"]
+    part = [{"file_name_prefix": "log/", "days_from_uploading_to_hiding": 30}]
+    assert lab.run(lifecycle_rules=part)["changed"]
+
+
+@pytest.mark.parametrize("name", ["short", "b2-cache", "Upper-Case", "under_score", "ends-with-", "x" * 64])
+@pytest.mark.parametrize("check", [True, False])
+def test_bad_name_is_refused(lab: Lab, name: str, check: bool) -> None:
+    assert "cannot be the name of a bucket" in lab.run(name=name, check=check)["msg"]
+
+
+# Credentials and rights.
+
+
+@pytest.mark.parametrize("wrong", [{"key": "K003wrong"}, {"key_id": "0030000000000000000000000"}])
+def test_wrong_key(lab: Lab, wrong: dict[str, str]) -> None:
+    failed = lab.run(**wrong)
+    assert "does not know this key id with this secret" in failed["msg"]
+    assert (failed["status"], failed["code"]) == (401, "bad_auth_token")
+    assert "K003wrong" not in str(failed)
+
+
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize(
+    ("has", "params", "missing"),
+    [
+        (["writeBuckets"], {}, "listBuckets"),
+        (["listBuckets"], {}, "writeBuckets"),
+        (["listBuckets", "writeBuckets"], {"default_encryption": "SSE-B2"}, "writeBucketEncryption"),
+        (["listBuckets", "writeBuckets"], {"name": "there-already", "state": "absent"}, "deleteBuckets"),
+        (["listBuckets"], {"name": "there-already", "type": "allPublic"}, "writeBuckets"),
+    ],
+)
+def test_missing_capability_is_named(lab: Lab, check: bool, has: list, params: dict, missing: str) -> None:
+    lab.run(name="there-already")
+    before = str(lab.b2.buckets)
+    failed = lab.run(check=check, **lab.as_key(*has), **params)
+    assert f"lacks the capability {missing};" in failed["msg"]
+    assert failed["missing_capability"] == missing
+    assert str(lab.b2.buckets) == before
+
+
+def test_key_of_another_bucket_may_not_look(lab: Lab) -> None:
+    bucket_id = lab.run(name="other-bucket")["bucket"]["id"]
+    key = lab.b2.add_key("low", ["listBuckets"], bucket_ids=[bucket_id])
+    failed = lab.run(key_id=key.id, key=key.secret)
+    assert "restricted to buckets ['other-bucket']" in failed["msg"]
+
+
+# Region.
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "expected", "region"),
+    [
+        ("https://s3.us-west-004.backblazeb2.com", None, "us-west-004"),
+        ("https://s3.us-west-004.backblazeb2.com", "us-west-004", "us-west-004"),
+        ("http://172.17.0.1:8702", None, None),
+        ("http://172.17.0.1:8702", REGION, REGION),
+    ],
+)
+def test_region_comes_from_the_endpoint_or_the_option(
+    lab: Lab, endpoint: str, expected: str | None, region: str | None
+) -> None:
+    lab.b2.s3_url = endpoint
+    assert lab.run(region=expected)["bucket"]["region"] == region
+
+
+def test_account_in_another_region_is_an_error(lab: Lab) -> None:
+    lab.b2.s3_url = "https://s3.us-west-004.backblazeb2.com"
+    failed = lab.run()
+    assert "lives in the region us-west-004, not in eu-central-003" in failed["msg"]
+    assert lab.b2.buckets == {}
+
+
+# The network.
+
+
+def test_unreachable_realm(lab: Lab) -> None:
+    failed = lab.run(realm="http://127.0.0.1:9")
+    assert failed["msg"] == "B2: http://127.0.0.1:9 cannot be reached; check the realm and the network."
+
+
+def test_something_else_at_the_realm(lab: Lab) -> None:
+    lab.fault(status=200, body={"hello": "world"})
+    assert "not one of B2's native API" in lab.run()["msg"]
+    lab.fault(status=404, body="no such page")
+    assert "the answer was 404 without a reason" in lab.run()["msg"]
+
+
+def test_overload_is_waited_for_within_bounds(lab: Lab) -> None:
+    busy = {"status": 503, "headers": {"Retry-After": "0"}, "body": {"status": 503, "code": "busy", "message": "later"}}
+    lab.fault(**busy, times=2)
+    assert lab.run(retries=2)["changed"]
+    lab.fault(**busy, times=3)
+    assert "later (503 busy)" in lab.run(retries=2)["msg"]
+
+
+def test_long_retry_after_is_reported_instead_of_waited_for(lab: Lab) -> None:
+    lab.fault(status=429, headers={"Retry-After": "600"})
+    start = time.monotonic()
+    failed = lab.run(retries=3)
+    assert "asks to wait 600 s" in failed["msg"]
+    assert time.monotonic() - start < 3
+
+
+def test_expired_token_is_renewed(lab: Lab) -> None:
+    lab.fault(status=401, path="b2_list", body={"status": 401, "code": "expired_auth_token", "message": "old"})
+    assert lab.run()["changed"]
+
+
+def test_spending_cap_is_explained(lab: Lab) -> None:
+    lab.fault(status=403, path="b2_create", body={"status": 403, "code": "cap_exceeded", "message": "Cap exceeded."})
+    assert "raise the spending cap" in lab.run()["msg"]
+
+
+def test_missing_library(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ansible_collections.pantheros.nixci.plugins.module_utils._b2.B2_IMPORT_ERROR", "Traceback …")
+    assert "pip install b2sdk" in lab.run()["msg"]
+
+
+# The round trip.
+
+
+@pytest.fixture
+def verify(lab: Lab) -> dict[str, str]:
+    bucket = lab.run()["bucket"]
+    key = lab.b2.add_key("attic", ATTIC, bucket_ids=[bucket["id"]])
+    return {"key_id": key.id, "key": key.secret}
+
+
+def test_round_trip_proves_the_key_and_leaves_nothing(lab: Lab, verify: dict[str, str]) -> None:
+    result = lab.run(verify_with=verify)
+    assert (result["failed"], result["changed"], result["verified"]) == (False, False, True)
+    assert lab.b2.storage.is_empty("nix-cache")
+
+
+def test_round_trip_is_left_out_in_check_mode(lab: Lab, verify: dict[str, str]) -> None:
+    result = lab.run(check=True, verify_with={**verify, "key": "wrong"})
+    assert (result["failed"], result["verified"]) == (False, False)
+
+
+def test_round_trip_without_deleteFiles_hides(lab: Lab, verify: dict[str, str]) -> None:
+    lab.b2.keys[verify["key_id"]].capabilities.remove("deleteFiles")
+    assert lab.run(verify_with=verify)["verified"]
+    assert not lab.b2.storage.is_empty("nix-cache")
+
+
+@pytest.mark.parametrize(("missing", "doing"), [("writeFiles", "write"), ("readFiles", "read")])
+def test_round_trip_names_the_missing_capability(lab: Lab, verify: dict[str, str], missing: str, doing: str) -> None:
+    lab.b2.keys[verify["key_id"]].capabilities.remove(missing)
+    failed = lab.run(verify_with=verify)
+    assert f"cannot {doing} an object" in failed["msg"] and f"lacks the capability {missing}" in failed["msg"]
+
+
+def test_round_trip_with_a_wrong_secret(lab: Lab, verify: dict[str, str]) -> None:
+    failed = lab.run(verify_with={**verify, "key": "K003-canary"})
+    assert "SignatureDoesNotMatch; check the id and the secret" in failed["msg"]
+    assert "canary" not in str(failed)
+
+
+def test_round_trip_needs_the_region(lab: Lab, verify: dict[str, str]) -> None:
+    assert "set region" in lab.run(region=None, verify_with=verify)["msg"]
+
+
+def test_round_trip_to_a_dead_endpoint(lab: Lab, verify: dict[str, str]) -> None:
+    lab.b2.s3_url = "http://127.0.0.1:9"
+    assert "Could not connect to the endpoint" in lab.run(verify_with=verify)["msg"]
+
+
+def test_plan_of_a_new_bucket_has_no_encryption_that_nobody_asked_for() -> None:
+    params = {"state": "present", "name": "n", "type": "allPrivate"}
+    params |= {"lifecycle_rules": None, "default_encryption": None, "bucket_info": None}
+    change = b2_bucket.plan(params, None)
+    assert change.after == {
+        "name": "n",
+        "type": "allPrivate",
+        "lifecycle_rules": [],
+        "default_encryption": None,
+        "bucket_info": {},
+    }
