@@ -157,7 +157,10 @@ def test_the_firewall_admits_web_and_ssh_and_nothing_else(host: t.Any) -> None:
 
 
 def test_what_the_user_had_keeps_working(host: t.Any) -> None:
-    assert host.run("curl --silent --fail http://127.0.0.1:8088/").rc == 0
+    assert (
+        host.check_output("curl --silent --fail --header Host:notes.nixci.test http://127.0.0.1/")
+        == "the user's own site"
+    )
     databases = host.check_output("runuser -u postgres -- psql -tAc 'select datname from pg_database'").split()
     assert "notes" in databases
 
