@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -90,7 +92,8 @@ def activate(toplevel: Path, data: dict[str, t.Any]) -> bool:
     say("setting up /etc...")
     users.apply(data["users"], data["groups"])
     etc.populate(toplevel / "etc", data["copies"])
-    subprocess.run(["hostname", data["hostName"]], check=False)
+    with contextlib.suppress(OSError):  # a container may not be allowed to
+        socket.sethostname(data["hostName"])
     for name, script in sorted(data["scripts"].items()):
         if subprocess.run([script], check=False).returncode != 0:
             say(f"Activation script snippet '{name}' failed")
