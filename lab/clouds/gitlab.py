@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A double of GitLab's API: the current user, projects and their CI/CD variables."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+import threading
+import typing as t
+import urllib.parse
+
+import flask
+
+from ._control import Control
+
+Json = dict[str, t.Any]
+
+TYPES = ("env_var", "file")
+FLAGS = ("masked", "protected", "raw")
+MASKABLE = re.compile(r"[a-zA-Z0-9_+=/@:.~-]{8,}")
+MASKABLE_RAW = re.compile(r"\S{8,}", re.ASCII)
+MAX_VARIABLES = 8000
+
+
+@dataclasses.dataclass
+class Token:
+    """roles: {project path: "developer" | "maintainer" | "owner"}."""
+
+    user: str
+    roles: dict[str, str]
+    scopes: set[str] = dataclasses.field(default_factory=lambda: {"api"})
+    expired: bool = False
+
+
+class Refused(Exception):
+    def __init__(self, status: int, **body: t.Any) -> None:
+        super().__init__(str(body))
+        self.status, self.body = status, body
+
+
+def invalid(**fields: str) -> Refused:
+    return Refused(400, message={field: [text] for field, text in fields.items()})
+
+
+class GitLabDouble:
+    """projects: paths with their groups. tokens: {value: Token}."""
+
+    def __init__(self, projects: t.Iterable[str], tokens: dict[str, Token]) -> None:
+        self.lock = threading.Lock()
+        self.tokens = tokens
+        self.projects = {path: number for number, path in enumerate(projects, 101)}
+        self.variables: dict[str, list[Json]] = {path: [] for path in self.projects}
+        self.flask = flask.Flask("gitlab")
+        self._route()
+        self.app = Control(self._serve)
+
+    def variable(self, project: str, key: str, scope: str = "*") -> Json | None:
+        """What is really stored, hidden values included."""
+        return next((one for one in self.variables[project] if is_it(one, key, scope)), None)
+
+    def _serve(self, environ: Json, start_response: t.Callable[..., t.Any]) -> t.Iterable[bytes]:
+        # GitLab tells group/project from group%2Fproject, so the encoded slashes must survive until routing.
+        raw = environ.get("REQUEST_URI", environ["PATH_INFO"]).split("?")[0]
+        parts = (urllib.parse.unquote(part).replace("/", "%2F") for part in raw.split("/"))
+        path = "/".join(parts).encode().decode("latin-1")
+        with self.lock:
+            return self.flask({**environ, "PATH_INFO": path}, start_response)
+
+    # -- rights
+
+    def _token(self) -> Token:
+        headers = flask.request.headers
+        value = headers.get("PRIVATE-TOKEN") or headers.get("Authorization", "").removeprefix("Bearer ")
+        token = self.tokens.get(value)
+        if token is None:
+            raise Refused(401, message="401 Unauthorized")
+        if token.expired:
+            words = "Token is expired. You can either do re-authorization or token refresh."
+            raise Refused(401, error="invalid_token", error_description=words)
+        reading = flask.request.method == "GET"
+        if "api" not in token.scopes and not (reading and "read_api" in token.scopes):
+            words = "The request requires higher privileges than provided by the access token."
+            needed = "api read_api" if reading else "api"
+            raise Refused(403, error="insufficient_scope", error_description=words, scope=needed)
+        return token
+
+    def _project(self, project: str, *, maintain: bool = False) -> str:
+        """The path, if the token may see the project; everything is private here."""
+        token = self._token()
+        wanted = project.replace("%2F", "/")
+        path = next((one for one, number in self.projects.items() if wanted in (one, str(number))), None)
+        if path is None or path not in token.roles:
+            raise Refused(404, message="404 Project Not Found")
+        if maintain and token.roles[path] not in ("maintainer", "owner"):
+            raise Refused(403, message="403 Forbidden")
+        return path
+
+    # -- routes
+
+    def _route(self) -> None:
+        app = self.flask
+        project = "/api/v4/projects/<project>"
+        app.add_url_rule("/api/v4/user", view_func=self.user)
+        app.add_url_rule(project, view_func=self.get_project)
+        app.add_url_rule(f"{project}/variables", view_func=self.list_variables)
+        app.add_url_rule(f"{project}/variables", view_func=self.create, methods=["POST"])
+        app.add_url_rule(f"{project}/variables/<key>", view_func=self.get)
+        app.add_url_rule(f"{project}/variables/<key>", view_func=self.update, methods=["PUT"])
+        app.add_url_rule(f"{project}/variables/<key>", view_func=self.delete, methods=["DELETE"])
+
+        @app.errorhandler(Refused)
+        def refuse(exc: Refused) -> tuple[Json, int]:
+            return exc.body, exc.status
+
+        @app.errorhandler(404)
+        def no_route(_exc: Exception) -> tuple[Json, int]:
+            return {"error": "404 Not Found"}, 404
+
+        @app.errorhandler(405)
+        def no_method(_exc: Exception) -> tuple[Json, int]:
+            return {"error": "405 Not Allowed"}, 405
+
+    def user(self) -> Json:
+        name = self._token().user
+        return {"id": 1, "username": name, "name": name, "state": "active"}
+
+    def get_project(self, project: str) -> Json:
+        path = self._project(project)
+        return {"id": self.projects[path], "path_with_namespace": path, "name": path.rsplit("/", 1)[-1]}
+
+    def list_variables(self, project: str) -> flask.Response:
+        path = self._project(project, maintain=True)
+        return page_of([entity(one) for one in self.variables[path]])
+
+    def get(self, project: str, key: str) -> Json:
+        return entity(self._find(self._project(project, maintain=True), key))
+
+    def create(self, project: str) -> tuple[Json, int]:
+        path = self._project(project, maintain=True)
+        sent = fields()
+        absent = [f"{name} is missing" for name in ("key", "value") if name not in sent]
+        if absent:
+            raise Refused(400, error=", ".join(absent))
+        if len(self.variables[path]) >= MAX_VARIABLES:
+            raise invalid(base=f"Maximum number of project variables ({MAX_VARIABLES}) exceeded")
+        hidden = bool(sent.get("masked_and_hidden"))
+        variable = {
+            "key": sent["key"],
+            "environment_scope": sent.get("environment_scope", "*"),
+            "variable_type": sent.get("variable_type", "env_var"),
+            "value": sent["value"],
+            "description": sent.get("description"),
+            **{flag: bool(sent.get(flag)) for flag in FLAGS},
+            "hidden": hidden,
+        }
+        variable["masked"] = variable["masked"] or hidden
+        check(variable)
+        if self.variable(path, variable["key"], variable["environment_scope"]):
+            raise invalid(key=f"({variable['key']}) has already been taken")
+        self.variables[path].append(variable)
+        return entity(variable), 201
+
+    def update(self, project: str, key: str) -> Json:
+        path = self._project(project, maintain=True)
+        variable = self._find(path, key)
+        # masked_and_hidden is not a parameter here, and unknown ones are ignored.
+        known = ("value", "variable_type", "environment_scope", "description", *FLAGS)
+        changed = {**variable, **{name: value for name, value in fields().items() if name in known}}
+        if changed["hidden"] and not changed["masked"]:
+            words = "The visibility setting cannot be changed for masked and hidden variables."
+            raise invalid(base=words)
+        check(changed)
+        other = self.variable(path, key, changed["environment_scope"])
+        if other is not None and other is not variable:
+            raise invalid(key=f"({key}) has already been taken")
+        variable.update(changed)
+        return entity(variable)
+
+    def delete(self, project: str, key: str) -> tuple[str, int]:
+        path = self._project(project, maintain=True)
+        self.variables[path].remove(self._find(path, key))
+        return "", 204
+
+    def _find(self, path: str, key: str) -> Json:
+        scope = flask.request.args.get("filter[environment_scope]")
+        found = [
+            one for one in self.variables[path] if is_it(one, key, one["environment_scope"] if scope is None else scope)
+        ]
+        if not found:
+            raise Refused(404, message="404 Variable Not Found")
+        if len(found) > 1:
+            words = "There are multiple variables with provided parameters. Please use 'filter[environment_scope]'"
+            raise Refused(409, message=words)
+        return found[0]
+
+
+def is_it(variable: Json, key: str, scope: str) -> bool:
+    return (variable["key"], variable["environment_scope"]) == (key, scope)
+
+
+def fields() -> Json:
+    sent = flask.request.get_json(silent=True)
+    if not isinstance(sent, dict):
+        sent = flask.request.form.to_dict()
+    if sent.get("variable_type", "env_var") not in TYPES:
+        raise Refused(400, error="variable_type does not have a valid value")
+    for flag in (*FLAGS, "masked_and_hidden"):
+        value = sent.get(flag, False)
+        if value not in (True, False, "true", "false"):
+            raise Refused(400, error=f"{flag} is invalid")
+        if flag in sent:
+            sent[flag] = value in (True, "true")
+    return sent
+
+
+def check(variable: Json) -> None:
+    if not re.fullmatch(r"[a-zA-Z0-9_]+", variable["key"]):
+        raise invalid(key="can contain only letters, digits and '_'.")
+    if len(variable["key"]) > 255:
+        raise invalid(key="is too long (maximum is 255 characters)")
+    rule = MASKABLE_RAW if variable["raw"] else MASKABLE
+    if variable["masked"] and not rule.fullmatch(variable["value"]):
+        raise invalid(value="is invalid")
+
+
+def entity(variable: Json) -> Json:
+    return {**variable, "value": None if variable["hidden"] else variable["value"]}
+
+
+def page_of(items: list[Json]) -> flask.Response:
+    page = max(1, flask.request.args.get("page", 1, type=int))
+    size = min(100, max(1, flask.request.args.get("per_page", 20, type=int)))
+    last = max(1, -(-len(items) // size))
+    response = flask.jsonify(list(itertools.islice(items, (page - 1) * size, page * size)))
+    response.headers.update(
+        {
+            "X-Page": str(page),
+            "X-Per-Page": str(size),
+            "X-Total": str(len(items)),
+            "X-Total-Pages": str(last),
+            "X-Next-Page": str(page + 1) if page < last else "",
+            "X-Prev-Page": str(page - 1) if page > 1 else "",
+        }
+    )
+    if page < last:
+        arguments = urllib.parse.urlencode({**flask.request.args, "page": page + 1, "per_page": size})
+        # Not request.base_url: the path there has lost the difference between / and %2F.
+        path = flask.request.environ["REQUEST_URI"].split("?")[0]
+        response.headers["Link"] = f'<{flask.request.host_url.rstrip("/")}{path}?{arguments}>; rel="next"'
+    return response
