@@ -32,6 +32,7 @@ try:
     from b2sdk.v3 import SSE_B2_AES, B2HttpApiConfig, B2Session, InMemoryAccountInfo
     from b2sdk.v3.exception import B2Error, InvalidAuthToken, Unauthorized
     from requests.adapters import HTTPAdapter
+    from urllib3.exceptions import ReadTimeoutError
 except ImportError:
     B2_IMPORT_ERROR: str | None = traceback.format_exc()
     _Session, B2Error = object, Exception
@@ -115,20 +116,22 @@ class BoundedSession(_Session):
             response = super().request(method, url, **arguments)
         except NixciError as exc:
             raise Refusal(exc) from None
-        except requests.exceptions.Timeout:
-            reason = f"did not answer within {self.timeout:g} s; check the network, or raise timeout"
-            raise Refusal(UnavailableError(f"B2: {place} {reason}.")) from None
-        except requests.exceptions.SSLError:
-            reason = "has a certificate that is not trusted; check the realm and the clock"
-            raise Refusal(UnavailableError(f"B2: {place} {reason}.")) from None
-        except requests.exceptions.RequestException:
-            reason = "cannot be reached; check the realm and the network"
-            raise Refusal(UnavailableError(f"B2: {place} {reason}.")) from None
+        except requests.exceptions.RequestException as exc:
+            raise Refusal(UnavailableError(f"B2: {place} {self._trouble(exc)}.")) from None
         # b2sdk sees 401 itself: it logs in again, once, when a token has expired.
         if response.status_code in (200, 401):
             return response
         code, message = _read_error(response)
         raise Refusal(status=response.status_code, code=code, message=message)
+
+    def _trouble(self, exc: requests.exceptions.RequestException) -> str:
+        # After the last repetition the cause is wrapped: ConnectionError(MaxRetryError(reason)).
+        cause = getattr(exc.args[0], "reason", None) if exc.args else None
+        if isinstance(exc, requests.exceptions.Timeout) or isinstance(cause, ReadTimeoutError):
+            return f"did not answer within {self.timeout:g} s; check the network, or raise timeout"
+        if isinstance(exc, requests.exceptions.SSLError):
+            return "has a certificate that is not trusted; check the realm and the clock"
+        return "cannot be reached; check the realm and the network"
 
 
 class B2Client:
