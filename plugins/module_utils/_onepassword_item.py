@@ -96,7 +96,7 @@ class Item:
 
     @property
     def id(self) -> str:
-        return str(self.document["id"])
+        return str(self.document.get("id", "new"))
 
     @property
     def title(self) -> str:
@@ -164,7 +164,9 @@ class Item:
     def changed(self, wishes: list[Wish], tags: list[str] | None, replace: bool) -> Item:
         """This item as the user wants it, ready to be written."""
         item = Item(copy.deepcopy(self.document))
-        named = [item._apply(wish) for wish in wishes]
+        named: list[Json] = []
+        for wish in sorted(wishes, key=lambda wish: wish.section is None):
+            named.append(item._apply(wish, named))
         if replace:
             # Built-in fields cannot be removed; they are emptied.
             for field in item.fields:
@@ -177,9 +179,9 @@ class Item:
             item.document["tags"] = sorted(set(tags))
         return item
 
-    def _apply(self, wish: Wish) -> Json:
+    def _apply(self, wish: Wish, taken: list[Json]) -> Json:
         field = self.find(wish.label, wish.section)
-        if field is None:
+        if field is None or any(field is other for other in taken):
             field = {"label": wish.label, "type": wish.type or "CONCEALED"}
             if wish.section:
                 field["section"] = {"id": self._section(wish.section)}

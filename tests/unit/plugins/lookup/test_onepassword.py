@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import sys
+import typing as t
+
+import pytest
+import requests
+import yaml
+from ansible.errors import AnsibleError
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import lookup_loader
+from ansible.template import Templar
+
+from lab.clouds.onepassword import OnePasswordDouble, service_account_token
+
+ROOT = pathlib.Path(__file__).resolve().parents[4]
+ATTIC = {"ci-token": "canary-1", "root-token": "canary-2", "template": "{{ 1 + 1 }}", "lines": "a\nb\n"}
+
+
+@pytest.fixture
+def double() -> OnePasswordDouble:
+    return OnePasswordDouble(
+        vaults={"pantherOS": {"Attic": ATTIC, "B2": {"id": "k"}, "Twice": {}}, "Other": {}},
+        tokens={"canary-token": {"vaults": {"pantherOS": "write"}}},
+    )
+
+
+@pytest.fixture
+def url(double: OnePasswordDouble, serve: t.Callable[[t.Any], str], monkeypatch: pytest.MonkeyPatch) -> str:
+    for name in ("OP_CONNECT_HOST", "OP_CONNECT_TOKEN", "OP_SERVICE_ACCOUNT_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    return serve(double.app)
+
+
+@pytest.fixture
+def lookup(url: str) -> t.Callable[..., list[t.Any]]:
+    def run(*terms: t.Any, variables: dict[str, t.Any] | None = None, **options: t.Any) -> list[t.Any]:
+        plugin = lookup_loader.get("pantheros.nixci.onepassword", loader=DataLoader(), templar=Templar(DataLoader()))
+        connect = {"connect_host": url, "connect_token": "canary-token"}
+        return plugin.run(list(terms), variables=variables or {}, **{**connect, **options})
+
+    return run
+
+
+def paths(double: OnePasswordDouble) -> list[str]:
+    """The kind of object that each request was for."""
+    names = {key: "item" for items in double.items.values() for key in items}
+    return [
+        names.get(entry["path"].rsplit("/", 1)[1], entry["path"].rsplit("/", 1)[1]) for entry in double.app.requests
+    ]
+
+
+def test_each_item_of_a_call_is_fetched_once(double: OnePasswordDouble, lookup: t.Callable[..., list[t.Any]]) -> None:
+    assert lookup(
+        "op://pantherOS/Attic/ci-token",
+        "op://pantherOS/B2/id",
+        "op://PANTHEROS/attic/ROOT-TOKEN",
+        "op://pantherOS/Attic/lines",
+        "op://pantherOS/Attic/ci-token?attribute=type",
+    ) == ["canary-1", "k", "canary-2", "a\nb\n", "CONCEALED"]
+    assert paths(double) == ["vaults", "items", "item", "items", "item"]
+
+
+def test_ids_save_requests(double: OnePasswordDouble, lookup: t.Callable[..., list[t.Any]]) -> None:
+    vault = double.vault_id("pantherOS")
+    item = next(iter(double.items[vault]))
+    assert lookup(f"op://{vault}/{item}/ci-token") == ["canary-1"]
+    assert paths(double) == ["item"]
+
+
+def test_a_default_stands_for_a_missing_item_or_field_only(
+    double: OnePasswordDouble, lookup: t.Callable[..., list[t.Any]]
+) -> None:
+    references = ["op://pantherOS/Attic/nothing", "op://pantherOS/Nothing/x", "op://pantherOS/Attic/one/ci-token"]
+    assert lookup(*references, default="") == ["", "", ""]
+    for reference in references:
+        with pytest.raises(AnsibleError, match="no such field|no item 'Nothing'"):
+            lookup(reference)
+    with pytest.raises(AnsibleError, match="no vault 'Other'"):
+        lookup("op://Other/Attic/x", default="")
+    double.add_item("pantherOS", "Twice")
+    with pytest.raises(AnsibleError, match="ambiguous: use the ID of one of"):
+        lookup("op://pantherOS/Twice/x", default="")
+
+
+def test_an_empty_field_is_an_empty_string(double: OnePasswordDouble, lookup: t.Callable[..., list[t.Any]]) -> None:
+    assert lookup("op://pantherOS/Attic/notesPlain") == [""]
+
+
+def test_otp_gives_the_code(double: OnePasswordDouble, lookup: t.Callable[..., list[t.Any]]) -> None:
+    uri = "otpauth://totp/x?secret=JBSWY3DPEHPK3PXP"
+    double.add_item("pantherOS", "Login", fields=None, sections=[])
+    [item] = [item for item in double.items[double.vault_id("pantherOS")].values() if item["title"] == "Login"]
+    item["fields"] = [{"id": "o", "label": "one-time password", "type": "OTP", "value": uri}]
+    [code, seed] = lookup(
+        "op://pantherOS/Login/one-time password?attribute=otp", "op://pantherOS/Login/one-time password"
+    )
+    assert (len(code), seed) == (6, uri)
+    with pytest.raises(AnsibleError, match="not a one-time password"):
+        lookup("op://pantherOS/Attic/ci-token?attribute=otp")
+
+
+@pytest.mark.parametrize(
+    ("terms", "options", "words"),
+    [
+        (["canary-password"], {}, "Term 1 is not a secret reference"),
+        (["op://pantherOS/Attic/canary%20x"], {}, "Term 1 is not a secret reference: part 3"),
+        (["op://pantherOS/Attic/x"], {}, "'op://pantherOS/Attic/x': item 'Attic' \\(.*\\) has no such field"),
+        (["op://pantherOS/Attic/x"], {"connect_token": "canary-wrong"}, "does not accept the token"),
+        (["op://pantherOS/Attic/x"], {"connect_token": ""}, "needs connect_token \\(OP_CONNECT_TOKEN\\) too"),
+        (["op://pantherOS/Attic/x"], {"connect_host": "", "connect_token": ""}, "No credential for 1Password"),
+        (["op://pantherOS/Attic/x"], {"connect_host": "http://127.0.0.1:9", "retries": 0}, "cannot reach"),
+        (["op://pantherOS/Attic/x"], {"cache_seconds": 9999}, "cache_seconds must be between"),
+    ],
+)
+def test_errors_are_one_line_and_safe_to_print(
+    lookup: t.Callable[..., list[t.Any]], terms: list[str], options: dict[str, t.Any], words: str
+) -> None:
+    with pytest.raises(AnsibleError, match=words) as caught:
+        lookup(*terms, **options)
+    assert "canary" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert "\n" not in str(caught.value)
+
+
+def test_options_come_from_templated_variables_and_the_environment(
+    url: str, lookup: t.Callable[..., list[t.Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OP_CONNECT_HOST", url)
+    monkeypatch.setenv("OP_CONNECT_TOKEN", "canary-token")
+    plugin = lookup_loader.get("pantheros.nixci.onepassword", loader=DataLoader(), templar=Templar(DataLoader()))
+    assert plugin.run(["op://pantherOS/B2/id"], variables={}) == ["k"]
+    with pytest.raises(AnsibleError, match="does not accept"):
+        plugin.run(["op://pantherOS/B2/id"], variables={"nixci_onepassword_connect_token": "wrong"})
+
+
+def test_a_service_account_reads_through_op(
+    double: OnePasswordDouble, url: str, lookup: t.Callable[..., list[t.Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = service_account_token(url)
+    double.service_accounts[token] = {"vaults": {"pantherOS": "read"}}
+    monkeypatch.setenv("PATH", str(ROOT / "lab" / "op"), prepend=os.pathsep)
+    options = {"connect_host": None, "connect_token": None, "service_account_token": token}
+    references = ["op://pantherOS/Attic/lines", "op://pantherOS/Attic/template", "op://pantherOS/Nothing/x"]
+    assert lookup(*references, default="-", **options) == ["a\nb\n", "{{ 1 + 1 }}", "-"]
+
+
+# Across tasks, hosts and runs: only a real playbook forks workers.
+
+
+@pytest.fixture
+def play(url: str, tmp_path: pathlib.Path) -> t.Callable[..., dict[str, t.Any]]:
+    def run(*tasks: dict[str, t.Any], seconds: int = 0, token: str = "canary-token") -> dict[str, t.Any]:
+        variables = {
+            "nixci_onepassword_connect_host": url,
+            "nixci_onepassword_connect_token": f"{{{{ '{token}' }}}}",
+            "nixci_onepassword_cache_seconds": f"{{{{ {seconds} }}}}",
+            "connect": {"vault": "pantherOS", "connect_host": url, "connect_token": token},
+            "ansible_python_interpreter": sys.executable,
+        }
+        head = {"hosts": "all", "gather_facts": False, "connection": "local", "vars": variables}
+        (tmp_path / "play.yml").write_text(yaml.safe_dump([{**head, "tasks": tasks}]))
+        done = subprocess.run(
+            [sys.executable, "-m", "ansible", "playbook", "-i", "a,b,", "-vvvv", "--diff", str(tmp_path / "play.yml")],
+            env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path), "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        return {"rc": done.returncode, "output": done.stdout + done.stderr}
+
+    return run
+
+
+def see(reference: str, expected: str) -> dict[str, t.Any]:
+    """A task that fails unless it reads the expected value."""
+    query = f"lookup('pantheros.nixci.onepassword', '{reference}', default='-')"
+    return {"ansible.builtin.assert": {"that": f"{query} == '{expected}'"}, "no_log": True}
+
+
+def test_tasks_and_hosts_of_one_run_share_an_item_and_a_later_run_fetches_it_again(
+    double: OnePasswordDouble, play: t.Callable[..., dict[str, t.Any]], tmp_path: pathlib.Path
+) -> None:
+    tasks = [
+        see("op://pantherOS/Attic/ci-token", "canary-1"),
+        see("op://pantherOS/Attic/root-token", "canary-2"),
+        {
+            "ansible.builtin.assert": {"that": "lookup('pantheros.nixci.onepassword', template) == braces"},
+            "vars": {"template": "op://pantherOS/Attic/template", "braces": "{{ '{' ~ '{ 1 + 1 }' ~ '}' }}"},
+        },
+        see("op://pantherOS/Nothing/x", "-"),
+        see("op://pantherOS/Nothing/x", "-"),
+    ]
+    run = play(*tasks, seconds=60)
+    assert run["rc"] == 0, run["output"]
+    # One item; the missing one costs a filtered and a whole listing.
+    assert paths(double) == ["vaults", "items", "item", "items", "items"]
+    assert play(*tasks, seconds=60)["rc"] == 0
+    assert paths(double).count("item") == 2
+    files = [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "play.yml"]
+    assert files
+    assert not any(b"canary" in path.read_bytes() for path in files)
+
+
+def test_without_the_option_every_task_and_host_fetches_and_nothing_is_kept(
+    double: OnePasswordDouble, play: t.Callable[..., dict[str, t.Any]], tmp_path: pathlib.Path
+) -> None:
+    run = play(*[see("op://pantherOS/Attic/ci-token", "canary-1")] * 2)
+    assert run["rc"] == 0, run["output"]
+    assert paths(double).count("item") == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["play.yml"]
+
+
+def test_a_write_of_the_module_is_seen_by_the_next_task(
+    double: OnePasswordDouble, play: t.Callable[..., dict[str, t.Any]]
+) -> None:
+    def store(title: str, value: str) -> dict[str, t.Any]:
+        options = {"title": title, "fields": [{"label": "ci-token", "value": value}]}
+        args = {**options, **{key: f"{{{{ connect.{key} }}}}" for key in ("vault", "connect_host", "connect_token")}}
+        return {"pantheros.nixci.onepassword_item": args, "run_once": True}
+
+    run = play(
+        see("op://pantherOS/Attic/ci-token", "canary-1"),
+        see("op://pantherOS/New/ci-token", "-"),
+        store("Attic", "canary-new"),
+        store("New", "canary-made"),
+        see("op://pantherOS/Attic/ci-token", "canary-new"),
+        see("op://pantherOS/New/ci-token", "canary-made"),
+        store("New", "canary-made"),
+        see("op://pantherOS/New/ci-token", "canary-made"),
+        seconds=300,
+    )
+    assert run["rc"] == 0, run["output"]
+    assert "canary" not in run["output"]
+
+
+def test_a_failing_lookup_shows_no_secret_although_ansible_prints_its_message(
+    play: t.Callable[..., dict[str, t.Any]],
+) -> None:
+    task = {"ansible.builtin.debug": {"msg": "{{ lookup('pantheros.nixci.onepassword', secret) }}"}, "no_log": True}
+    run = play({**task, "vars": {"secret": "{{ 'cana' ~ 'ry-x' }}"}}, token="wr' ~ 'ong")
+    assert run["rc"] != 0
+    assert "is not a secret reference" in run["output"]
+    assert "canary" not in run["output"]
+    task["vars"] = {"secret": "op://pantherOS/Attic/ci-token"}
+    run = play(task, token="wr' ~ 'ong")
+    assert "does not accept the token; check connect_token" in run["output"]
+    assert "wrong" not in run["output"]
+
+
+def test_faults_of_the_service_end_within_bounds(
+    url: str, lookup: t.Callable[..., list[t.Any]], double: OnePasswordDouble
+) -> None:
+    requests.post(f"{url}/_lab/faults", json={"status": 503, "times": 1}, timeout=5)
+    assert lookup("op://pantherOS/B2/id") == ["k"]
+    requests.post(f"{url}/_lab/faults", json={"status": 200, "body": "<html>", "times": 9}, timeout=5)
+    with pytest.raises(AnsibleError, match="not JSON"):
+        lookup("op://pantherOS/B2/id", retries=0)
