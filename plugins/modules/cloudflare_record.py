@@ -88,7 +88,7 @@ options:
     choices: [present, absent]
     default: present
 author:
-  - The pantheros.nixci contributors
+  - The pantheros.nixci contributors (@pantheros)
 """
 
 EXAMPLES = r"""

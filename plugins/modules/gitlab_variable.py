@@ -76,7 +76,7 @@ options:
     choices: [present, absent]
     default: present
 author:
-  - The pantheros.nixci contributors
+  - The pantheros.nixci contributors (@pantheros)
 """
 
 EXAMPLES = r"""
@@ -152,7 +152,8 @@ NEW = {
 SETTABLE = ("variable_type", "masked", "protected", "raw", "description")
 
 # What stands for the value in states, which --diff prints.
-SAME, OTHER = "not shown", "not shown, different"
+SAME = "not shown"
+OTHER = "not shown, different"
 
 
 def check(params: dict[str, t.Any]) -> None:
