@@ -13,12 +13,14 @@ import subprocess
 import sys
 import tomllib
 import typing as t
+import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import requests
 
 PREAMBLE_THRESHOLD = 4096
+SYSTEM_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 PIECE = 1 << 18
 
 
@@ -42,14 +44,12 @@ class Api:
 
     def call(self, method: str, path: str, **more: t.Any) -> t.Any:
         headers = {**self.headers, **more.pop("headers", {})}
-        url = self.endpoint.rstrip("/") + path
-        # SSL_CERT_FILE is how Nix and the real client are told of another authority; requests would not look at it.
-        verify: t.Any = os.environ.get("SSL_CERT_FILE") or os.environ.get("NIX_SSL_CERT_FILE") or True
+        url = urllib.parse.urljoin(self.endpoint, path)  # an endpoint without a final / loses its last part, as there
         try:
             # Not a session: that would read ~/.netrc and put it in the place of the token.
             request = requests.Request(method, url, headers=headers, **more).prepare()
             with requests.Session() as session:
-                response = session.send(request, verify=verify)
+                response = session.send(request, verify=authorities(), timeout=3600)
         except requests.RequestException as exc:
             raise Failure(f"error sending request for url ({url}): {exc}") from None
         if response.ok:
@@ -59,6 +59,12 @@ class Api:
             raise Failure(f"{body['error']}: {body['message']}")
         except (ValueError, KeyError, TypeError):
             raise Failure(f"HTTP {response.status_code}: {response.text}") from None
+
+
+def authorities() -> str | bool:
+    """The system's certificates or SSL_CERT_FILE, as the real client; never those that come with a Python package."""
+    chosen = os.environ.get("SSL_CERT_FILE") or SYSTEM_AUTHORITIES
+    return chosen if os.path.exists(chosen) else True
 
 
 # -- configuration ---------------------------------------------------------------------------------------------
@@ -121,7 +127,7 @@ def login(options: argparse.Namespace) -> None:
 
 def info(options: argparse.Namespace) -> None:
     server, cache = resolve(options.cache)
-    config = Api(server).call("GET", f"/_api/v1/cache-config/{cache}")
+    config = Api(server).call("GET", f"_api/v1/cache-config/{cache}")
     retention = config["retention_period"]
     for label, value in (
         ("Public", str(config["is_public"]).lower()),
@@ -144,7 +150,7 @@ def push(options: argparse.Namespace) -> None:
         raise Failure("The number of jobs cannot be 0")
     server, cache = resolve(options.cache)
     api = Api(server)
-    config = api.call("GET", f"/_api/v1/cache-config/{cache}")
+    config = api.call("GET", f"_api/v1/cache-config/{cache}")
     api.endpoint = config.get("api_endpoint") or api.endpoint
     roots = options.paths
     if options.stdin:
@@ -164,7 +170,7 @@ def push(options: argparse.Namespace) -> None:
     missing: set[str] = set()
     if paths:
         hashes = [store_hash(path["path"]) for path in paths]
-        answer = api.call("POST", "/_api/v1/get-missing-paths", json={"cache": cache, "store_path_hashes": hashes})
+        answer = api.call("POST", "_api/v1/get-missing-paths", json={"cache": cache, "store_path_hashes": hashes})
         missing = set(answer["missing_paths"])
     wanted = [path for path in paths if store_hash(path["path"]) in missing]
     counts = f"({len(paths) - len(wanted)} already cached, {filtered} in upstream)"
@@ -224,7 +230,7 @@ def upload(api: Api, cache: str, path: dict[str, t.Any], force_preamble: bool) -
     headers = {"X-Attic-Nar-Info-Preamble-Size": str(len(nar_info))} if as_preamble else {"X-Attic-Nar-Info": nar_info}
     try:
         body = nar_stream(path["path"], nar_info if as_preamble else b"")
-        answer = api.call("PUT", "/_api/v1/upload-path", headers=headers, data=body)
+        answer = api.call("PUT", "_api/v1/upload-path", headers=headers, data=body)
     except Failure as exc:
         say(f"❌ {name}: {exc}")
         return False

@@ -16,7 +16,6 @@ from .database import Database, Row, Transaction, now
 from .errors import request_error
 from .storage import Storage
 
-COMPRESSION_NAMES = {"brotli": "br"}
 NarInfo = dict[str, t.Any]
 
 
@@ -29,7 +28,6 @@ class Uploader:
         self.config = config
         self.database = database
         self.storage = storage
-        self.compression = COMPRESSION_NAMES.get(config.compression, config.compression)
 
     def upload(self, cache_id: int, info: NarInfo, body: Body, user: str | None) -> dict[str, t.Any]:
         with self.database.begin() as tx:
@@ -86,7 +84,7 @@ class Uploader:
                     state="V",
                     nar_hash=info["nar_hash"],
                     nar_size=size,
-                    compression=self.compression,
+                    compression=self.config.compression,
                     num_chunks=len(chunks),
                     created_at=now(),
                 )
@@ -106,7 +104,7 @@ class Uploader:
         """A held chunk with this content, and whether it was there before."""
         chunk_hash = f"sha256:{hashlib.sha256(data).hexdigest()}"
         with self.database.begin() as tx:
-            held = tx.hold("chunk", "chunk_hash = ? AND compression = ?", chunk_hash, self.compression)
+            held = tx.hold("chunk", "chunk_hash = ? AND compression = ?", chunk_hash, self.config.compression)
         if held is not None:
             return held, True
         key = f"{uuid.uuid4()}.chunk"
@@ -117,7 +115,7 @@ class Uploader:
                 state="P",
                 chunk_hash=chunk_hash,
                 chunk_size=len(data),
-                compression=self.compression,
+                compression=self.config.compression,
                 remote_file=remote_file,
                 remote_file_id=remote_file_id,
                 created_at=now(),
