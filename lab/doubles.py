@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The process with the doubles of the clouds: its credentials, start and end. `lab/clouds/__main__.py` is its inside."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+
+from . import state
+from .clouds.onepassword import service_account_token
+from .names import GATEWAY, PORTS, ROOT, URLS
+from .shell import LabError, say, wait
+
+LOG = state.DIR / "clouds.log"
+
+
+def make_credentials() -> None:
+    """In the services' own forms, because programs check them."""
+    account = secrets.token_hex(6)
+    made = {
+        "b2-key-id": account,  # the master key's id is the account's
+        "b2-key": f"003{secrets.token_hex(20)}",
+        "cloudflare-token": secrets.token_urlsafe(30)[:40],
+        "gitlab-token": f"glpat-{secrets.token_urlsafe(15)[:20]}",
+        "connect-token": f"eyJhbGciOiJFUzI1NiJ9.{secrets.token_urlsafe(60)}.{secrets.token_urlsafe(64)}",
+        "controller-service-account-token": service_account_token(URLS["onepassword"], secrets.token_hex(16)),
+        "host-service-account-token": service_account_token(URLS["onepassword"], secrets.token_hex(16)),
+    }
+    for name, value in made.items():
+        state.write_secret(name, value)
+
+
+def start() -> None:
+    say("Starting the doubles: " + ", ".join(PORTS))
+    with LOG.open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "lab.clouds"],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    (state.DIR / "clouds.pid").write_text(str(process.pid))
+    wait("The doubles", lambda: answer() or process.poll() is not None, 60, last_line)
+    if process.poll() is not None:
+        raise LabError(f"The doubles ended at once: {last_line()}")
+
+
+def alive() -> bool:
+    return state.process("clouds", "-m lab.clouds") is not None and answer()
+
+
+def answer() -> bool:
+    for port in PORTS.values():
+        try:
+            socket.create_connection((GATEWAY, port), timeout=1).close()
+        except OSError:
+            return False
+    return True
+
+
+def stop() -> None:
+    if pid := state.process("clouds", "-m lab.clouds"):
+        os.kill(pid, signal.SIGKILL)  # its state is in memory alone, there is nothing to finish
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)
+        wait("The end of the doubles", lambda: state.process("clouds", "-m lab.clouds") is None, 10)
+
+
+def last_line() -> str:
+    return ([line for line in LOG.read_text().splitlines() if line.strip()] or ["no reason given"])[-1]

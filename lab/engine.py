@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The container engine: the one that runs here, otherwise Debian's, started and stopped by the lab."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+
+from . import state
+from .machine import install
+from .names import LABEL, ROOT
+from .shell import LabError, attempt, run, say, wait
+
+DATA = pathlib.Path("/var/lib/docker")
+
+
+def works() -> bool:
+    return attempt("docker", "info", "--format", "{{.ServerVersion}}").returncode == 0
+
+
+def ensure() -> None:
+    if not works():
+        if not DATA.exists():
+            state.remember(docker_data=True)
+        install("docker.io", "iptables", "iproute2", "ca-certificates")
+    if not works():
+        _start()
+    for root in run("docker", "ps", "--all", f"--filter=label={LABEL}", f'--format={{{{.Label "{LABEL}"}}}}').split():
+        if root != str(ROOT):
+            raise LabError(f"Another lab exists on this machine; end it first: cd {root} && python -m lab down")
+
+
+def _start() -> None:
+    say("Starting dockerd")
+    with (state.DIR / "dockerd.log").open("w") as log:
+        daemon = subprocess.Popen(["dockerd"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    (state.DIR / "dockerd.pid").write_text(str(daemon.pid))
+    wait("dockerd", lambda: works() or daemon.poll() is not None, 60, lambda: f"see {log.name}")
+    if daemon.poll() is not None and not works():
+        words = [line for line in pathlib.Path(log.name).read_text().splitlines() if "failed" in line.lower()]
+        raise LabError(f"dockerd does not run on this machine: {words[-1][-200:] if words else 'no reason given'}")
+
+
+def stop() -> None:
+    """Only an engine that the lab started."""
+    if pid := state.process("dockerd", "dockerd"):
+        say("Stopping dockerd")
+        os.kill(pid, signal.SIGTERM)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+        wait("The end of dockerd", lambda: state.process("dockerd", "dockerd") is None, 60)
+        attempt("ip", "link", "delete", "docker0")
+
+
+def forget() -> None:
+    """The engine's data, if there was none before the lab and no engine uses it now."""
+    if state.read(state.MACHINE).get("docker_data") and not works():
+        shutil.rmtree(DATA, ignore_errors=True)

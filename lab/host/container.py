@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The two containers and their network: the host that plays the VPS, and the test authority for its certificate."""
+
+from __future__ import annotations
+
+import pathlib
+import shutil
+import socket
+
+from .. import state
+from ..names import (
+    ACME_ADDRESS,
+    ACME_CONTAINER,
+    ACME_DOMAIN,
+    DOMAIN,
+    GATEWAY,
+    HOST_ADDRESS,
+    HOST_CONTAINER,
+    HOST_NAME,
+    LABEL,
+    NETWORK,
+    ROOT,
+    SUBNET,
+)
+from ..shell import attempt, run, say, wait
+
+HERE = pathlib.Path(__file__).resolve().parent
+MARK = f"--label={LABEL}={ROOT}"
+NAMES = [f"--add-host={DOMAIN}:{HOST_ADDRESS}", f"--add-host={ACME_DOMAIN}:{ACME_ADDRESS}"]
+# What systemd needs to be the first process, and no more: the container has no device of this machine.
+SYSTEMD = [
+    "--cap-add=ALL",
+    "--cap-drop=SYS_RESOURCE",
+    "--security-opt=seccomp=unconfined",
+    "--security-opt=apparmor=unconfined",
+    "--tmpfs=/run",
+    "--tmpfs=/tmp:exec",
+    "--env=container=docker",
+    "--stop-signal=SIGRTMIN+3",
+]
+IMPORT = "./nixci/modules"
+CA = state.DIR / "ca" / "root.crt"
+SSH = state.DIR / "ssh"
+
+
+def create_network() -> None:
+    # the bridge gets a name, so that a reader of `ip addr` knows whose it is
+    bridge = f"--opt=com.docker.network.bridge.name={NETWORK}"
+    run("docker", "network", "create", MARK, bridge, f"--subnet={SUBNET}", f"--gateway={GATEWAY}", NETWORK)
+
+
+def start_acme(image: str) -> None:
+    say("Starting the ACME test authority")
+    run("docker", "run", "--detach", MARK, *NAMES, f"--name={ACME_CONTAINER}", f"--network={NETWORK}",
+        f"--ip={ACME_ADDRESS}", image, "caddy", "run", "--config", "/etc/acme.Caddyfile", "--adapter", "caddyfile")  # fmt: skip
+    made = "/var/lib/acme/pki/authorities/lab/root.crt"
+    wait("The ACME test authority", lambda: attempt("docker", "exec", ACME_CONTAINER, "test", "-s", made).returncode == 0,
+         30, lambda: _last_log(ACME_CONTAINER))  # fmt: skip
+    CA.parent.mkdir(exist_ok=True)
+    CA.write_text(run("docker", "exec", ACME_CONTAINER, "cat", made))
+
+
+def start_host(image: str) -> None:
+    say(f"Starting the host {HOST_NAME}")
+    run("docker", "run", "--detach", MARK, *SYSTEMD, *NAMES, f"--name={HOST_CONTAINER}", f"--hostname={HOST_NAME}",
+        f"--network={NETWORK}", f"--ip={HOST_ADDRESS}", image)  # fmt: skip
+    wait("systemd on the host", lambda: _inside("systemctl", "is-system-running").strip() in ("running", "degraded"),
+         60, lambda: _last_log(HOST_CONTAINER))  # fmt: skip
+    _put("/usr/local/share/ca-certificates/nixci-lab.crt", CA.read_text())
+    run("docker", "exec", HOST_CONTAINER, "update-ca-certificates")
+    _give_keys()
+
+
+def first_generation() -> None:
+    """The user's own configuration, first without our modules, as it was; then with the line that users add."""
+    say("Building the host's first generation")
+    whole = (HERE / "configuration.nix").read_text().splitlines(keepends=True)
+    _put("/etc/nixos/configuration.nix", "".join(line for line in whole if IMPORT not in line))
+    run("docker", "exec", HOST_CONTAINER, "nixos-rebuild", "switch", timeout=300)
+    _put("/etc/nixos/configuration.nix", "".join(whole))
+    wait("SSH on the host", host_answers, 20)
+
+
+def host_answers() -> bool:
+    try:
+        with socket.create_connection((HOST_ADDRESS, 22), timeout=1) as connection:
+            return connection.recv(4) == b"SSH-"
+    except OSError:
+        return False
+
+
+def running() -> set[str]:
+    return set(run("docker", "ps", f"--filter=label={LABEL}={ROOT}", "--format={{.Names}}").split())
+
+
+def remove() -> None:
+    """Whatever there is of an earlier lab, complete or not."""
+    containers = run("docker", "ps", "--all", "--quiet", f"--filter=label={LABEL}={ROOT}").split()
+    if containers:
+        run("docker", "rm", "--force", "--volumes", *containers)
+    if attempt("docker", "network", "inspect", NETWORK).returncode == 0:
+        run("docker", "network", "rm", NETWORK)
+
+
+def _give_keys() -> None:
+    """The host's own key is made here, so that it can be pinned before the first connection."""
+    shutil.rmtree(SSH, ignore_errors=True)
+    SSH.mkdir(mode=0o700)
+    for name in ("id_ed25519", "host_ed25519"):
+        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", NETWORK, "-f", str(SSH / name))
+    (SSH / "known_hosts").write_text(f"{HOST_ADDRESS} {(SSH / 'host_ed25519.pub').read_text()}")
+    _put("/etc/ssh/ssh_host_ed25519_key", (SSH / "host_ed25519").read_text(), "600")
+    _put("/etc/ssh/ssh_host_ed25519_key.pub", (SSH / "host_ed25519.pub").read_text())
+    _put("/root/.ssh/authorized_keys", (SSH / "id_ed25519.pub").read_text(), "600")
+    (SSH / "host_ed25519").unlink()
+
+
+def _put(path: str, content: str, mode: str = "644") -> None:
+    """A file on the host; by standard input, so that nothing stands in an argument list."""
+    run("docker", "exec", "--interactive", HOST_CONTAINER, "install", "-D", f"-m{mode}", "/dev/stdin", path,
+        input=content)  # fmt: skip
+
+
+def _inside(*argv: str) -> str:
+    return attempt("docker", "exec", HOST_CONTAINER, *argv).stdout
+
+
+def _last_log(container: str) -> str:
+    done = attempt("docker", "logs", "--tail=3", container)
+    return " | ".join((done.stdout + done.stderr).split("\n"))

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The host's image: Debian packages below (slow, rarely new), our stand-ins above (fast, new with each change)."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import tempfile
+
+from .. import state
+from ..machine import install, update_lists
+from ..names import IMAGE_LABEL, LABEL, ROOT
+from ..shell import LabError, attempt, run, say
+
+HERE = pathlib.Path(__file__).resolve().parent
+LAB = ROOT / "lab"
+SUITE = "trixie"
+CONTEXT = ("Dockerfile", "init", "acme.Caddyfile")
+# Nobody reads manuals in the lab.
+TRIM = [f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in ("doc", "info", "i18n", "locale", "man")]
+
+
+def packages() -> list[str]:
+    return [line for line in (HERE / "packages.txt").read_text().splitlines() if line and not line.startswith("#")]
+
+
+def attic_programs() -> dict[str, pathlib.Path | None]:
+    """The real server and client, where the user has them; None stands for the double."""
+    found: dict[str, pathlib.Path | None] = {}
+    for name in ("atticd", "attic"):
+        given = os.environ.get(f"LAB_{name.upper()}")
+        path = given or shutil.which(name)
+        if path and not os.access(path, os.X_OK):
+            raise LabError(f"LAB_{name.upper()}={given} is not a program; name the file of {name} itself.")
+        found[name] = pathlib.Path(path).resolve() if path else None
+    return found
+
+
+def base_tag() -> str:
+    return f"{LABEL}/base:{state.digest(SUITE, *TRIM, *packages())}"
+
+
+def host_tag() -> str:
+    real = [path for path in attic_programs().values() if path]
+    parts = [LAB / "nixos", LAB / "attic", LAB / "op", *(HERE / name for name in CONTEXT), *real]
+    return f"{LABEL}/host:{state.digest(base_tag(), *parts)}"
+
+
+def exists(tag: str) -> bool:
+    return attempt("docker", "image", "inspect", tag).returncode == 0
+
+
+def ensure() -> str:
+    """The tag of the host's image, built if needed. A tag is given to complete images only."""
+    if not exists(host_tag()):
+        if not exists(base_tag()):
+            _build_base()
+        _build_host()
+    return host_tag()
+
+
+def _build_base() -> None:
+    install("mmdebstrap", "debian-archive-keyring", "ca-certificates")
+    say(f"Building the base image from {len(packages())} Debian packages and what they need (about a minute)")
+    with (state.DIR / "mmdebstrap.log").open("w+") as log:
+        make = subprocess.Popen(
+            [
+                "mmdebstrap",
+                "--variant=minbase",
+                f"--include={','.join(packages())}",
+                *TRIM,
+                *(f"--aptopt={line}" for line in _proxy()),
+                SUITE,
+                "-",
+                _mirror(),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=log,
+        )
+        taken = attempt("docker", "import", f"--change=LABEL {IMAGE_LABEL}=base", "-", stdin=make.stdout)
+        if make.wait() != 0:
+            log.seek(0)
+            errors = [line.strip() for line in log if line.startswith(("E:", "Err:"))] or ["see .lab/mmdebstrap.log"]
+            raise LabError(f"The base image could not be built: {' | '.join(errors[:3])}")
+    if taken.returncode != 0:
+        raise LabError(f"The container engine did not take the base image: {taken.stderr.strip()}")
+    run("docker", "tag", taken.stdout.strip(), base_tag())
+
+
+def _build_host() -> None:
+    say("Building the host image")
+    with tempfile.TemporaryDirectory(dir=state.DIR, prefix="image-") as folder:
+        context = pathlib.Path(folder)
+        for name in ("nixos", "attic", "op"):
+            shutil.copytree(LAB / name, context / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in CONTEXT:
+            shutil.copy(HERE / name, context)
+        bin_ = context / "bin"
+        bin_.mkdir()
+        (bin_ / "op").symlink_to("/usr/lib/op-double/op")
+        for double in (LAB / "attic" / "bin").iterdir():
+            (bin_ / double.name).symlink_to(f"/usr/lib/attic-double/attic/bin/{double.name}")
+        for name, real in attic_programs().items():
+            if real:
+                (bin_ / name).unlink()
+                shutil.copy(real, bin_ / name)
+        run(
+            "docker", "build", "--quiet", "--network=none", f"--build-arg=BASE={base_tag()}",
+            f"--label={IMAGE_LABEL}=host", "--force-rm", f"--tag={host_tag()}", folder, env={**os.environ, "DOCKER_BUILDKIT": "0"},
+        )  # fmt: skip
+
+
+def remove() -> None:
+    """Every image of a lab, the half-built ones too."""
+    # a build that was cut off leaves a container: it inherits the image's label and has none of its own
+    form = f'--format={{{{.ID}}}} {{{{.Label "{LABEL}"}}}}'
+    for line in run("docker", "ps", "--all", f"--filter=label={IMAGE_LABEL}", form).splitlines():
+        if len(line.split()) == 1:
+            run("docker", "rm", "--force", line.strip())
+    for image in run("docker", "images", "--all", "--quiet", f"--filter=label={IMAGE_LABEL}").split():
+        attempt("docker", "image", "rm", "--force", image)
+
+
+def _mirror() -> str:
+    """Where this machine itself gets Debian from."""
+    if given := os.environ.get("LAB_MIRROR"):
+        return given
+    query = ("apt-get", "indextargets", "--format", "$(ORIGIN) $(LABEL) $(REPO_URI)", "Created-By: Packages")
+    for fresh in (False, True):
+        if fresh:
+            update_lists()
+        for line in run(*query).splitlines():
+            if line.startswith("Debian Debian "):
+                return line.split()[2]
+    raise LabError("apt knows no Debian mirror on this machine; name one: LAB_MIRROR=<its address>.")
+
+
+def _proxy() -> list[str]:
+    """How apt reaches its mirror here, apart from its address."""
+    lines = run("apt-config", "dump").splitlines()
+    return [line for line in lines if re.match(r'Acquire::https?::(\S*::)?(Proxy|CAInfo)\S* ".+"', line, re.I)]

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""up, down, status.
+
+A lab is whole or it is made anew: the doubles keep their state in memory, so a host without them is worth nothing.
+What is slow (packages, images) is kept and only made when it is missing. `lab.json` is written last and removed first,
+so an `up` or `down` that was killed anywhere is simply done again.
+"""
+
+from __future__ import annotations
+
+import shutil
+import typing as t
+
+from . import doubles, engine, machine, state
+from .host import container, image
+from .names import (
+    ACME_CONTAINER,
+    ACME_DIRECTORY,
+    B2_REGION,
+    DOMAIN,
+    GITLAB_PROJECT,
+    HOST_ADDRESS,
+    HOST_CONTAINER,
+    HOST_NAME,
+    PORTS,
+    ROOT,
+    URLS,
+    VAULT,
+    ZONE,
+)
+from .shell import attempt, say
+
+
+def up() -> None:
+    machine.check_platform()
+    with state.locked():
+        if whole():
+            say("The lab is up")
+            return
+        engine.ensure()
+        tag = image.ensure()
+        dismantle()
+        machine.check_network()
+        doubles.make_credentials()
+        container.create_network()
+        doubles.start()
+        container.start_acme(tag)
+        container.start_host(tag)
+        container.first_generation()
+        machine.add_hosts_line()
+        state.write(state.LAB, describe())
+        say(f"The lab is up: {HOST_NAME} at {HOST_ADDRESS}, attic is {describe()['uses']['attic']}")
+
+
+def down() -> None:
+    machine.check_platform()
+    if not state.DIR.exists() and not engine.works():
+        say("There is no lab")
+        return
+    with state.locked():
+        if engine.works():
+            say("Removing containers, network and images")
+            dismantle()
+            image.remove()
+        doubles.stop()
+        machine.remove_hosts_line()
+        engine.stop()
+        machine.uninstall()
+        engine.forget()
+        shutil.rmtree(state.DIR)
+    say("The lab is gone")
+
+
+def dismantle() -> None:
+    """Everything that runs; images and packages stay."""
+    state.LAB.unlink(missing_ok=True)
+    doubles.stop()
+    container.remove()
+    machine.remove_hosts_line()
+    shutil.rmtree(state.SECRETS, ignore_errors=True)
+
+
+def whole() -> bool:
+    """Complete, and made from what lies here now."""
+    return state.read(state.LAB).get("fingerprint") == fingerprint() and complete()
+
+
+def complete() -> bool:
+    return (
+        state.LAB.exists()
+        and doubles.alive()
+        and container.running() == {HOST_CONTAINER, ACME_CONTAINER}
+        and container.host_answers()
+        and machine.HOSTS_LINE in machine.HOSTS.read_text()
+    )
+
+
+def fingerprint() -> str:
+    real = [path for path in image.attic_programs().values() if path]
+    return state.digest(ROOT / "lab", *real)
+
+
+def describe() -> dict[str, t.Any]:
+    """What the inventory and the tests need to know. No secrets, only where they are."""
+    real = image.attic_programs()
+    return {
+        "fingerprint": fingerprint(),
+        "domain": DOMAIN,
+        "zone": ZONE,
+        "cache_url": f"https://{DOMAIN}/",
+        "host": {
+            "name": HOST_NAME,
+            "address": HOST_ADDRESS,
+            "user": "root",
+            "private_key": str(container.SSH / "id_ed25519"),
+            "known_hosts": str(container.SSH / "known_hosts"),
+            "container": HOST_CONTAINER,
+        },
+        "acme": {"directory": ACME_DIRECTORY, "ca": str(container.CA)},
+        "b2": {"url": URLS["b2"], "s3_url": URLS["s3"], "region": B2_REGION},
+        "cloudflare": {"url": f"{URLS['cloudflare']}/client/v4"},
+        "onepassword": {"url": URLS["onepassword"], "vault": VAULT},
+        "gitlab": {"url": URLS["gitlab"], "project": GITLAB_PROJECT},
+        "secrets": str(state.SECRETS),
+        "uses": {
+            **dict.fromkeys(PORTS, "double"),
+            "nixos": "stand-in",
+            "attic": "real" if real["atticd"] else "double",
+            "attic_client": "real" if real["attic"] else "double",
+        },
+    }
+
+
+def status() -> dict[str, t.Any]:
+    lab = state.read(state.LAB)
+    running = sorted(container.running()) if engine.works() else []
+    memory = attempt("docker", "stats", "--no-stream", "--format={{.MemUsage}}", *running).stdout.splitlines()
+    return {
+        "up": bool(running) and complete(),
+        "containers": dict(zip(running, memory, strict=False)),
+        "doubles": doubles.alive(),
+        "uses": lab.get("uses", {}),
+        "cache_url": lab.get("cache_url"),
+    }
