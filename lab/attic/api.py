@@ -18,7 +18,7 @@ from .errors import ApiError, Rejection, request_error
 from .signing import STORE_HASH, Keypair, fingerprint
 from .storage import open_storage
 from .tokens import Bearer, Rights, identify
-from .upload import Uploader
+from .upload import Uploader, read_up_to
 
 MAX_JSON = 2 << 20
 PUBLIC = {"X-Attic-Cache-Visibility": "public"}
@@ -175,9 +175,7 @@ class Api:
                 raise request_error("X-Attic-Nar-Info-Preamble-Size must be a valid unsigned integer")
             if int(announced) > self.config.max_nar_info_size:
                 raise request_error("Upload info is too large")
-            text: str | bytes = b""
-            while len(text) < int(announced) and (more := flask.request.stream.read(int(announced) - len(text))):
-                text += more
+            text: str | bytes = read_up_to(flask.request.stream, int(announced))
             if len(text) != int(announced):
                 raise request_error("Upload info doesn't match specified size")
         elif (header := headers.get("X-Attic-Nar-Info")) is not None:
@@ -278,7 +276,7 @@ def json_body(
 ) -> dict[str, t.Any]:
     if not flask.request.is_json:
         raise Rejection(415, "Expected request with `Content-Type: application/json`")
-    body = flask.request.stream.read(MAX_JSON + 1)
+    body = read_up_to(flask.request.stream, MAX_JSON + 1)
     if len(body) > MAX_JSON:
         raise Rejection(413, "Failed to buffer the request body: length limit exceeded")
     try:

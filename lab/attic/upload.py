@@ -65,7 +65,7 @@ class Uploader:
         deduplicated = 0
         try:
             while left or not chunks:
-                piece = _read_exactly(body, min(piece_size, left))
+                piece = read_up_to(body, min(piece_size, left))
                 digest.update(piece)
                 left -= len(piece)
                 # A whole NAR is announced by its hash, and refused as a chunk; a split one is refused as a NAR.
@@ -144,7 +144,8 @@ class Uploader:
         return data
 
 
-def _read_exactly(body: Body, size: int) -> bytes:
+def read_up_to(body: Body, size: int) -> bytes:
+    """All of size bytes unless the body ends before; a chunked transfer comes in smaller portions."""
     parts = []
     while size and (part := body.read(size)):
         parts.append(part)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import concurrent.futures
 import contextlib
 import hashlib
 import hmac
@@ -642,6 +643,28 @@ def test_many_paths(attic: Atticd) -> None:
         assert attic.push(cache, path).json()["kind"] == "Uploaded"
     assert attic.missing(cache, *(path.hash for path in paths)).json() == {"missing_paths": []}
     assert all(unpacked(attic.nar(cache, path)) == path.nar for path in paths)
+
+
+def test_many_clients_at_once(attic: Atticd) -> None:
+    cache, paths = attic.create(), [Path(150_000) for _ in range(12)]
+    for path in paths[6:]:  # half of them have the same content
+        path.nar, path.nar_hash = paths[6].nar, paths[6].nar_hash
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        assert {answer.status_code for answer in pool.map(lambda path: attic.push(cache, path), paths)} == {200}
+        fetched = pool.map(lambda path: unpacked(attic.nar(cache, path)), paths)
+        assert list(fetched) == [path.nar for path in paths]
+
+
+def test_an_upload_that_is_cut_off_leaves_no_path(attic: Atticd) -> None:
+    cache, path = attic.create(), Path(400_000)
+    with socket.create_connection(("127.0.0.1", attic.port), 20) as connection:
+        head = f"PUT /_api/v1/upload-path HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ROOT_TOKEN}\r\n"
+        head += f"X-Attic-Nar-Info: {json.dumps(path.info(cache))}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        connection.sendall(head.encode() + b"30000\r\n" + path.nar[:0x30000] + b"\r\n")
+        time.sleep(0.5)
+    assert attic.missing(cache, path.hash).json() == {"missing_paths": [path.hash]}
+    assert attic.push(cache, path).status_code == 200
+    assert unpacked(attic.nar(cache, path)) == path.nar
 
 
 def test_content_known_elsewhere_is_not_stored_again(attic: Atticd) -> None:
