@@ -24,6 +24,7 @@ let
         set:
         lib.isAttrs set && lib.all (name: builtins.match pattern name != null) (lib.attrNames set);
       merge = loc: defs: (types.attrsOf elem).merge loc defs;
+      nestedTypes.elemType = elem;
     };
 in
 {

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The example installation's settings become these NixOS options."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import typing as t
+
+import pytest
+
+
+def test_all_roles_together_make_a_system(host: t.Any) -> None:
+    assert host.value("config.system.build.toplevel.drvPath").endswith(".drv")
+
+
+def test_postgresql_owns_a_database_per_role(host: t.Any) -> None:
+    got = host.value("{ inherit (config.services.postgresql) enable ensureDatabases ensureUsers; }")
+    assert got["enable"] is True
+    assert got["ensureDatabases"] == ["atticd"]
+    [user] = got["ensureUsers"]
+    assert (user["name"], user["ensureDBOwnership"]) == ("atticd", True)
+
+
+def test_attic_listens_on_loopback_and_stores_in_s3(host: t.Any) -> None:
+    got = host.value("{ inherit (config.services.atticd) enable mode environmentFile settings; }")
+    assert (got["enable"], got["mode"]) == (True, "monolithic")
+    assert got["environmentFile"] == "/var/lib/opnix/secrets/atticEnvironment"
+    assert got["settings"] == {
+        "listen": "127.0.0.1:8080",
+        "api-endpoint": "https://cache.hbohlen.systems/",
+        "allowed-hosts": ["cache.hbohlen.systems"],
+        "database": {"url": "postgresql://atticd@localhost/atticd?host=/run/postgresql"},
+        "storage": {
+            "type": "s3",
+            "endpoint": "https://s3.eu-central-003.backblazeb2.com",
+            "region": "eu-central-003",
+            "bucket": "pantheros-nix-cache",
+        },
+        "chunking": {"nar-size-threshold": 65536, "min-size": 16384, "avg-size": 65536, "max-size": 262144},
+        "compression": {"type": "zstd", "level": 8},
+        "garbage-collection": {"interval": "0s", "default-retention-period": "0s"},
+    }
+
+
+@pytest.mark.parametrize("unit", ["atticd", "atticd-gc"])
+def test_attic_units_wait_and_speak_plain_s3(host: t.Any, unit: str) -> None:
+    got = host.value(f"{{ inherit (config.systemd.services.{unit}) after environment; }}")
+    assert {"opnix-secrets.service", "postgresql.service", "postgresql.target"} <= set(got["after"])
+    assert got["environment"]["AWS_REQUEST_CHECKSUM_CALCULATION"] == "when_required"
+    assert got["environment"]["AWS_RESPONSE_CHECKSUM_VALIDATION"] == "when_required"
+
+
+def test_garbage_collector_runs_as_the_server_does(host: t.Any) -> None:
+    server = host.value("config.systemd.services.atticd.serviceConfig")
+    collector = host.value("config.systemd.services.atticd-gc.serviceConfig")
+    for key in ("DynamicUser", "User", "Group", "EnvironmentFile"):
+        assert collector[key] == server[key]
+    assert collector["DynamicUser"] is True
+    assert collector["Type"] == "oneshot"
+    assert "Restart" not in collector
+    assert collector["ExecStart"].endswith(" --mode garbage-collector-once")
+    assert "/bin/atticd -f /nix/store/" in collector["ExecStart"]
+
+
+def test_garbage_collector_timer(host: t.Any) -> None:
+    timer = host.value("{ inherit (config.systemd.timers.atticd-gc) wantedBy timerConfig; }")
+    assert timer == {
+        "wantedBy": ["timers.target"],
+        "timerConfig": {"OnCalendar": "daily", "Persistent": True, "RandomizedDelaySec": "1h"},
+    }
+    assert host.value("config.systemd.services.atticd-gc.restartIfChanged") is False
+
+
+def test_attic_programs_are_installed(host: t.Any) -> None:
+    names = host.value("map (p: p.pname or (lib.getName p)) config.environment.systemPackages")
+    assert {"attic-server", "attic-client"} <= set(names)
+
+
+def test_opnix_fetches_the_server_environment(host: t.Any) -> None:
+    got = host.value("{ inherit (config.services.onepassword-secrets) enable tokenFile secrets; }")
+    assert got["enable"] is True
+    assert got["tokenFile"] == "/etc/opnix-token"
+    secret = got["secrets"]["atticEnvironment"]
+    assert secret["reference"] == "op://pantherOS/Attic-server/environment"
+    assert (secret["owner"], secret["group"], secret["mode"]) == ("root", "root", "0400")
+    assert secret["services"] == ["atticd"]
+
+
+def test_caddy_proxies_the_domain(host: t.Any) -> None:
+    got = host.value("{ inherit (config.services.caddy) enable email acmeCA virtualHosts; }")
+    assert (got["enable"], got["email"], got["acmeCA"]) == (True, "admin@hbohlen.systems", None)
+    site = got["virtualHosts"]["cache.hbohlen.systems"]
+    assert site["extraConfig"].startswith("reverse_proxy 127.0.0.1:8080 {\n")
+    assert "max_size" not in site["extraConfig"]
+
+
+def test_caddy_trusts_a_private_acme_authority(host: t.Any) -> None:
+    host.settings("caddy", acmeCa="https://acme.test/acme/local/directory", acmeCaRoot="/etc/acme/root.pem")
+    got = host.value("{ inherit (config.services.caddy) acmeCA globalConfig; }")
+    assert got["acmeCA"] == "https://acme.test/acme/local/directory"
+    assert "acme_ca_root /etc/acme/root.pem\n" in got["globalConfig"] + "\n"
+
+
+def test_firewall_lets_https_in_and_nothing_of_attic(host: t.Any) -> None:
+    got = host.value("{ inherit (config.networking.firewall) allowedTCPPorts allowedUDPPorts; }")
+    assert {80, 443} <= set(got["allowedTCPPorts"])
+    assert 443 in got["allowedUDPPorts"]
+    assert 8080 not in got["allowedTCPPorts"]
+
+    host.settings("caddy", openFirewall=False)
+    assert 443 not in host.value("config.networking.firewall.allowedTCPPorts")
+
+
+def test_backup_dumps_and_keeps_dated_copies(host: t.Any) -> None:
+    got = host.value("{ inherit (config.services.postgresqlBackup) enable databases startAt location compression; }")
+    assert got == {
+        "enable": True,
+        "databases": ["atticd"],
+        "startAt": "*-*-* 02:30:00",
+        "location": "/var/backup/postgresql",
+        "compression": "zstd",
+    }
+    unit = host.value("{ inherit (config.systemd.services.postgresqlBackup-atticd) after postStart restartIfChanged; }")
+    assert "postgresql.service" in unit["after"]
+    assert unit["restartIfChanged"] is False
+    assert "cd /var/backup/postgresql\nln atticd.sql.zstd atticd-" in unit["postStart"]
+    assert "-mmin +43200 -delete" in unit["postStart"]
+    timer = host.value("config.systemd.timers.postgresqlBackup-atticd.timerConfig")
+    assert timer["Persistent"] is True
+    assert timer["OnCalendar"] in ("*-*-* 02:30:00", ["*-*-* 02:30:00"])
+
+
+def test_manifest_names_every_file_by_its_hash(host: t.Any) -> None:
+    manifest = json.loads(host.value('config.environment.etc."nixci/manifest.json".text'))
+    ours = host.folder / "nixci"
+    assert manifest == {
+        "version": "0.1.0",
+        "files": {
+            str(path.relative_to(ours)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in ours.rglob("*")
+            if path.is_file()
+        },
+    }
