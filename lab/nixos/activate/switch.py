@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import json
 import os
 import socket
@@ -88,18 +89,24 @@ def _checks_pass(toplevel: Path, checks: dict[str, str], action: str) -> bool:
 
 def activate(toplevel: Path, data: dict[str, t.Any]) -> bool:
     """Files, accounts and scripts of the generation; everything but units."""
-    complete = True
     say("setting up /etc...")
-    users.apply(data["users"], data["groups"])
-    etc.populate(toplevel / "etc", data["copies"])
+    complete = _snippet("users", lambda: users.apply(data["users"], data["groups"]))
+    complete &= _snippet("etc", lambda: etc.populate(toplevel / "etc", data["copies"]))
     with contextlib.suppress(OSError):  # a container may not be allowed to
         socket.sethostname(data["hostName"])
     for name, script in sorted(data["scripts"].items()):
-        if subprocess.run([script], check=False).returncode != 0:
-            say(f"Activation script snippet '{name}' failed")
-            complete = False
+        complete &= _snippet(name, functools.partial(subprocess.run, [script], check=True))
     etc.replace_link(CURRENT, toplevel)
     return complete
+
+
+def _snippet(name: str, step: t.Callable[[], t.Any]) -> bool:
+    try:
+        step()
+    except (OSError, subprocess.CalledProcessError) as exc:
+        say(f"Activation script snippet '{name}' failed: {exc}")
+        return False
+    return True
 
 
 def _switch(toplevel: Path, data: dict[str, t.Any], plan: units.Plan) -> int:
@@ -126,7 +133,9 @@ def _switch(toplevel: Path, data: dict[str, t.Any], plan: units.Plan) -> int:
         names = todo[kind].names
         if names:
             say_units(verb, names)
-            if units.systemctl("reload-or-restart" if kind == "reload" else kind, "--", *names).returncode != 0:
+            done = units.systemctl("reload-or-restart" if kind == "reload" else kind, "--", *names)
+            if done.returncode != 0:
+                say(done.stderr.strip())
                 status = 4
         if kind == "start":
             # An active target starts again: that brings up whatever it newly wants.
@@ -134,14 +143,14 @@ def _switch(toplevel: Path, data: dict[str, t.Any], plan: units.Plan) -> int:
         todo[kind].done()
     _settle()
 
-    new = sorted(name for name in units.active() - before - set(todo["start"].names) if not name.endswith(".scope"))
-    started = [name for name in new if (toplevel / units.UNITS / name).exists()]
+    failed = units.failed()
+    new = units.active() - before - set(todo["start"].names) - failed
+    started = sorted(name for name in new if (toplevel / units.UNITS / name).exists())
     if started:
         say(f"the following new units were started: {', '.join(started)}")
-    failed = units.failed()
     if failed:
-        say(f"warning: the following units failed: {', '.join(failed)}")
-        subprocess.run(["systemctl", "status", "--no-pager", "--full", *failed], stdout=sys.stderr, check=False)
+        say(f"warning: the following units failed: {', '.join(sorted(failed))}")
+        subprocess.run(["systemctl", "status", "--no-pager", "--full", *sorted(failed)], stdout=sys.stderr, check=False)
         status = 4
     return status
 

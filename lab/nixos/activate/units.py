@@ -86,15 +86,15 @@ def active() -> set[str]:
     return {name for name, (state, _) in states().items() if state in ("active", "activating", "reloading")}
 
 
-def failed() -> list[str]:
+def failed() -> set[str]:
     """Failed units, and those that systemd keeps restarting after a failure."""
-    bad = []
-    for name, (state, sub) in states().items():
-        restarting = state == "activating" and sub.startswith("auto-restart")
-        if state == "failed" or (restarting and _exit_status(name) != "0"):
-            bad.append(name)
-    return sorted(bad)
+    return {
+        name
+        for name, (state, sub) in states().items()
+        if state == "failed"
+        or (state == "activating" and sub.startswith("auto-restart") and _result(name) != "success")
+    }
 
 
-def _exit_status(name: str) -> str:
-    return systemctl("show", "--property=ExecMainStatus", "--value", name).stdout.strip()
+def _result(name: str) -> str:
+    return systemctl("show", "--property=Result", "--value", name).stdout.strip()

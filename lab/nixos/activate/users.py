@@ -10,27 +10,33 @@ import subprocess
 import typing as t
 from pathlib import Path
 
-RECORD = Path("/var/lib/nixos/declarative-users")
+STATE = Path("/var/lib/nixos")
+DECLARED = STATE / "declarative-users"
+NUMBERS = STATE / "uid-map"  # an account that comes back gets its number back, since its files are still there
 
 
 def apply(users: list[dict[str, t.Any]], groups: list[dict[str, t.Any]]) -> None:
+    STATE.mkdir(parents=True, exist_ok=True)
+    numbers: dict[str, int] = _read(NUMBERS, {})
     for group in groups:
         if not _known(grp.getgrnam, group["name"]):
             _run("groupadd", *_number("--gid", group["gid"]), "--system", group["name"])
     for user in users:
-        _user(user)
+        _user(user, user["uid"] if user["uid"] is not None else numbers.get(user["name"]))
+        numbers[user["name"]] = pwd.getpwnam(user["name"]).pw_uid
+    NUMBERS.write_text(json.dumps(numbers))
     for group in groups:
         for member in group["members"]:
             _run("usermod", "--append", "--groups", group["name"], member)
     _forget([user["name"] for user in users])
 
 
-def _user(user: dict[str, t.Any]) -> None:
+def _user(user: dict[str, t.Any], uid: int | None) -> None:
     name = user["name"]
     common = ["--gid", user["group"], "--home-dir", user["home"], "--shell", user["shell"]]
     if not _known(pwd.getpwnam, name):
         kind = ["--system"] if user["system"] else []
-        _run("useradd", *kind, "--no-create-home", *_number("--uid", user["uid"]), *common, name)
+        _run("useradd", *kind, "--no-create-home", *_number("--uid", uid), *common, name)
     else:
         now = pwd.getpwnam(name)
         if (now.pw_dir, now.pw_shell, now.pw_gid) != (
@@ -53,12 +59,14 @@ def _user(user: dict[str, t.Any]) -> None:
 
 def _forget(names: list[str]) -> None:
     """Accounts that an earlier generation declared and this one does not are removed, their files are not."""
-    earlier = json.loads(RECORD.read_text()) if RECORD.exists() else []
-    for name in earlier:
+    for name in _read(DECLARED, []):
         if name not in names and _known(pwd.getpwnam, name):
-            _run("userdel", name)
-    RECORD.parent.mkdir(parents=True, exist_ok=True)
-    RECORD.write_text(json.dumps(sorted(names)))
+            _run("userdel", "--force", name)
+    DECLARED.write_text(json.dumps(sorted(names)))
+
+
+def _read(file: Path, default: t.Any) -> t.Any:
+    return json.loads(file.read_text()) if file.exists() else default
 
 
 def _known(look_up: t.Callable[[str], t.Any], name: str) -> bool:

@@ -91,6 +91,7 @@ in
     pkgs.bash
     pkgs.coreutils
     pkgs.nix
+    pkgs.nixos-rebuild
     pkgs.systemd
   ];
 }

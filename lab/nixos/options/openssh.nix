@@ -83,6 +83,8 @@ in
       lib.concatMapStrings (port: "Port ${toString port}\n") cfg.ports
       + lib.concatMapStrings (key: "HostKey ${key}\n") keys
       + "AuthorizedKeysFile ${toString cfg.authorizedKeysFiles}\n"
+      # sessions see the system's programs first, as on NixOS
+      + "SetEnv PATH=/run/current-system/sw/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
       + "Subsystem sftp /usr/lib/openssh/sftp-server\n"
       + lib.concatLines (lib.mapAttrsToList (name: value: "${name} ${show value}") cfg.settings)
       + cfg.extraConfig;

@@ -45,5 +45,6 @@ builders
   postgresql = postgresql_17;
   attic-server = machine "attic-server" "/usr/local/bin" [ "atticd" "atticadm" ] { mainProgram = "atticd"; };
   attic-client = machine "attic-client" "/usr/local/bin" [ "attic" ] { mainProgram = "attic"; };
+  nixos-rebuild = machine "nixos-rebuild" "/usr/local/bin" [ "nixos-rebuild" "nixos-version" ] { };
   opnix = machine "opnix" "/usr/local/bin" [ "opnix" ] { };
 }

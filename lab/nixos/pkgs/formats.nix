@@ -3,10 +3,10 @@
 let
   inherit (lib) types;
   valueOf =
-    description: extra:
+    description: orNull:
     let
       value =
-        types.nullOr (
+        orNull (
           types.oneOf [
             types.bool
             types.int
@@ -21,7 +21,7 @@ let
           inherit description;
         };
     in
-    value // extra;
+    value;
 
   key = name: if builtins.match "[A-Za-z0-9_-]+" name != null then name else builtins.toJSON name;
   scalar =
@@ -30,8 +30,6 @@ let
       "{ ${lib.concatStringsSep ", " (lib.mapAttrsToList (n: x: "${key n} = ${scalar x}") v)} }"
     else if builtins.isList v then
       "[${lib.concatMapStringsSep ", " scalar v}]"
-    else if v == null then
-      throw "TOML has no null"
     else if builtins.isPath v then
       builtins.toJSON "${v}"
     else
@@ -58,11 +56,11 @@ let
 in
 {
   json = _: {
-    type = valueOf "JSON value" { };
+    type = valueOf "JSON value" types.nullOr;
     generate = name: value: pkgs.writeText name (builtins.toJSON value + "\n");
   };
   toml = _: {
-    type = valueOf "TOML value" { };
+    type = valueOf "TOML value" lib.id;
     generate = name: value: pkgs.writeText name (toTOML [ ] value);
   };
 }
