@@ -28,7 +28,7 @@ from .names import (
     VAULT,
     ZONE,
 )
-from .shell import attempt, say
+from .shell import say
 
 
 def up() -> None:
@@ -134,10 +134,9 @@ def describe() -> dict[str, t.Any]:
 def status() -> dict[str, t.Any]:
     lab = state.read(state.LAB)
     running = sorted(container.running()) if engine.works() else []
-    memory = attempt("docker", "stats", "--no-stream", "--format={{.MemUsage}}", *running).stdout.splitlines()
     return {
         "up": bool(running) and complete(),
-        "containers": dict(zip(running, memory, strict=False)),
+        "containers": running,
         "doubles": doubles.alive(),
         "uses": lab.get("uses", {}),
         "cache_url": lab.get("cache_url"),

@@ -78,7 +78,7 @@ def digest(*parts: str | pathlib.Path) -> str:
             continue
         files = sorted(part.rglob("*")) if part.is_dir() else [part]
         for file in files:
-            if file.is_file() and "__pycache__" not in file.parts:
+            if file.is_file() and "__pycache__" not in file.parts and file.suffix != ".md":
                 total.update(f"{file.relative_to(part)} {file.stat().st_mode:o}\0".encode())
                 total.update(file.read_bytes())
     return total.hexdigest()[:12]

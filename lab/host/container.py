@@ -94,12 +94,19 @@ def running() -> set[str]:
 
 
 def remove() -> None:
-    """Whatever there is of an earlier lab, complete or not."""
-    containers = run("docker", "ps", "--all", "--quiet", f"--filter=label={LABEL}={ROOT}").split()
-    if containers:
-        run("docker", "rm", "--force", "--volumes", *containers)
-    if attempt("docker", "network", "inspect", NETWORK).returncode == 0:
-        run("docker", "network", "rm", NETWORK)
+    """Whatever there is of an earlier lab, complete or not; an interrupted command may still be removing it."""
+
+    def gone() -> bool:
+        containers = run("docker", "ps", "--all", "--quiet", f"--filter=label={LABEL}={ROOT}").split()
+        if containers:
+            attempt("docker", "rm", "--force", "--volumes", *containers)
+        elif attempt("docker", "network", "inspect", NETWORK).returncode == 0:
+            attempt("docker", "network", "rm", NETWORK)
+        else:
+            return True
+        return False
+
+    wait("The end of the earlier lab", gone, 60)
 
 
 def _give_keys() -> None:

@@ -68,6 +68,7 @@ def _build_base() -> None:
     with (state.DIR / "mmdebstrap.log").open("w+") as log:
         make = subprocess.Popen(
             [
+                *("setpriv", "--pdeathsig", "TERM"),  # it cleans up when this process is killed
                 "mmdebstrap",
                 "--variant=minbase",
                 f"--include={','.join(packages())}",
