@@ -91,16 +91,17 @@ class OnePasswordDouble:
     def vault_id(self, name: str) -> str:
         return next(vault_id for vault_id, known in self.vaults.items() if known == name)
 
-    def add_item(self, vault: str, title: str, fields: dict[str, str] | None = None, **more: t.Any) -> str:
-        """Store an item without asking for rights; `more` overrides any member of the item."""
-        document = {
-            "title": title,
-            "category": "API_CREDENTIAL",
-            "fields": [
-                {"label": label, "value": value, "type": "CONCEALED"} for label, value in (fields or {}).items()
-            ],
-            **more,
-        }
+    def add_item(
+        self,
+        vault: str,
+        title: str,
+        fields: dict[str, str] | None = None,
+        more_fields: t.Sequence[Json] = (),
+        **more: t.Any,
+    ) -> str:
+        """Store an item without asking for rights; `more_fields` and `more` are as the API spells them."""
+        concealed = [{"label": label, "value": value, "type": "CONCEALED"} for label, value in (fields or {}).items()]
+        document = {"title": title, "category": "API_CREDENTIAL", "fields": [*concealed, *more_fields], **more}
         return t.cast(str, self._store(self.vault_id(vault), document, None)["id"])
 
     def values(self, vault: str, title: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ description:
   - Reads C(op://vault/item[/section]/field) from a 1Password Connect server, or with the command C(op) and a service
     account.
   - Each item is fetched once, however many of its fields are asked for.
-author: The pantheros.nixci contributors
+author: The pantheros.nixci contributors (@pantheros)
 options:
   _terms:
     description:

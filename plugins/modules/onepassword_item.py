@@ -10,7 +10,7 @@ short_description: Manage an item in a 1Password vault
 description:
   - Creates, changes or deletes one item, through a Connect server or with the command C(op) and a service account.
   - Reads the item, merges, compares, writes only a difference, and reads the result back.
-author: The pantheros.nixci contributors
+author: The pantheros.nixci contributors (@pantheros)
 extends_documentation_fragment:
   - pantheros.nixci._attributes
   - pantheros.nixci._onepassword

@@ -93,15 +93,28 @@ def test_an_empty_field_is_an_empty_string(double: OnePasswordDouble, lookup: t.
 
 def test_otp_gives_the_code(double: OnePasswordDouble, lookup: t.Callable[..., list[t.Any]]) -> None:
     uri = "otpauth://totp/x?secret=JBSWY3DPEHPK3PXP"
-    double.add_item("pantherOS", "Login", fields=None, sections=[])
-    [item] = [item for item in double.items[double.vault_id("pantherOS")].values() if item["title"] == "Login"]
-    item["fields"] = [{"id": "o", "label": "one-time password", "type": "OTP", "value": uri}]
+    double.add_item("pantherOS", "Login", more_fields=[{"label": "one-time password", "type": "OTP", "value": uri}])
     [code, seed] = lookup(
         "op://pantherOS/Login/one-time password?attribute=otp", "op://pantherOS/Login/one-time password"
     )
     assert (len(code), seed) == (6, uri)
     with pytest.raises(AnsibleError, match="not a one-time password"):
         lookup("op://pantherOS/Attic/ci-token?attribute=otp")
+
+
+def test_items_with_one_time_passwords_are_never_kept(
+    double: OnePasswordDouble,
+    lookup: t.Callable[..., list[t.Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: pathlib.Path,
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    uri = "otpauth://totp/x?secret=JBSWY3DPEHPK3PXP"
+    double.add_item("pantherOS", "Login", more_fields=[{"label": "code", "type": "OTP", "value": uri}])
+    for _ in range(2):
+        assert lookup("op://pantherOS/B2/id", "op://pantherOS/Login/code", cache_seconds=60) == ["k", uri]
+    # The second time only the login is asked for, and the ID of the vault is known.
+    assert paths(double) == ["vaults", "items", "item", "items", "item", "items", "item"]
 
 
 @pytest.mark.parametrize(

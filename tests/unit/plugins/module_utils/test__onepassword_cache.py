@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import fcntl
 import pathlib
 import stat
 import time
@@ -63,6 +64,14 @@ def test_a_write_makes_everything_before_it_worthless(directory: pathlib.Path) -
     assert cache.load("k") is None
     cache.store("new", time.time_ns(), "k")
     assert cache.load("k") == "new"
+
+
+def test_one_worker_asks_at_a_time(directory: pathlib.Path) -> None:
+    cache = Cache("token", 60, "run")
+    with cache.locked(), open(cache.directory / "lock", "w") as other, pytest.raises(BlockingIOError):
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with open(cache.directory / "lock", "w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_a_damaged_entry_is_no_answer(directory: pathlib.Path) -> None:

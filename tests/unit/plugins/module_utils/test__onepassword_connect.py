@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the contract suite cannot show: odd states of a Connect server."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+import requests
+from ansible_collections.pantheros.nixci.plugins.module_utils._errors import UnavailableError
+from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword_connect import ConnectBackend
+from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword_item import ItemNotFoundError
+
+from lab.clouds.onepassword import OnePasswordDouble
+
+
+@pytest.fixture
+def double() -> OnePasswordDouble:
+    return OnePasswordDouble(vaults={"V": {"x": {}}}, tokens={"t": {"vaults": {"V": "write"}}})
+
+
+@pytest.mark.parametrize("state", ["ARCHIVED", "DELETED"])
+def test_an_archived_item_is_missing(double: OnePasswordDouble, serve: t.Callable[[t.Any], str], state: str) -> None:
+    [item] = double.items[double.vault_id("V")].values()
+    item["state"] = state
+    source = ConnectBackend(serve(double.app), "t")
+    for name in ("x", item["id"]):
+        with pytest.raises(ItemNotFoundError):
+            source.fetch("V", name)
+
+
+def test_a_title_may_look_like_an_id(double: OnePasswordDouble, serve: t.Callable[[t.Any], str]) -> None:
+    title = "a" * 26
+    made = double.add_item("V", title)
+    assert ConnectBackend(serve(double.app), "t").fetch("V", title).id == made
+
+
+def test_the_server_may_live_below_a_path(double: OnePasswordDouble, serve: t.Callable[[t.Any], str]) -> None:
+    seen: list[str] = []
+
+    def proxy(environ: dict[str, t.Any], start: t.Callable[..., t.Any]) -> t.Any:
+        seen.append(environ["PATH_INFO"])
+        environ["PATH_INFO"] = environ["PATH_INFO"].removeprefix("/connect")
+        return double.app(environ, start)
+
+    assert ConnectBackend(serve(proxy) + "/connect/", "t").fetch("V", "x").title == "x"
+    assert all(path.startswith("/connect/v1/") for path in seen)
+
+
+def test_a_long_pause_is_reported_instead_of_waited_for(
+    double: OnePasswordDouble, serve: t.Callable[[t.Any], str]
+) -> None:
+    url = serve(double.app)
+    fault = {"status": 429, "headers": {"Retry-After": "600"}, "body": {"message": "slow down"}}
+    requests.post(f"{url}/_lab/faults", json=fault, timeout=5)
+    with pytest.raises(UnavailableError, match="asks to wait 600 s"):
+        ConnectBackend(url, "t").fetch("V", "x")
