@@ -50,7 +50,7 @@ class Api:
             request = requests.Request(method, url, headers=headers, **more).prepare()
             with requests.Session() as session:
                 response = session.send(request, verify=authorities(), timeout=3600)
-        except requests.RequestException as exc:
+        except OSError as exc:  # all of requests' own errors, and a missing file of authorities
             raise Failure(f"error sending request for url ({url}): {exc}") from None
         if response.ok:
             return response.json()
@@ -61,10 +61,9 @@ class Api:
             raise Failure(f"HTTP {response.status_code}: {response.text}") from None
 
 
-def authorities() -> str | bool:
-    """The system's certificates or SSL_CERT_FILE, as the real client; never those that come with a Python package."""
-    chosen = os.environ.get("SSL_CERT_FILE") or SYSTEM_AUTHORITIES
-    return chosen if os.path.exists(chosen) else True
+def authorities() -> str:
+    """SSL_CERT_FILE or the system's certificates, as the real client; never those that come with a Python package."""
+    return os.environ.get("SSL_CERT_FILE") or SYSTEM_AUTHORITIES
 
 
 # -- configuration ---------------------------------------------------------------------------------------------

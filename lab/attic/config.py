@@ -11,7 +11,7 @@ import pathlib
 import re
 import tomllib
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -68,7 +68,7 @@ class Config:
     gc_interval: float = 43200
     default_retention_period: int = 0
     bound_issuer: str | None = None
-    bound_audiences: tuple[str, ...] = field(default=())
+    bound_audiences: tuple[str, ...] = ()
 
 
 def load(path: pathlib.Path | None) -> Config:

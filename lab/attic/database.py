@@ -31,6 +31,7 @@ CREATE TABLE IF NOT EXISTS chunk (id {id}, state char(1) NOT NULL, chunk_hash va
 CREATE TABLE IF NOT EXISTS chunkref (id {id}, nar_id bigint NOT NULL REFERENCES nar (id) ON DELETE CASCADE,
   seq integer NOT NULL, chunk_id bigint NULL REFERENCES chunk (id) ON DELETE SET NULL);
 CREATE UNIQUE INDEX IF NOT EXISTS "idx-object-cache-hash" ON object (cache_id, store_path_hash);
+CREATE INDEX IF NOT EXISTS "idx-cache-name" ON cache (name);
 CREATE INDEX IF NOT EXISTS "idx-chunk-chunk-hash" ON chunk (chunk_hash);
 CREATE INDEX IF NOT EXISTS "idx-chunk-nar-id" ON chunkref (nar_id);
 CREATE INDEX IF NOT EXISTS "idx-chunk-chunk-id" ON chunkref (chunk_id);
@@ -39,7 +40,16 @@ CREATE INDEX IF NOT EXISTS "idx-nar-nar-hash" ON nar (nar_hash);
 CREATE INDEX IF NOT EXISTS "idx-nar-state-holders" ON nar (state, holders_count);
 CREATE TABLE IF NOT EXISTS seaql_migrations (version varchar NOT NULL PRIMARY KEY, applied_at bigint NOT NULL);
 """
-LAST_MIGRATION = "m20260624_000001_remove_chunk_recovery"
+# What the real server has done when its schema is the one above; with these it continues a double's database.
+MIGRATIONS = """
+m20221227_000001_create_cache_table m20221227_000003_create_nar_table m20221227_000002_create_object_table
+m20221227_000004_add_object_last_accessed m20221227_000005_add_cache_retention_period
+m20230103_000001_add_object_created_by m20230112_000001_add_chunk_table m20230112_000002_add_chunkref_table
+m20230112_000003_add_nar_num_chunks m20230112_000004_migrate_nar_remote_files_to_chunks
+m20230112_000005_drop_old_nar_columns m20230112_000006_add_nar_completeness_hint
+m20260508_000001_add_chunk_state_holders_index m20260611_000001_add_nar_state_holders_index
+m20260624_000001_remove_chunk_recovery
+"""
 
 
 class Database:
@@ -97,9 +107,8 @@ class Database:
             for statement in SCHEMA.format(**types).split(";"):
                 if statement.strip():
                     tx.run(statement)
-            tx.run(
-                "INSERT INTO seaql_migrations VALUES (?, ?) ON CONFLICT DO NOTHING", LAST_MIGRATION, int(time.time())
-            )
+            for name in MIGRATIONS.split():
+                tx.run("INSERT INTO seaql_migrations VALUES (?, ?) ON CONFLICT DO NOTHING", name, int(time.time()))
 
 
 class Transaction:

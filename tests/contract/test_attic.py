@@ -362,6 +362,30 @@ def test_schema_is_the_one_that_statistics_read(attic: Atticd) -> None:
     assert found == {table: set(columns.split()) for table, columns in expected.items()}
 
 
+@pytest.mark.skipif(not os.environ.get("LAB_ATTICD"), reason="LAB_ATTICD does not name a real atticd")
+@pytest.mark.parametrize("order", [("double", "real", "double"), ("real", "double", "real")], ids="-".join)
+def test_each_server_continues_what_the_other_began(tmp_path: pathlib.Path, order: tuple[str, ...]) -> None:
+    server = Atticd(COMMANDS[order[0]], tmp_path)
+    server.start()
+    cache, paths = server.create(), []
+    key = server.config(cache)["public_key"]
+    for name in order:
+        server.stop()
+        server.command = COMMANDS[name]
+        server.start()
+        paths += [Path(), Path(200_000)]
+        for path in paths[-2:]:
+            assert server.push(cache, path).json()["kind"] == "Uploaded"
+        for path in paths:
+            assert unpacked(server.nar(cache, path)) == path.nar
+            assert_signed(fields(server.narinfo(cache, path)), path, key)
+    server.patch(cache, retention_period={"Period": 1})
+    time.sleep(2.1)
+    assert server.run("garbage-collector-once").returncode == 0
+    assert server.stop() == 0
+    assert files(server) == ["VERSION"]
+
+
 # -- caches ----------------------------------------------------------------------------------------------------
 
 
