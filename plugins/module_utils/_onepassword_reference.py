@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import urllib.parse
+from collections.abc import Callable
 
 from ._errors import InvalidError
 
@@ -57,11 +57,11 @@ def parse(text: object, position: int = 1) -> Reference:
     return Reference(parts[0], parts[1], section, parts[-1], _attribute(query, refuse) if mark else "value")
 
 
-def _attribute(query: str, refuse: type[InvalidError] | object) -> str:
-    pairs = urllib.parse.parse_qsl(query, keep_blank_values=True)
-    if len(pairs) != 1 or pairs[0][0] not in ("attribute", "attr"):
-        raise refuse("after '?' only attribute=… is known")  # type: ignore[operator]
-    attribute = "otp" if pairs[0][1] == "totp" else pairs[0][1]
+def _attribute(query: str, refuse: Callable[[str], InvalidError]) -> str:
+    key, _equals, attribute = query.partition("=")
+    if key not in ("attribute", "attr"):
+        raise refuse("after '?' only attribute=… is known")
+    attribute = "otp" if attribute == "totp" else attribute
     if attribute not in ATTRIBUTES:
-        raise refuse(f"the attribute is none of {', '.join(ATTRIBUTES)}")  # type: ignore[operator]
+        raise refuse(f"the attribute is none of {', '.join(ATTRIBUTES)}")
     return attribute
