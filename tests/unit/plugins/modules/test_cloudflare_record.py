@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import typing as t
 from collections.abc import Callable, Iterator
@@ -45,14 +46,19 @@ class Lab:
         assert (foreseen["changed"], foreseen["diff"]) == (done["changed"], done["diff"])
         without_id = [{**record, "id": None} for record in foreseen["records"]]
         assert [{**record, "id": None} for record in done["records"]] == without_id
-        again = self.run(**params)
-        assert not again["changed"], again
+        again = self.nothing_to_do(**params)
         assert again["diff"]["before"] == again["diff"]["after"] == done["diff"]["after"]
         assert again["records"] == done["records"]
         return done
 
     def seed(self, type_: str, content: str, name: str = HOST, **more: t.Any) -> dict[str, t.Any]:
         return self.double.add_record(ZONE, type=type_, name=name, content=content, **more)
+
+    def nothing_to_do(self, **params: t.Any) -> Run:
+        result = self.run(**params)
+        assert not result["failed"], result
+        assert not result["changed"], result["diff"]
+        return result
 
     def records(self) -> list[tuple[t.Any, ...]]:
         fields = ("type", "name", "content", "ttl", "proxied", "comment")
@@ -108,7 +114,7 @@ def test_a_changed_value_is_an_update_in_place(lab: Lab) -> None:
 
 def test_unset_options_leave_an_existing_record_alone(lab: Lab) -> None:
     lab.seed("A", "203.0.113.1", proxied=True, comment="mine", settings={"ipv4_only": True})
-    assert not lab.run(content=["203.0.113.1"])["changed"]
+    lab.nothing_to_do(content=["203.0.113.1"])
     assert lab.records() == [("A", HOST, "203.0.113.1", "1", "True", "mine")]
 
 
@@ -198,9 +204,7 @@ def test_names_are_relative_unless_they_end_in_the_zone(lab: Lab, given: str, wh
 )
 def test_another_spelling_is_no_difference(lab: Lab, type_: str, stored: str, given: str) -> None:
     lab.seed(type_, stored)
-    result = lab.run(type=type_, content=[given])
-    assert not result["failed"], result
-    assert not result["changed"], result["diff"]
+    lab.nothing_to_do(type=type_, content=[given])
 
 
 @pytest.mark.parametrize("text", ['say "hi" \\', "k" * 700, "ü" * 200, "two  blanks"])
@@ -219,7 +223,7 @@ def test_texts_differ_by_case(lab: Lab) -> None:
 
 def test_a_proxied_record_does_not_flip_over_its_ttl(lab: Lab) -> None:
     lab.seed("A", "203.0.113.1", proxied=True)
-    assert not lab.run(content=["203.0.113.1"], ttl=300)["changed"]
+    lab.nothing_to_do(content=["203.0.113.1"], ttl=300)
     lab.prove(content=["203.0.113.1"], ttl=300, proxied=False)
     lab.prove(content=["203.0.113.1"], proxied=True)
     assert lab.records() == [("A", HOST, "203.0.113.1", "1", "True", "None")]
@@ -262,7 +266,7 @@ def test_take_over_adopts_in_place(lab: Lab) -> None:
 
 def test_a_foreign_record_that_is_as_wished_is_left_alone(lab: Lab) -> None:
     lab.seed("A", "203.0.113.1", comment="web server")
-    assert not lab.run(content=["203.0.113.1"], owner="nixci", comment="cache")["changed"]
+    lab.nothing_to_do(content=["203.0.113.1"], owner="nixci", comment="cache")
     assert lab.run(content=["203.0.113.1"], owner="nixci", ttl=300)["failed"]
     lab.prove(content=["203.0.113.1"], owner="nixci", take_over=True)
     assert lab.records()[0][-1] == "web server (managed by nixci)"
@@ -437,6 +441,31 @@ def test_a_call_that_did_not_work_is_tried_once_more(lab: Lab) -> None:
     assert result["failed"]
     assert "502" in result["msg"]
     lab.prove(content=["203.0.113.2"])
+
+
+def test_a_record_that_is_gone_already_is_removed(lab: Lab) -> None:
+    lab.seed("A", "203.0.113.1")
+    inner = lab.double.flask.view_functions["delete"]
+
+    def delete_and_fail(**args: t.Any) -> tuple[str, int]:
+        inner(**args)
+        return "bad gateway", 502
+
+    lab.double.flask.view_functions["delete"] = delete_and_fail
+    result = lab.run(state="absent")
+    assert not result["failed"], result
+    assert result["changed"]
+    assert [method for method, _path in lab.requests()] == ["GET", "GET", "DELETE", "DELETE"]
+
+
+def test_long_lists_are_read_to_their_end(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    utils = importlib.import_module("ansible_collections.pantheros.nixci.plugins.module_utils._cloudflare")
+    monkeypatch.setattr(utils.CloudflareClient, "PAGE", 2)
+    addresses = [f"203.0.113.{number}" for number in range(1, 6)]
+    for address in addresses:
+        lab.seed("A", address)
+    assert len(lab.nothing_to_do(content=addresses)["records"]) == 5
+    assert lab.requests() == [("GET", "zones")] + [("GET", "dns_records")] * 3
 
 
 def test_somebody_faster_is_no_failure(lab: Lab) -> None:
