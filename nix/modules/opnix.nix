@@ -10,7 +10,6 @@ let
   cfg = config.nixci.opnix;
   imported = options.services ? onepassword-secrets;
 
-  # Options that are set nowhere stay OpNix's own business.
   secret = t.submodule {
     reference = t.option t.secretReference "Where the value is in 1Password.";
     path = t.optionOr null (t.nullOr t.path) "File to write; null means OpNix's folder.";

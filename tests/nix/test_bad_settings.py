@@ -9,6 +9,8 @@ import typing as t
 
 import pytest
 
+from .conftest import on_nixos
+
 
 def assert_names(message: str, role: str, option: str) -> None:
     message = re.sub(r"""\."?\[definition \d+-entry \d+]"?""", "", message)
@@ -192,4 +194,18 @@ def test_broken_json_names_the_file(host: t.Any) -> None:
 )
 def test_values_that_do_not_fit_together(host: t.Any, role: str, changes: dict[str, t.Any], sentence: str) -> None:
     host.settings(role, **changes)
+    assert sentence in host.refusal()
+
+
+@pytest.mark.parametrize(
+    ("stand_in", "sentence"),
+    [
+        ("opnix", "settings/opnix.json needs the OpNix module, which this configuration does not import"),
+        ("atticd", "settings/attic.json needs services.atticd"),
+    ],
+)
+def test_a_host_without_the_module_that_a_role_needs(host: t.Any, stand_in: str, sentence: str) -> None:
+    if host.evaluator is on_nixos:
+        pytest.skip("which file brings the module there is not known")
+    host.configure(f'{{ disabledModules = [ "/checkout/lab/nixos/options/{stand_in}.nix" ]; }}')
     assert sentence in host.refusal()

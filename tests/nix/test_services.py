@@ -87,6 +87,14 @@ def test_opnix_fetches_the_server_environment(host: t.Any) -> None:
     assert secret["services"] == ["atticd"]
 
 
+def test_a_new_version_of_a_secret_changes_the_unit_that_fetches_it(host: t.Any) -> None:
+    unit = 'config.systemd.units."opnix-secrets.service".text'
+    before = host.value(unit)
+    secret = {"reference": "op://pantherOS/Attic-server/environment", "services": ["atticd"], "version": 7}
+    host.settings("opnix", secrets={"atticEnvironment": secret})
+    assert host.value(unit) != before
+
+
 def test_caddy_proxies_the_domain(host: t.Any) -> None:
     got = host.value("{ inherit (config.services.caddy) enable email acmeCA virtualHosts; }")
     assert (got["enable"], got["email"], got["acmeCA"]) == (True, "admin@hbohlen.systems", None)
