@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from lab.shell import LabError, run
+from lab.shell import run
 
-from .nixos_host import Host, host_image
+from .nixos_host import Host
 
 SLEEPER = """
   systemd.services.sleeper = {
@@ -20,36 +18,27 @@ SLEEPER = """
 
 
 @pytest.fixture(scope="module")
-def host() -> Iterator[Host]:
-    try:
-        tag = host_image()
-    except LabError as exc:
-        pytest.skip(str(exc))
-    machine = Host(tag)
-    try:
-        machine.wait()
-        machine.switch(SLEEPER % "infinity")
-        yield machine
-    finally:
-        machine.remove()
+def baseline(nixos: Host) -> str:
+    return nixos.switch(SLEEPER % "infinity").stdout.strip()
 
 
 @pytest.fixture(autouse=True)
-def clean(host: Host) -> None:
+def clean(nixos: Host, baseline: str) -> None:
     """Each test begins with the sleeper running and nothing else."""
-    host.switch(SLEEPER % "infinity")
+    if nixos.profile() != baseline or nixos.current() != baseline:
+        assert nixos.rebuild("switch", "--store-path", baseline).returncode == 0
 
 
-def main_pid(host: Host, unit: str = "sleeper") -> str:
-    return host.out(f"systemctl show --property=MainPID --value {unit}")
+def main_pid(nixos: Host, unit: str = "sleeper") -> str:
+    return nixos.out(f"systemctl show --property=MainPID --value {unit}")
 
 
-def test_switch_prints_the_path_and_makes_a_generation(host: Host) -> None:
-    before = host.generations()
-    done = host.switch(SLEEPER % "1h")
-    assert done.stdout.strip() == host.current() == host.profile()
+def test_switch_prints_the_path_and_makes_a_generation(nixos: Host) -> None:
+    before = nixos.generations()
+    done = nixos.switch(SLEEPER % "1h")
+    assert done.stdout.strip() == nixos.current() == nixos.profile()
     assert done.stdout.startswith("/nix/store/")
-    [newest, *others] = host.generations()
+    [newest, *others] = nixos.generations()
     assert newest["current"] and not any(other["current"] for other in others)
     assert newest["generation"] == before[0]["generation"] + 1
     assert set(newest) == {
@@ -57,27 +46,27 @@ def test_switch_prints_the_path_and_makes_a_generation(host: Host) -> None:
     }  # fmt: skip
 
 
-def test_again_changes_nothing(host: Host) -> None:
-    pid, generations = main_pid(host), host.generations()
-    done = host.switch(SLEEPER % "infinity")
-    assert main_pid(host) == pid
-    assert host.generations() == generations
+def test_again_changes_nothing(nixos: Host) -> None:
+    pid, generations = main_pid(nixos), nixos.generations()
+    done = nixos.switch(SLEEPER % "infinity")
+    assert main_pid(nixos) == pid
+    assert nixos.generations() == generations
     assert "the following" not in done.stderr
 
 
-def test_changed_unit_is_restarted_and_dry_activate_says_so_first(host: Host) -> None:
-    pid, system = main_pid(host), host.current()
-    host.configure(SLEEPER % "2h")
-    dry = host.rebuild("dry-activate")
+def test_changed_unit_is_restarted_and_dry_activate_says_so_first(nixos: Host) -> None:
+    pid, system = main_pid(nixos), nixos.current()
+    nixos.configure(SLEEPER % "2h")
+    dry = nixos.rebuild("dry-activate")
     assert dry.returncode == 0
     assert "would stop the following units: sleeper.service\n" in dry.stderr
     assert "would activate the configuration...\n" in dry.stderr
     assert "would start the following units: sleeper.service\n" in dry.stderr
-    assert (main_pid(host), host.current(), host.profile()) == (pid, system, system)
-    done = host.rebuild("switch")
+    assert (main_pid(nixos), nixos.current(), nixos.profile()) == (pid, system, system)
+    done = nixos.rebuild("switch")
     assert "stopping the following units: sleeper.service\n" in done.stderr
     assert "starting the following units: sleeper.service\n" in done.stderr
-    assert main_pid(host) != pid
+    assert main_pid(nixos) != pid
 
 
 @pytest.mark.parametrize(
@@ -89,21 +78,21 @@ def test_changed_unit_is_restarted_and_dry_activate_says_so_first(host: Host) ->
         ('description = "another";', "", False),
     ],
 )
-def test_ways_to_treat_a_changed_unit(host: Host, option: str, message: str, restarted: bool) -> None:
+def test_ways_to_treat_a_changed_unit(nixos: Host, option: str, message: str, restarted: bool) -> None:
     unit = SLEEPER + 'systemd.services.sleeper = { serviceConfig.ExecReload = "/bin/true"; %s };'
     environment = "" if "description" in option else 'environment.X = "1";'
-    host.switch(unit % ("infinity", ""))
-    pid = main_pid(host)
-    done = host.switch(unit % ("infinity", f"{option} {environment}"))
+    nixos.switch(unit % ("infinity", ""))
+    pid = main_pid(nixos)
+    done = nixos.switch(unit % ("infinity", f"{option} {environment}"))
     assert message in done.stderr
-    assert (main_pid(host) != pid) == restarted
+    assert (main_pid(nixos) != pid) == restarted
 
 
-def test_removed_unit_is_stopped(host: Host) -> None:
-    done = host.switch("")
+def test_removed_unit_is_stopped(nixos: Host) -> None:
+    done = nixos.switch("")
     assert "stopping the following units: sleeper.service" in done.stderr
-    assert host.sh("systemctl status sleeper").returncode == 4  # no such unit
-    assert host.sh("test -L /etc/systemd/system/sleeper.service").returncode == 1
+    assert nixos.sh("systemctl status sleeper").returncode == 4  # no such unit
+    assert nixos.sh("test -L /etc/systemd/system/sleeper.service").returncode == 1
 
 
 @pytest.mark.parametrize(
@@ -117,124 +106,126 @@ def test_removed_unit_is_stopped(host: Host) -> None:
         ("}", "syntax error"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_built_changes_nothing(host: Host, body: str, message: str) -> None:
-    before = (host.current(), host.profile(), host.generations())
-    host.configure(body)
-    done = host.rebuild("switch")
+def test_what_cannot_be_built_changes_nothing(nixos: Host, body: str, message: str) -> None:
+    before = (nixos.current(), nixos.profile(), nixos.generations())
+    nixos.configure(body)
+    done = nixos.rebuild("switch")
     assert done.returncode == 1
     assert any(text in done.stderr for text in message.split("|"))
     assert done.stdout == ""
-    assert (host.current(), host.profile(), host.generations()) == before
+    assert (nixos.current(), nixos.profile(), nixos.generations()) == before
 
 
-def test_messages_name_the_file(host: Host) -> None:
-    host.configure("services.nonsense.enable = true;")
-    assert "- In `/etc/nixos/configuration.nix'" in host.rebuild("build").stderr
+def test_messages_name_the_file(nixos: Host) -> None:
+    nixos.configure("services.nonsense.enable = true;")
+    assert "- In `/etc/nixos/configuration.nix'" in nixos.rebuild("build").stderr
 
 
-def test_failed_unit_is_status_4_and_the_generation_stays(host: Host) -> None:
-    before = host.profile()
-    host.configure('systemd.services.bad = { wantedBy = [ "multi-user.target" ]; script = "echo oh no; exit 3"; };')
-    done = host.rebuild("switch")
+def test_failed_unit_is_status_4_and_the_generation_stays(nixos: Host) -> None:
+    before = nixos.profile()
+    nixos.configure('systemd.services.bad = { wantedBy = [ "multi-user.target" ]; script = "echo oh no; exit 3"; };')
+    done = nixos.rebuild("switch")
     assert done.returncode == 1
     assert "warning: the following units failed: bad.service" in done.stderr
     assert "oh no" in done.stderr
     assert "returned non-zero exit status 4" in done.stderr
-    assert host.profile() == host.current() != before
+    assert nixos.profile() == nixos.current() != before
 
-    back = host.rebuild("switch", "--rollback")
+    back = nixos.rebuild("switch", "--rollback")
     assert back.returncode == 0, back.stderr
-    assert host.profile() == host.current() == before == back.stdout.strip()
-    assert main_pid(host) != "0"
+    assert nixos.profile() == nixos.current() == before == back.stdout.strip()
+    assert main_pid(nixos) != "0"
 
 
-def test_failed_activation_script_is_status_2(host: Host) -> None:
-    host.configure('system.activationScripts.broken = "exit 1";')
-    done = host.rebuild("switch")
+def test_failed_activation_script_is_status_2(nixos: Host) -> None:
+    nixos.configure('system.activationScripts.broken = "exit 1";')
+    done = nixos.rebuild("switch")
     assert done.returncode == 1
     assert "Activation script snippet 'broken' failed" in done.stderr
     assert "returned non-zero exit status 2" in done.stderr
 
 
-def test_failed_check_is_status_1_before_anything_is_activated(host: Host) -> None:
-    before, pid = host.current(), main_pid(host)
-    host.configure('system.preSwitchChecks.never = "exit 1";')
-    done = host.rebuild("switch")
+def test_failed_check_is_status_1_before_anything_is_activated(nixos: Host) -> None:
+    before, pid = nixos.current(), main_pid(nixos)
+    nixos.configure('system.preSwitchChecks.never = "exit 1";')
+    done = nixos.rebuild("switch")
     assert "Pre-switch check 'never' failed" in done.stderr
     assert "returned non-zero exit status 1" in done.stderr
-    assert (host.current(), main_pid(host)) == (before, pid)
-    assert host.profile() != before  # the profile is set first
+    assert (nixos.current(), main_pid(nixos)) == (before, pid)
+    assert nixos.profile() != before  # the profile is set first
 
 
-def test_second_switch_is_refused(host: Host) -> None:
-    locked = host.sh(f"flock /run/nixos/switch-to-configuration.lock {host.current()}/bin/switch-to-configuration test")
+def test_second_switch_is_refused(nixos: Host) -> None:
+    locked = nixos.sh(
+        f"flock /run/nixos/switch-to-configuration.lock {nixos.current()}/bin/switch-to-configuration test"
+    )
     assert locked.returncode == 11
     assert "Could not acquire lock" in locked.stderr
-    host.sh("systemd-run --unit=nixos-rebuild-switch-to-configuration --quiet sleep 1h")
-    twice = host.rebuild("test")
-    host.sh("systemctl stop nixos-rebuild-switch-to-configuration")
+    nixos.sh("systemd-run --unit=nixos-rebuild-switch-to-configuration --quiet sleep 1h")
+    twice = nixos.rebuild("test")
+    nixos.sh("systemctl stop nixos-rebuild-switch-to-configuration")
     assert twice.returncode == 1
     assert "already loaded" in twice.stderr
 
 
-def test_test_keeps_the_profile_and_boot_waits_for_the_boot(host: Host) -> None:
-    before = host.profile()
-    host.configure(SLEEPER % "3h")
-    assert host.rebuild("test").returncode == 0
-    assert host.profile() == before != host.current()
+def test_test_keeps_the_profile_and_boot_waits_for_the_boot(nixos: Host) -> None:
+    before = nixos.profile()
+    nixos.configure(SLEEPER % "3h")
+    assert nixos.rebuild("test").returncode == 0
+    assert nixos.profile() == before != nixos.current()
 
-    running = host.current()
-    host.configure(SLEEPER % "4h")
-    assert host.rebuild("boot").returncode == 0
-    assert host.current() == running
-    run("docker", "restart", host.id)
-    host.wait()
-    assert host.current() == host.profile() == host.out("readlink /run/booted-system") != running
-    assert host.out("systemctl show --property=ExecStart sleeper").count("4h") == 1
-    assert host.out("systemctl is-active sleeper firewall") == "active\nactive"
+    running = nixos.current()
+    nixos.configure(SLEEPER % "4h")
+    assert nixos.rebuild("boot").returncode == 0
+    assert nixos.current() == running
+    run("docker", "restart", nixos.id)
+    nixos.wait()
+    assert nixos.current() == nixos.profile() == nixos.out("readlink /run/booted-system") != running
+    assert nixos.out("systemctl show --property=ExecStart sleeper").count("4h") == 1
+    assert nixos.out("systemctl is-active sleeper firewall") == "active\nactive"
 
 
-def test_flakes_are_refused_in_one_sentence(host: Host) -> None:
-    done = host.rebuild("switch", "--flake", "/etc/nixos")
+def test_flakes_are_refused_in_one_sentence(nixos: Host) -> None:
+    done = nixos.rebuild("switch", "--flake", "/etc/nixos")
     assert done.returncode == 1
     assert done.stderr == "error: the lab evaluates classic configurations only, so --flake does not work here\n"
 
 
-def test_etc_gives_back_what_it_took(host: Host) -> None:
-    host.put("/etc/mine", "Debian's\n")
-    host.switch('environment.etc.mine.text = "NixOS"; environment.etc."a/b" = { text = "copy"; mode = "0440"; };')
-    assert host.out("cat /etc/mine") == "NixOS"
-    assert host.out("readlink /etc/mine") == "/etc/static/mine"
-    assert host.out("stat -c '%F %a' /etc/a/b") == "regular file 440"
-    host.switch("")
-    assert host.out("cat /etc/mine") == "Debian's"
-    assert host.sh("test -e /etc/a/b").returncode == 1
+def test_etc_gives_back_what_it_took(nixos: Host) -> None:
+    nixos.put("/etc/mine", "Debian's\n")
+    nixos.switch('environment.etc.mine.text = "NixOS"; environment.etc."a/b" = { text = "copy"; mode = "0440"; };')
+    assert nixos.out("cat /etc/mine") == "NixOS"
+    assert nixos.out("readlink /etc/mine") == "/etc/static/mine"
+    assert nixos.out("stat -c '%F %a' /etc/a/b") == "regular file 440"
+    nixos.switch("")
+    assert nixos.out("cat /etc/mine") == "Debian's"
+    assert nixos.sh("test -e /etc/a/b").returncode == 1
 
 
-def test_users_and_firewall(host: Host) -> None:
-    host.switch("""
+def test_users_and_firewall(nixos: Host) -> None:
+    nixos.switch("""
       users.users.alice = { isNormalUser = true; extraGroups = [ "team" ]; };
       users.groups.team = { };
       networking.firewall.allowedTCPPorts = [ 443 22 443 ];
       networking.firewall.allowedUDPPorts = [ 443 ];
     """)
-    uid = host.out("id -u alice")
-    assert "team" in host.out("id -nG alice").split()
-    rules = host.out("iptables -S nixos-fw").splitlines()
+    uid = nixos.out("id -u alice")
+    assert "team" in nixos.out("id -nG alice").split()
+    rules = nixos.out("iptables -S nixos-fw").splitlines()
     assert [line for line in rules if "--dport" in line] == [
         "-A nixos-fw -p tcp -m tcp --dport 22 -j nixos-fw-accept",
         "-A nixos-fw -p tcp -m tcp --dport 443 -j nixos-fw-accept",
         "-A nixos-fw -p udp -m udp --dport 443 -j nixos-fw-accept",
     ]
     assert rules[-1] == "-A nixos-fw -j nixos-fw-refuse"
-    host.switch("networking.firewall.enable = false;")
-    assert host.sh("id alice").returncode == 1
-    assert host.sh("iptables -S nixos-fw").returncode == 1
-    host.switch("users.users.alice.isNormalUser = true;")
-    assert host.out("id -u alice") == uid
+    nixos.switch("networking.firewall.enable = false;")
+    assert nixos.sh("id alice").returncode == 1
+    assert nixos.sh("iptables -S nixos-fw").returncode == 1
+    nixos.switch("users.users.alice.isNormalUser = true;")
+    assert nixos.out("id -u alice") == uid
 
 
-def test_services(host: Host) -> None:
+def test_services(nixos: Host) -> None:
     body = """
       services.postgresql = { enable = true; ensureDatabases = [ "app" ];
         ensureUsers = [ { name = "app"; ensureDBOwnership = true; } ]; };
@@ -245,16 +236,18 @@ def test_services(host: Host) -> None:
         serviceConfig = { DynamicUser = true; User = "app"; Type = "oneshot"; RemainAfterExit = true; };
         script = "psql -h /run/postgresql app -c 'create table if not exists t ()'"; };
     """
-    host.switch(body % "one")
+    nixos.switch(body % "one")
     ask = "curl -s -H 'Host: a.test' http://127.0.0.1/"
-    assert host.out(ask) == "one"
-    host.out("systemctl start postgresqlBackup-app")
-    assert "CREATE TABLE public.t" in host.out("zstd -dc /var/backup/postgresql/app.sql.zstd")
-    assert host.out("stat -c '%U %a' /var/backup/postgresql") == "postgres 700"
-    assert "OnCalendar=*-*-* 01:15:00" in host.out("systemctl show --property=TimersCalendar postgresqlBackup-app.timer")
+    assert nixos.out(ask) == "one"
+    nixos.out("systemctl start postgresqlBackup-app")
+    assert "CREATE TABLE public.t" in nixos.out("zstd -dc /var/backup/postgresql/app.sql.zstd")
+    assert nixos.out("stat -c '%U %a' /var/backup/postgresql") == "postgres 700"
+    assert "OnCalendar=*-*-* 01:15:00" in nixos.out(
+        "systemctl show --property=TimersCalendar postgresqlBackup-app.timer"
+    )
 
-    caddy, postgres = main_pid(host, "caddy"), main_pid(host, "postgresql")
-    done = host.switch(body % "two")
+    caddy, postgres = main_pid(nixos, "caddy"), main_pid(nixos, "postgresql")
+    done = nixos.switch(body % "two")
     assert "reloading the following units: caddy.service" in done.stderr
-    assert host.out(ask) == "two"
-    assert (main_pid(host, "caddy"), main_pid(host, "postgresql")) == (caddy, postgres)
+    assert nixos.out(ask) == "two"
+    assert (main_pid(nixos, "caddy"), main_pid(nixos, "postgresql")) == (caddy, postgres)

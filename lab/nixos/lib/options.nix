@@ -57,7 +57,7 @@ rec {
   quoteName =
     name: if match "[a-zA-Z_][a-zA-Z0-9_'-]*" name != null then name else builtins.toJSON name;
   showOption =
-    loc: concatStringsSep "." (map (part: if match "<.*>|[*]|\\[.*" part != null then part else quoteName part) loc);
+    loc: concatStringsSep "." (map (part: if match "<.*>|[*]" part != null then part else quoteName part) loc);
   showFiles = files: lib.concatMapStringsSep " and " (file: "`${file}'") files;
 
   # One line per definition; only the first lines of long values, nothing for values that fail.

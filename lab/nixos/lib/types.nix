@@ -29,8 +29,10 @@ let
     showOption
     ;
 
-  # A description inside another one: phrases of several words get parentheses.
-  inner = type: if type.atomic or false then type.description else "(${type.description})";
+  # A description inside another one: other kinds of phrase than those fitting there get parentheses.
+  phrase =
+    fitting: type: if elem type.descriptionClass ([ "noun" ] ++ fitting) then type.description else "(${type.description})";
+  inner = phrase [ "composite" ];
 
   mkOptionType =
     {
@@ -41,7 +43,7 @@ let
       emptyValue ? { },
       getSubOptions ? (_: { }),
       nestedTypes ? { },
-      atomic ? false,
+      descriptionClass ? null,
       ...
     }:
     {
@@ -54,7 +56,7 @@ let
         emptyValue
         getSubOptions
         nestedTypes
-        atomic
+        descriptionClass
         ;
     };
   scalar =
@@ -62,14 +64,14 @@ let
     mkOptionType {
       inherit name description check;
       merge = mergeEqualOption;
-      atomic = true;
+      descriptionClass = "noun";
     };
   between = low: high: "${toString low} and ${toString high} (both inclusive)";
   intBetween =
     low: high:
     scalar "intBetween" "integer between ${between low high}" (x: isInt x && x >= low && x <= high)
     // {
-      atomic = false;
+      descriptionClass = "nonRestrictiveClause";
     };
   sized =
     bits: low: high: signed:
@@ -77,7 +79,7 @@ let
       "${toString bits} bit ${if signed then "" else "un"}signed integer; between ${between low high}"
       (x: isInt x && x >= low && x <= high)
     // {
-      atomic = false;
+      descriptionClass = "nonRestrictiveClause";
     };
 
   types = rec {
@@ -86,16 +88,16 @@ let
       name = "raw";
       description = "raw value";
       merge = mergeOneOption;
-      atomic = true;
+      descriptionClass = "noun";
     };
     unspecified = mkOptionType {
       name = "unspecified";
       description = "unspecified value";
-      atomic = true;
+      descriptionClass = "noun";
     };
     anything = mkOptionType {
       name = "anything";
-      atomic = true;
+      descriptionClass = "noun";
       merge =
         loc: defs:
         let
@@ -115,8 +117,12 @@ let
     int = scalar "int" "signed integer" isInt;
     ints = {
       between = intBetween;
-      unsigned = scalar "unsignedInt" "unsigned integer, meaning >=0" (x: isInt x && x >= 0) // { atomic = false; };
-      positive = scalar "positiveInt" "positive integer, meaning >0" (x: isInt x && x > 0) // { atomic = false; };
+      unsigned = scalar "unsignedInt" "unsigned integer, meaning >=0" (x: isInt x && x >= 0) // {
+      descriptionClass = "nonRestrictiveClause";
+    };
+      positive = scalar "positiveInt" "positive integer, meaning >0" (x: isInt x && x > 0) // {
+      descriptionClass = "nonRestrictiveClause";
+    };
       u8 = sized 8 0 255 false;
       u16 = sized 16 0 65535 false;
       u32 = sized 32 0 4294967295 false;
@@ -158,7 +164,7 @@ let
       name = "package";
       check = x: lib.isDerivation x || lib.isStorePath x;
       merge = mergeOneOption;
-      atomic = true;
+      descriptionClass = "noun";
     };
     shellPackage = package;
     attrs = mkOptionType {
@@ -167,7 +173,7 @@ let
       check = isAttrs;
       merge = _: defs: builtins.foldl' (a: b: a // b) { } (getValues defs);
       emptyValue.value = { };
-      atomic = true;
+      descriptionClass = "noun";
     };
     enum =
       values:
@@ -178,13 +184,14 @@ let
           "one of ${lib.concatMapStringsSep ", " (lib.generators.toPretty { }) values}"
       ) (x: elem x values)
       // {
-        atomic = false;
-      };
+      descriptionClass = if length values == 1 then "noun" else "conjunction";
+    };
     nullOr =
       type:
       mkOptionType {
         name = "nullOr";
-        description = "null or ${inner type}";
+        description = "null or ${phrase [ "conjunction" ] type}";
+        descriptionClass = "conjunction";
         check = x: x == null || type.check x;
         merge =
           loc: defs:
@@ -206,6 +213,7 @@ let
       mkOptionType {
         name = "listOf";
         description = "list of ${inner type}";
+        descriptionClass = "composite";
         check = isList;
         merge =
           loc: defs:
@@ -244,6 +252,7 @@ let
       mkOptionType {
         name = "attrsOf";
         description = "attribute set of ${inner type}";
+        descriptionClass = "composite";
         check = isAttrs;
         merge =
           loc: defs:
@@ -276,7 +285,8 @@ let
       a: b:
       mkOptionType {
         name = "either";
-        description = "${inner a} or ${inner b}";
+        description = "${phrase [ "conjunction" ] a} or ${phrase [ "conjunction" "composite" ] b}";
+        descriptionClass = "conjunction";
         check = x: a.check x || b.check x;
         merge =
           loc: defs:
@@ -301,7 +311,7 @@ let
       from: f: to:
       mkOptionType {
         name = "coercedTo";
-        description = "${inner to} or ${inner from} convertible to it";
+        description = "${phrase [ ] to} or ${phrase [ ] from} convertible to it";
         check = x: (from.check x && to.check (f x)) || to.check x;
         merge =
           loc: defs: to.merge loc (map (def: def // { value = if from.check def.value then f def.value else def.value; }) defs);
@@ -327,7 +337,7 @@ let
       merge = loc: defs: {
         imports = map (def: lib.setDefaultModuleLocation "${def.file}, via option ${showOption loc}" def.value) defs;
       };
-      atomic = true;
+      descriptionClass = "noun";
     };
     submodule =
       modules:
@@ -375,7 +385,7 @@ let
           )).config;
         emptyValue.value = { };
         getSubOptions = prefix: removeAttrs (eval prefix [ ]).options [ "_module" ];
-        atomic = true;
+        descriptionClass = "noun";
       };
   };
 
