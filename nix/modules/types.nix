@@ -11,6 +11,7 @@ let
   hostPattern = "[A-Za-z0-9.-]+|\\[[0-9a-fA-F:]+]";
   addressPattern = "[0-9]{1,3}(\\.[0-9]{1,3}){3}|\\[[0-9a-fA-F:]+]";
   databasePattern = "[a-z_][a-z0-9_]{0,62}";
+  parameter = "(host|port|sslmode|sslrootcert|application_name)=[A-Za-z0-9_/%.-]+";
   secretPattern = "[a-z][a-zA-Z0-9]*";
 
   # An attribute set whose names are checked like values. Not `addCheck': nixpkgs drops that when
@@ -80,7 +81,7 @@ in
   databaseName = matching "database name of lower-case letters, digits and _" databasePattern;
   # With a user (newer servers would else try `anonymous') and never with a password: this
   # URL ends up in the world-readable store. `%' is URL encoding, and only TOML reads it.
-  databaseUrl = matching "postgresql:// URL with a user name and without password" "postgresql://${databasePattern}@[A-Za-z0-9.-]*(:[0-9]{1,5})?/${databasePattern}(\\?[A-Za-z0-9_=&/%.-]+)?";
+  databaseUrl = matching "postgresql:// URL with a user name and without password" "postgresql://${databasePattern}@[A-Za-z0-9.-]+(:[0-9]{1,5})?/${databasePattern}(\\?${parameter}(&${parameter})*)?";
   bucketName = matching "bucket name" "[A-Za-z0-9][A-Za-z0-9.-]{1,61}[A-Za-z0-9]";
   region = matching "region such as eu-central-003" "[a-z0-9-]+";
   # Titles in 1Password may hold blanks.
