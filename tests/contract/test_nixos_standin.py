@@ -168,6 +168,14 @@ def test_second_switch_is_refused(nixos: Host) -> None:
     assert "already loaded" in twice.stderr
 
 
+def test_an_interrupted_switch_is_finished_by_the_next(nixos: Host) -> None:
+    pid = main_pid(nixos)
+    nixos.put("/run/nixos/restart-list", "sleeper.service\n")
+    assert "restarting the following units: sleeper.service" in nixos.switch(SLEEPER % "infinity").stderr
+    assert main_pid(nixos) != pid
+    assert nixos.sh("test -e /run/nixos/restart-list").returncode == 1
+
+
 def test_test_keeps_the_profile_and_boot_waits_for_the_boot(nixos: Host) -> None:
     before = nixos.profile()
     nixos.configure(SLEEPER % "3h")

@@ -42,7 +42,6 @@ rec {
     foldl' (acc: name: f acc name set.${name}) start (attrNames set);
   zipAttrs = builtins.zipAttrsWith (_: values: values);
   isDerivation = value: value.type or null == "derivation";
-  toDerivation = path: path;
   attrByPath =
     path: default: set:
     if path == [ ] then
@@ -76,7 +75,6 @@ rec {
       concatMap (collect pred) (attrValues set)
     else
       [ ];
-  getOutput = _: package: package;
   getBin = package: package;
   makeBinPath = lib.makeSearchPath "bin";
   unionOfDisjoint =

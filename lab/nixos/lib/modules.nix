@@ -277,6 +277,8 @@ let
   defaultOverridePriority = 100;
   defaultOrderPriority = 1000;
 
+  valuesOf = mapAttrs (_: node: if isOption node then node.value else valuesOf node);
+
   evalModules =
     {
       modules,
@@ -319,7 +321,7 @@ let
           value = m.config;
         }) all
       );
-      values = lib.mapAttrsRecursiveOptions (option: option.value) tree.options;
+      values = valuesOf tree.options;
       freeform = values._module.freeformType;
       unmatched = map (def: {
         inherit (def) file;
@@ -423,6 +425,4 @@ in
     imports = [ module ];
   };
   importApply = path: args: lib.setDefaultModuleLocation path (import path args);
-  mapAttrsRecursiveOptions =
-    f: mapAttrs (_: value: if isOption value then f value else lib.mapAttrsRecursiveOptions f value);
 }

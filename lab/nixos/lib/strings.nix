@@ -65,7 +65,6 @@ rec {
   upperChars = stringToCharacters "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
   toLower = replaceStrings upperChars lowerChars;
   toUpper = replaceStrings lowerChars upperChars;
-  replaceChars = replaceStrings;
   replicate = n: text: concatStrings (builtins.genList (_: text) n);
   fixedWidthString =
     width: filler: text:
@@ -93,5 +92,4 @@ rec {
   versionAtLeast = a: b: !versionOlder a b;
   getVersion = x: x.version or (builtins.parseDrvName x).version;
   getName = x: x.pname or (builtins.parseDrvName (x.name or x)).name;
-  floatToString = x: builtins.toJSON x;
 }
