@@ -30,7 +30,7 @@ _MASKED: list[tuple[re.Pattern[str], str]] = [
     (re.compile(rf"""\b(\w*{_SECRET_NAME}\w*["']?\s*[=:]\s*)("[^"]*"|'[^']*'|[^\s,;]+)""", re.I), r"\1***"),
     (re.compile(r"(\w+://[^\s:/@]*):[^\s/@]+@"), r"\1:***@"),
     # long Base64, as key material is written; a path is never taken for it
-    (re.compile(r"(?<![\w/.+-])[A-Za-z0-9+/]{60,}={0,2}"), "***"),
+    (re.compile(r"(?<![\w/.+-])[A-Za-z0-9+][A-Za-z0-9+/]{59,}={0,2}"), "***"),
 ]
 
 

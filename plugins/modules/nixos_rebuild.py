@@ -165,7 +165,7 @@ def main() -> None:
             raise InvalidError("timeout must be from 1 to 86400 seconds.", reason="invalid")
         if os.geteuid() != 0:
             raise InvalidError("nixos_rebuild needs root on the host; add 'become: true'.", reason="not_root")
-        with tempfile.TemporaryDirectory(dir=module.tmpdir) as workdir:
+        with tempfile.TemporaryDirectory(prefix="nixci-") as workdir:
             runner = Runner(module, module.params["timeout"])
             result = run(module, NixosHost(runner, module.params["flake"], workdir))
     except NixciError as exc:

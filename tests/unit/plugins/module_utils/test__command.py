@@ -40,6 +40,7 @@ def test_key_material_is_masked_and_known_key_ids_too() -> None:
     "text",
     [
         "/nix/store/00000000000000000000000000000000-nixos-system-hetzner-vps-25.11/sw/share/caddy/public/monkeys/a.service",
+        f"cgroup '/docker/{'0123456789abcdef' * 4}/system.slice/atticd.service'",
         "Main PID: 12 (code=exited, status=1/FAILURE)",
         "Error: connection to server on socket /run/postgresql/.s.PGSQL.5432 failed",
         "postgresql://atticd@localhost/atticd?host=/run/postgresql",

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the lab remembers."""
+
+from __future__ import annotations
+
+import pathlib
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from lab import state
+from lab.host import image
+from lab.shell import LabError, wait
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    monkeypatch.setattr(state, "DIR", tmp_path / ".lab")
+    monkeypatch.setattr(state, "SECRETS", tmp_path / ".lab" / "secrets")
+    return tmp_path / ".lab"
+
+
+def test_secrets_are_for_root_alone(folder: pathlib.Path) -> None:
+    state.write_secret("token", "one")
+    assert stat.S_IMODE((folder / "secrets").stat().st_mode) == 0o700
+    assert stat.S_IMODE((folder / "secrets" / "token").stat().st_mode) == 0o600
+    assert state.secret("token") == "one"
+
+
+def test_two_commands_at_once_are_refused(folder: pathlib.Path) -> None:
+    with state.locked(), pytest.raises(LabError, match="Another lab command"), state.locked():
+        pass
+
+
+def test_a_half_written_file_counts_as_none(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "lab.json").write_text('{"fingerprint": "abc')
+    assert state.read(tmp_path / "lab.json") == {}
+
+
+def test_a_digest_follows_names_contents_and_modes(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "one"
+    file.write_text("x")
+    seen = {state.digest(tmp_path)}
+    file.write_text("y")
+    seen.add(state.digest(tmp_path))
+    file.chmod(0o755)
+    seen.add(state.digest(tmp_path))
+    file.rename(tmp_path / "two")
+    seen.add(state.digest(tmp_path))
+    assert len(seen) == 4
+
+
+def test_a_process_is_known_by_what_it_runs(folder: pathlib.Path) -> None:
+    folder.mkdir()
+    with subprocess.Popen([sys.executable, "-c", "input()  # marker"], stdin=subprocess.PIPE) as child:
+        (folder / "clouds.pid").write_text(str(child.pid))
+        wait("the child", lambda: state.process("clouds", "# marker") == child.pid, 5)
+        assert state.process("clouds", "another program with the same number") is None
+        child.communicate(b"\n")
+    assert state.process("clouds", "# marker") is None
+
+
+def test_a_program_that_does_not_exist_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAB_ATTICD", "/nowhere/atticd")
+    with pytest.raises(LabError, match="LAB_ATTICD=/nowhere/atticd is not a program"):
+        image.attic_programs()
