@@ -58,7 +58,7 @@ def on_the_lab_with_nixpkgs_lib(folder: pathlib.Path, expression: str) -> subpro
 def on_nixos(folder: pathlib.Path, expression: str) -> subprocess.CompletedProcess[str]:
     modules = [folder / "configuration.nix", *filter(None, os.environ.get("NIXOS_MODULES", "").split(":"))]
     return subprocess.run(
-        [os.environ["NIXOS_EVAL"], *(f"--module={m}" for m in modules), f"--attr={'=' + expression}"],
+        [os.environ["NIXOS_EVAL"], *(f"--module={m}" for m in modules), f"--attr={'=' + expression}", "--show-trace"],
         capture_output=True,
         text=True,
         timeout=300,

@@ -238,7 +238,7 @@ in
   };
 
   config = {
-    systemd.timers = lib.mapAttrs (name: service: {
+    systemd.timers = lib.mapAttrs (_name: service: {
       wantedBy = [ "timers.target" ];
       timerConfig.OnCalendar = service.startAt;
     }) (lib.filterAttrs (_: service: service.enable && service.startAt != [ ]) cfg.services);

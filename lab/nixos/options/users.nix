@@ -135,7 +135,7 @@ in
       inherit (group) name gid members;
     }) cfg.groups;
     environment.etc = lib.mapAttrs' (
-      name: user:
+      _name: user:
       lib.nameValuePair "ssh/authorized_keys.d/${user.name}" {
         text = lib.concatLines user.openssh.authorizedKeys.keys;
         mode = "0444";
