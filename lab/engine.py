@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import shlex
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from .machine import install
 from .names import LABEL, ROOT
 from .shell import LabError, attempt, run, say, wait
 
+FORWARDING = pathlib.Path("/proc/sys/net/ipv4/ip_forward")
 DATA = pathlib.Path("/var/lib/docker")
 
 
@@ -36,6 +38,9 @@ def ensure() -> None:
 
 def _start() -> None:
     say("Starting dockerd")
+    if "forwarding" not in state.read(state.MACHINE):
+        policy = run("iptables", "-S", "FORWARD").splitlines()[0].split()[-1]
+        state.remember(forwarding=FORWARDING.read_text().strip(), forward_policy=policy)
     with (state.DIR / "dockerd.log").open("w") as log:
         daemon = subprocess.Popen(["dockerd"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
     (state.DIR / "dockerd.pid").write_text(str(daemon.pid))
@@ -54,6 +59,23 @@ def stop() -> None:
             os.waitpid(pid, os.WNOHANG)
         wait("The end of dockerd", lambda: state.process("dockerd", "dockerd") is None, 60)
         attempt("ip", "link", "delete", "docker0")
+        _forget_rules()
+
+
+def _forget_rules() -> None:
+    """Docker leaves its firewall rules behind when it ends."""
+    for command in ("iptables", "ip6tables"):
+        for table in ("filter", "nat"):
+            rules = [shlex.split(line) for line in attempt(command, "-t", table, "-S").stdout.splitlines()]
+            for rule in rules:
+                if rule[0] == "-A" and any("docker" in word.lower() for word in rule):
+                    attempt(command, "-t", table, "-D", *rule[1:])
+            for rule in rules:
+                if rule[0] == "-N" and rule[1].startswith("DOCKER"):
+                    attempt(command, "-t", table, "-X", rule[1])
+    before = state.read(state.MACHINE)
+    attempt("iptables", "-P", "FORWARD", before["forward_policy"])
+    FORWARDING.write_text(before["forwarding"])
 
 
 def forget() -> None:
