@@ -24,7 +24,7 @@ try:
     from urllib3.util.retry import Retry
 except ImportError:
     requests = None
-    Retry = object
+    HTTPAdapter = Retry = object
     REQUESTS_IMPORT_ERROR: str | None = traceback.format_exc()
 else:
     REQUESTS_IMPORT_ERROR = None
@@ -59,6 +59,17 @@ class BoundedRetry(Retry):
         return seconds
 
 
+class OwnAuthority(HTTPAdapter):
+    """Trusts the given certificates only. Session.verify does not suffice: REQUESTS_CA_BUNDLE would win over it."""
+
+    def __init__(self, ca_path: str, **kwargs: t.Any) -> None:
+        self.ca_path = ca_path
+        super().__init__(**kwargs)
+
+    def send(self, request: t.Any, **kwargs: t.Any) -> t.Any:
+        return super().send(request, **{**kwargs, "verify": self.ca_path})
+
+
 def http_argument_spec(ca_path: bool = True) -> dict[str, t.Any]:
     """Options that every HTTP client of this collection has; see doc_fragments/_http.py."""
     spec: dict[str, t.Any] = {
@@ -82,10 +93,8 @@ def bounded_session(retries: int, ca_path: str | None = None) -> requests.Sessio
     session = requests.Session()
     # Without this, a ~/.netrc with an entry for the host (such as Nix' own) would replace the Authorization header.
     session.auth = lambda request: request
-    session.mount("https://", HTTPAdapter(max_retries=retry))
     session.mount("http://", HTTPAdapter(max_retries=retry))
-    if ca_path:
-        session.verify = ca_path
+    session.mount("https://", OwnAuthority(ca_path, max_retries=retry) if ca_path else HTTPAdapter(max_retries=retry))
     return session
 
 
