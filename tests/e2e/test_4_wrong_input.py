@@ -108,9 +108,9 @@ def test_a_server_that_does_not_come_up_shows_its_journal(sound: None, host: t.A
 
 
 def test_a_bucket_name_of_somebody_else_is_told(demo: t.Any) -> None:
-    run = play(b2_bucket_name="taken-by-somebody-else")
+    run = play(b2_bucket_name="somebody-elses-bucket")
     assert run.rc != 0 and run.changed == 0
-    assert "taken-by-somebody-else" in run.problem and "another account" in run.problem
+    assert "somebody-elses-bucket" in run.problem and "another account" in run.problem
 
 
 def test_a_record_of_somebody_else_is_not_touched(demo: t.Any) -> None:
