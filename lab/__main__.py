@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""python -m lab up | down | status | ssh: see README.md."""
+"""python -m lab up | down | status | summary | ssh: see README.md."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import subprocess
 import sys
 import typing as t
 
-from . import lifecycle, state
+from . import lifecycle, state, summary
 from .shell import LabError
 
 
@@ -19,6 +19,7 @@ def main() -> int:
     commands.add_parser("up", help="start the lab, or do nothing if it runs")
     commands.add_parser("down", help="remove every trace of it")
     commands.add_parser("status", help="what runs").add_argument("--json", action="store_true")
+    commands.add_parser("summary", help="the cache as it answers now")
     commands.add_parser("ssh", help="a shell on the host, or a command there").add_argument("words", nargs="*")
     options = parser.parse_args()
     try:
@@ -28,6 +29,8 @@ def main() -> int:
             lifecycle.down()
         elif options.command == "status":
             show(lifecycle.status(), options.json)
+        elif options.command == "summary":
+            print(summary.summary())
         else:
             ssh(options.words)
     except LabError as exc:
