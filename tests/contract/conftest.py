@@ -7,18 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab.shell import LabError
+from tests.lab_image import lab_image
 
-from .nixos_host import Host, host_image
+from .nixos_host import Host
 
 
 @pytest.fixture(scope="session")
 def nixos() -> Iterator[Host]:
-    try:
-        tag = host_image()
-    except LabError as exc:
-        pytest.skip(str(exc))
-    host = Host(tag)
+    host = Host(lab_image())
     try:
         host.wait()
         yield host

@@ -4,26 +4,15 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import subprocess
 import time
 import typing as t
 
-from lab import engine, state
-from lab.host import container, image
+from lab.host import container
 from lab.shell import attempt, run
 
 PROFILE = "/nix/var/nix/profiles/system"
-
-
-def host_image() -> str:
-    """The image named by NIXCI_LAB_IMAGE, else the lab's own, built if need be."""
-    if given := os.environ.get("NIXCI_LAB_IMAGE"):
-        return given
-    with state.locked():
-        engine.ensure()
-        return image.ensure()
 
 
 class Host:

@@ -19,9 +19,10 @@ import typing as t
 
 import pytest
 
+from tests.lab_image import lab_image
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXAMPLE = pathlib.Path(__file__).parent / "example"
-IMAGE = os.environ.get("NIXCI_LAB_IMAGE", "lab-test:latest")
 LIB = os.environ.get("NIXPKGS_LIB")
 # Everything that a rebuild would evaluate.
 REBUILD = "config.system.build.toplevel.drvPath"
@@ -34,7 +35,9 @@ def nix_instantiate(*args: str, folder: pathlib.Path | None = None) -> subproces
         command.append(f"--volume={folder}:/etc/nixos:ro")
     if LIB:
         command.append(f"--volume={LIB}:/nixpkgs/lib:ro")
-    return subprocess.run([*command, IMAGE, "nix-instantiate", *args], capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        [*command, lab_image(), "nix-instantiate", *args], capture_output=True, text=True, timeout=120
+    )
 
 
 def on_the_lab(folder: pathlib.Path, expression: str, *flags: str) -> subprocess.CompletedProcess[str]:

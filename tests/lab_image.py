@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lab's host image, for tests that need Nix or the NixOS stand-in but not the whole lab."""
+
+from __future__ import annotations
+
+import functools
+import os
+
+from lab import engine, state
+from lab.host import image
+
+
+@functools.cache
+def lab_image() -> str:
+    """The image named by NIXCI_LAB_IMAGE, else the lab's own, built if need be."""
+    if given := os.environ.get("NIXCI_LAB_IMAGE"):
+        return given
+    with state.locked():
+        engine.ensure()
+        return image.ensure()
