@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whatever an interrupted run or a careless hand leaves behind, the next run makes whole."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+import typing as t
+
+import pytest
+
+from tests.e2e.conftest import BIN, ROOT, play
+
+SETTINGS = "/etc/nixos/nixci/settings"
+
+
+def heal() -> None:
+    """One run makes it whole (and proves the way from push to substitution), the next has nothing to do."""
+    healed = play()
+    assert healed.rc == 0, healed.out
+    again = play()
+    assert (again.rc, again.changed) == (0, 0), again.out
+
+
+@pytest.mark.parametrize("title", ["Backblaze-B2", "Attic-server", "Attic"])
+def test_a_lost_secret_is_replaced_everywhere(vault: t.Any, cache: t.Any, title: str) -> None:
+    """As after an interruption between making a secret and storing it."""
+    (item,) = vault.get(f"/{vault.id}/items", filter=f'title eq "{title}"')
+    before = vault.item(title)
+    vault.session.delete(f"{vault.url}/{vault.id}/items/{item['id']}", timeout=10).raise_for_status()
+    heal()
+    after = vault.item(title)
+    assert set(after) == set(before)
+    assert all(after[label] != before[label] for label in before)
+    assert cache("/public-cache/nix-cache-info").status_code == 200
+
+
+@pytest.mark.parametrize("moment", ["Make the restricted key", "Write settings/caddy.json", "Build and activate"])
+def test_a_killed_run_is_finished_by_the_next(demo: t.Any, host: t.Any, moment: str) -> None:
+    host.run_expect([0], f"rm {SETTINGS}/caddy.json {SETTINGS}/backup.json")
+    command = [str(BIN / "ansible-playbook"), "playbooks/site.yml"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    for line in process.stdout or []:
+        if moment in line:
+            time.sleep(0.5)
+            break
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    heal()
+
+
+def test_settings_of_a_role_no_longer_used_are_removed(demo: t.Any, host: t.Any) -> None:
+    host.run_expect([0], f"echo '{{}}' > {SETTINGS}/old.json")
+    heal()
+    assert not host.file(f"{SETTINGS}/old.json").exists
+
+
+def test_a_file_changed_by_hand_is_set_right(demo: t.Any, host: t.Any) -> None:
+    host.run_expect(
+        [0], f"sed -i s/30/3000/ {SETTINGS}/backup.json && echo '# mine' >> {SETTINGS}/../modules/caddy.nix"
+    )
+    heal()
+    assert "3000" not in host.file(f"{SETTINGS}/backup.json").content_string
