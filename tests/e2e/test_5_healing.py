@@ -24,7 +24,7 @@ def heal() -> None:
     assert (again.rc, again.changed) == (0, 0), again.out
 
 
-@pytest.mark.parametrize("title", ["Backblaze-B2", "Attic-server", "Attic"])
+@pytest.mark.parametrize("title", ["Backblaze-B2", "Attic-server"])
 def test_a_lost_secret_is_replaced_everywhere(vault: t.Any, cache: t.Any, title: str) -> None:
     """As after an interruption between making a secret and storing it."""
     (item,) = vault.get(f"/{vault.id}/items", filter=f'title eq "{title}"')
@@ -33,7 +33,7 @@ def test_a_lost_secret_is_replaced_everywhere(vault: t.Any, cache: t.Any, title:
     heal()
     after = vault.item(title)
     assert set(after) == set(before)
-    assert all(after[label] != before[label] for label in before)
+    assert not [label for label, value in before.items() if value and after[label] == value]
     assert cache("/public-cache/nix-cache-info").status_code == 200
 
 
@@ -51,15 +51,12 @@ def test_a_killed_run_is_finished_by_the_next(demo: t.Any, host: t.Any, moment: 
     heal()
 
 
-def test_settings_of_a_role_no_longer_used_are_removed(demo: t.Any, host: t.Any) -> None:
-    host.run_expect([0], f"echo '{{}}' > {SETTINGS}/old.json")
-    heal()
-    assert not host.file(f"{SETTINGS}/old.json").exists
-
-
-def test_a_file_changed_by_hand_is_set_right(demo: t.Any, host: t.Any) -> None:
+def test_files_changed_by_hand_are_set_right(demo: t.Any, host: t.Any) -> None:
     host.run_expect(
         [0], f"sed -i s/30/3000/ {SETTINGS}/backup.json && echo '# mine' >> {SETTINGS}/../modules/caddy.nix"
     )
+    # As of a role that the playbook no longer uses.
+    host.run_expect([0], f"echo '{{}}' > {SETTINGS}/old.json")
     heal()
     assert "3000" not in host.file(f"{SETTINGS}/backup.json").content_string
+    assert not host.file(f"{SETTINGS}/old.json").exists
