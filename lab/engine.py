@@ -31,9 +31,16 @@ def ensure() -> None:
         install("docker.io", "iptables", "iproute2", "ca-certificates")
     if not works():
         _start()
-    for root in run("docker", "ps", "--all", f"--filter=label={LABEL}", f'--format={{{{.Label "{LABEL}"}}}}').split():
-        if root != str(ROOT):
+    for line in run(
+        "docker", "ps", "--all", f"--filter=label={LABEL}", f'--format={{{{.ID}}}} {{{{.Label "{LABEL}"}}}}'
+    ).splitlines():
+        container, root = line.split(maxsplit=1)
+        if root == str(ROOT):
+            continue
+        if pathlib.Path(root).exists():
             raise LabError(f"Another lab exists on this machine; end it first: cd {root} && python -m lab down")
+        # Its checkout was deleted, so nobody can end it any more.
+        run("docker", "rm", "--force", "--volumes", container)
 
 
 def _start() -> None:

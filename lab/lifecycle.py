@@ -37,6 +37,7 @@ def up() -> None:
         if whole():
             say("The lab is up")
             return
+        machine.install("openssh-client")
         engine.ensure()
         tag = image.ensure()
         dismantle()
