@@ -43,8 +43,8 @@ def test_a_wrong_or_missing_credential_names_the_service(demo: t.Any, name: str,
     assert run.rc != 0
     assert run.changed == 0
     assert "Nothing was changed" in run.problem
-    told = run.problem.split("To be solved first: ")[1].split("PLAY RECAP")[0]
-    assert told.startswith(WRONG_CREDENTIALS[name])
+    told = run.problem.split("To be solved first: ")[1].split(" Origin:")[0]
+    assert WRONG_CREDENTIALS[name] in told
     assert "|" not in told, "one cause is one problem, however many services it keeps from being checked"
     assert "wrong-credential-canary" not in run.out
     assert "Traceback" not in run.out
