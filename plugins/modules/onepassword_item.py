@@ -160,138 +160,41 @@ field_values:
     password: the stored value
 """
 
-import dataclasses
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._change import Change
-from ..module_utils._errors import ConflictError, InvalidError, NixciError, UnavailableError
+from ..module_utils._errors import NixciError
 from ..module_utils._onepassword import Backend, backend, onepassword_argument_spec
-from ..module_utils._onepassword_cache import forget
-from ..module_utils._onepassword_item import Item, ItemNotFoundError, Wish, fold
-
-WRITE_ATTEMPTS = 3
+from ..module_utils._onepassword_item import Item, Wish
+from ..module_utils._onepassword_write import Stored, remove, store, value
 
 
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    before: Item | None
-    after: Item | None
-
-    @property
-    def change(self) -> Change:
-        return Change(describe(self.before, None), describe(self.after, self.before))
-
-    @property
-    def changed_labels(self) -> list[str]:
-        before = self.before.values() if self.before else {}
-        after = self.after.values() if self.after else {}
-        return sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
-
-
-def describe(item: Item | None, other: Item | None) -> dict[str, t.Any] | None:
-    """The item without a value, fit for --diff: a changed value is another placeholder."""
-    if item is None:
-        return None
-    old = other.values() if other else {}
-    return {
-        "title": item.title,
-        "category": item.category,
-        "tags": item.tags,
-        "fields": {
-            path: {"type": kind, "value": "(secret)" if old.get(path, (kind, value))[1] == value else "(new secret)"}
-            for path, (kind, value) in item.values().items()
-        },
-    }
-
-
-def wishes(params: dict[str, t.Any]) -> list[Wish]:
-    found = [Wish(**{**field, "type": field["type"] and field["type"].upper()}) for field in params["fields"]]
-    names = [(fold(wish.section or ""), fold(wish.label)) for wish in found]
-    if not all(wish.label for wish in found) or len(set(names)) != len(names):
-        raise InvalidError(f"The fields of item '{params['title']}' need labels that differ; name each field once.")
-    return found
-
-
-def plan(params: dict[str, t.Any], before: Item | None) -> Plan:
+def run(params: dict[str, t.Any], source: Backend, check: bool) -> dict[str, t.Any]:
+    wishes = [Wish(**{**field, "type": field["type"] and field["type"].upper()}) for field in params["fields"]]
     if params["state"] == "absent":
-        return Plan(before, None)
-    wanted = wishes(params)
-    empty = before or Item({"title": params["title"], "category": params["category"], "fields": []})
-    after = empty.changed(wanted, params["tags"], params["mode"] == "replace")
-    for wish in wanted:
-        if wish.on_create and not value(after, wish):
-            raise InvalidError(f"Field '{wish.label}' of item '{params['title']}' is still empty; give it a value.")
-    result = Plan(before, after)
-    if before and before.may_hold_passkey() and result.change and not params["may_replace_passkey"]:
-        raise InvalidError(
-            f"Item '{before.title}' ({before.id}) is a login: a change would destroy its passkey, if it has one. "
-            "Use an item of another category, or confirm with may_replace_passkey."
-        )
-    return result
-
-
-def value(item: Item, wish: Wish) -> str:
-    field = item.find(wish.label, wish.section) or {}
-    return str(field.get("value") or "")
-
-
-def fetch(source: Backend, params: dict[str, t.Any]) -> Item | None:
-    try:
-        return source.fetch(params["vault"], params["title"])
-    except ItemNotFoundError:
-        return None
-
-
-def write(source: Backend, vault: str, wanted: Plan) -> Item | None:
-    """Carry out the plan and prove it by what can be read afterwards."""
-    try:
-        if wanted.after is None:
-            source.delete(t.cast(Item, wanted.before))
-            return None
-        written = source.replace(wanted.after) if wanted.before else source.create(vault, wanted.after.document)
-    finally:
-        forget()
-    now = written.values()
-    lost = sorted(path for path, content in wanted.after.values().items() if now.get(path) != content)
-    if lost or written.tags != wanted.after.tags:
-        raise UnavailableError(
-            f"1Password took the change of item '{written.title}' ({written.id}) but does not show it; "
-            f"look at its {'fields ' + ', '.join(lost) if lost else 'tags'} and run again."
-        )
-    return written
-
-
-def run(module: AnsibleModule, source: Backend) -> dict[str, t.Any]:
-    params = module.params
-    for attempt in range(1, WRITE_ATTEMPTS + 1):
-        wanted = plan(params, fetch(source, params))
-        item = wanted.after
-        if not wanted.change or module.check_mode:
-            break
-        try:
-            item = write(source, params["vault"], wanted)
-            break
-        except ConflictError:  # somebody else changed the item meanwhile: look again
-            if attempt == WRITE_ATTEMPTS:
-                raise
-    result = wanted.change.result(item=item and summary(item, wanted.changed_labels))
+        stored = remove(source, params["vault"], params["title"], check=check)
+    else:
+        names = ("category", "tags", "mode", "may_replace_passkey")
+        options = {name: params[name] for name in names}
+        stored = store(source, params["vault"], params["title"], wishes, **options, check=check)
+    item = stored.item
+    result = stored.change.result(item=item and summary(item, stored))
     if item and params["return_values"]:
         result["field_values"] = {
-            f"{wish.section}/{wish.label}" if wish.section else wish.label: value(item, wish) for wish in wishes(params)
+            f"{wish.section}/{wish.label}" if wish.section else wish.label: value(item, wish) for wish in wishes
         }
     return result
 
 
-def summary(item: Item, changed_labels: list[str]) -> dict[str, t.Any]:
+def summary(item: Item, stored: Stored) -> dict[str, t.Any]:
     return {
         "id": item.document.get("id"),
         "vault_id": item.document.get("vault", {}).get("id"),
         "title": item.title,
         "version": item.version,
         "labels": sorted(item.values()),
-        "changed_labels": changed_labels,
+        "changed_labels": stored.changed_labels,
     }
 
 
@@ -327,7 +230,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        result = run(module, backend(module.params.get))
+        result = run(module.params, backend(module.params.get), module.check_mode)
     except NixciError as exc:
         module.fail_json(msg=str(exc), **exc.details)
     if module.params["return_values"]:
