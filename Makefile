@@ -1,10 +1,12 @@
 # make demo        a whole cache on this machine: the lab, then playbooks/site.yml on it
 # make test        every test
+# make docs        docs/plugins/ and docs/roles/ from the sources
+# make bench       what runs cost, beside community.general's modules
 # make demo-clean  removes every trace of the lab
 SHELL := /bin/sh
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo demo-clean test lint bench venv
+.PHONY: demo demo-clean test lint docs bench venv
 
 demo: venv
 	@python -m lab up
@@ -20,6 +22,9 @@ test: venv
 
 lint: venv
 	@scripts/lint
+
+docs: venv
+	@python scripts/docs.py
 
 bench: venv
 	@python -m tests.bench
