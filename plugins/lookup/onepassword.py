@@ -6,6 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: onepassword
 short_description: Read fields of 1Password items by secret reference
+version_added: 0.1.0
 description:
   - Reads C(op://vault/item[/section]/field) from a 1Password Connect server, or with the command C(op) and a service
     account.
