@@ -71,6 +71,7 @@ class OnePasswordDouble:
     ) -> None:
         self.vaults: dict[str, str] = {}  # id -> name
         self.items: dict[str, dict[str, Json]] = {}  # vault id -> item id -> item
+        self.archived: dict[str, Json] = {}  # item id -> item; what nobody sees without asking for the archive
         self.tokens = tokens if tokens is not None else {}
         self.service_accounts = service_accounts if service_accounts is not None else {}
         self.lock = threading.RLock()
@@ -209,7 +210,9 @@ class OnePasswordDouble:
         def delete(vault_id: str, item_id: str) -> tuple[str, int]:
             with self.lock:
                 rights(vault_id, "write")
-                del self.items[vault_id][existing(vault_id, item_id)["id"]]
+                gone = self.items[vault_id].pop(existing(vault_id, item_id)["id"])
+                if name == "service_account" and "archive" in request.args:  # Connect knows no archive
+                    self.archived[gone["id"]] = {**gone, "state": "ARCHIVED"}
             return "", 204
 
         return api

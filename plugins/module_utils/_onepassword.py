@@ -18,6 +18,7 @@ class Backend(t.Protocol):
     """What Connect and `op` have in common. A vault and an item are given by name or ID; all calls block, bounded."""
 
     credential: str
+    can_archive: bool
     vault_ids: dict[str, str]
 
     def fetch(self, vault: str, name: str) -> Item: ...
@@ -26,7 +27,7 @@ class Backend(t.Protocol):
 
     def replace(self, item: Item) -> Item: ...
 
-    def delete(self, item: Item) -> None: ...
+    def delete(self, item: Item, archive: bool = False) -> None: ...
 
 
 def onepassword_argument_spec() -> dict[str, t.Any]:

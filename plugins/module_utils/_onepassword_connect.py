@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ._errors import AuthenticationError, ForbiddenError, NixciError, NotFoundError
+from ._errors import AuthenticationError, ForbiddenError, InvalidError, NixciError, NotFoundError
 from ._http import JsonClient
 from ._onepassword_item import Item, ItemNotFoundError, Json, VaultNotFoundError, choose, is_id
 
@@ -24,6 +24,7 @@ class ConnectBackend(JsonClient):
     """Every method takes the name or the ID of a vault."""
 
     service = "1Password Connect"
+    can_archive = False
 
     def __init__(self, host: str, token: str, **http: t.Any) -> None:
         super().__init__(host, {"Authorization": f"Bearer {token}"}, **http)
@@ -63,7 +64,9 @@ class ConnectBackend(JsonClient):
         self.request("PUT", f"/v1/vaults/{item.vault_id}/items/{item.id}", item.writable())
         return self._get(item.vault_id, item.id)
 
-    def delete(self, item: Item) -> None:
+    def delete(self, item: Item, archive: bool = False) -> None:
+        if archive:
+            raise InvalidError("A Connect server cannot archive an item; use a service account, or delete the item.")
         self.request("DELETE", f"/v1/vaults/{item.vault_id}/items/{item.id}", none_on={404})
 
     def vault_id(self, vault: str) -> str:

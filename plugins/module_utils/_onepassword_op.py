@@ -56,6 +56,8 @@ KINDS: list[tuple[type[NixciError], tuple[str, ...]]] = [
 class OpBackend:
     """Every method takes the name or the ID of a vault."""
 
+    can_archive = True
+
     def __init__(self, token: str, timeout: float = 30) -> None:
         path = shutil.which("op")
         if path is None:
@@ -81,8 +83,8 @@ class OpBackend:
     def replace(self, item: Item) -> Item:
         return self._written(item.vault_id, "edit", item.id, item.writable())
 
-    def delete(self, item: Item) -> None:
-        self._run(item.vault_id, item.id, "item", "delete", item.id)
+    def delete(self, item: Item, archive: bool = False) -> None:
+        self._run(item.vault_id, item.id, "item", "delete", item.id, *(["--archive"] if archive else []))
 
     def _written(self, vault: str, verb: str, operand: str, document: Json) -> Item:
         """Exit code 0 proves nothing: `op` ignores input that it does not recognise. So read what is there now."""
