@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A double of GitLab's API: the current user, projects and their CI/CD variables."""
+"""A double of GitLab's API: the current user, projects and groups with their CI/CD variables."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ TYPES = ("env_var", "file")
 FLAGS = ("masked", "protected", "raw")
 MASKABLE = re.compile(r"[a-zA-Z0-9_+=/@:.~-]{8,}")
 MASKABLE_RAW = re.compile(r"\S{8,}", re.ASCII)
+SCOPE = re.compile(r"[a-zA-Z0-9_/${}. *-]+")
 MAX_VARIABLES = 8000
+# Who may manage variables; everybody else sees no more than that the project or group is there.
+MANAGERS = {"projects": ("maintainer", "owner"), "groups": ("owner",)}
 
 
 @dataclasses.dataclass
 class Token:
-    """roles: {project path: "developer" | "maintainer" | "owner"}."""
+    """roles: {path of a project or group: "developer" | "maintainer" | "owner"}."""
 
     user: str
     roles: dict[str, str]
@@ -39,25 +42,45 @@ class Refused(Exception):
         self.status, self.body = status, body
 
 
+class Moved(Exception):
+    def __init__(self, place: str) -> None:
+        super().__init__(place)
+        self.place = place
+
+
 def invalid(**fields: str) -> Refused:
     return Refused(400, message={field: [text] for field, text in fields.items()})
 
 
 class GitLabDouble:
-    """projects: paths with their groups. tokens: {value: Token}."""
+    """projects, groups: paths with their groups. tokens: {value: Token}. moved: {old path: path of a project}.
 
-    def __init__(self, projects: t.Iterable[str], tokens: dict[str, Token]) -> None:
+    premium: whether groups may have variables of other scopes than *; GitLab drops the scope without a word otherwise.
+    """
+
+    def __init__(
+        self,
+        projects: t.Iterable[str],
+        tokens: dict[str, Token],
+        groups: t.Iterable[str] = (),
+        *,
+        moved: dict[str, str] | None = None,
+        premium: bool = True,
+    ) -> None:
         self.lock = threading.Lock()
         self.tokens = tokens
         self.projects = {path: number for number, path in enumerate(projects, 101)}
-        self.variables: dict[str, list[Json]] = {path: [] for path in self.projects}
+        self.groups = {path: number for number, path in enumerate(groups, 11)}
+        self.variables: dict[str, list[Json]] = {path: [] for path in (*self.projects, *self.groups)}
+        self.moved = moved or {}
+        self.premium = premium
         self.flask = flask.Flask("gitlab")
         self._route()
         self.app = Control(self._serve)
 
-    def variable(self, project: str, key: str, scope: str = "*") -> Json | None:
+    def variable(self, owner: str, key: str, scope: str = "*") -> Json | None:
         """What is really stored, hidden values included."""
-        return next((one for one in self.variables[project] if is_it(one, key, scope)), None)
+        return next((one for one in self.variables[owner] if is_it(one, key, scope)), None)
 
     def _serve(self, environ: Json, start_response: t.Callable[..., t.Any]) -> t.Iterable[bytes]:
         # GitLab tells group/project from group%2Fproject, so the encoded slashes must survive until routing.
@@ -85,14 +108,20 @@ class GitLabDouble:
             raise Refused(403, error="insufficient_scope", error_description=words, scope=needed)
         return token
 
-    def _project(self, project: str, *, maintain: bool = False) -> str:
-        """The path, if the token may see the project; everything is private here."""
+    def _owner(self, kind: str, given: str, *, manage: bool = True) -> str:
+        """The path of a project or group, if the token may see it; everything is private here."""
         token = self._token()
-        wanted = project.replace("%2F", "/")
-        path = next((one for one, number in self.projects.items() if wanted in (one, str(number))), None)
+        known = {"projects": self.projects, "groups": self.groups}[kind]
+        wanted = given.replace("%2F", "/")
+        wanted = self.moved.get(wanted, wanted) if kind == "projects" else wanted
+        path = next((one for one, number in known.items() if wanted in (one, str(number))), None)
         if path is None or path not in token.roles:
-            raise Refused(404, message="404 Project Not Found")
-        if maintain and token.roles[path] not in ("maintainer", "owner"):
+            raise Refused(404, message=f"404 {kind[:-1].title()} Not Found")
+        if given.replace("%2F", "/") in self.moved:
+            if flask.request.method != "GET":
+                raise Refused(405, message="Non GET methods are not allowed for moved projects")
+            raise Moved(flask.request.environ["REQUEST_URI"].replace(given, str(known[path])))
+        if manage and token.roles[path] not in MANAGERS[kind]:
             raise Refused(403, message="403 Forbidden")
         return path
 
@@ -100,14 +129,19 @@ class GitLabDouble:
 
     def _route(self) -> None:
         app = self.flask
-        project = "/api/v4/projects/<project>"
+        owner = "/api/v4/<any(projects, groups):kind>/<owner>"
         app.add_url_rule("/api/v4/user", view_func=self.user)
-        app.add_url_rule(project, view_func=self.get_project)
-        app.add_url_rule(f"{project}/variables", view_func=self.list_variables)
-        app.add_url_rule(f"{project}/variables", view_func=self.create, methods=["POST"])
-        app.add_url_rule(f"{project}/variables/<key>", view_func=self.get)
-        app.add_url_rule(f"{project}/variables/<key>", view_func=self.update, methods=["PUT"])
-        app.add_url_rule(f"{project}/variables/<key>", view_func=self.delete, methods=["DELETE"])
+        app.add_url_rule("/api/v4/projects/<project>", view_func=self.get_project)
+        app.add_url_rule(f"{owner}/variables", view_func=self.list_variables)
+        app.add_url_rule(f"{owner}/variables", view_func=self.create, methods=["POST"])
+        app.add_url_rule(f"{owner}/variables/<key>", view_func=self.get)
+        app.add_url_rule(f"{owner}/variables/<key>", view_func=self.update, methods=["PUT"])
+        app.add_url_rule(f"{owner}/variables/<key>", view_func=self.delete, methods=["DELETE"])
+
+        @app.errorhandler(Moved)
+        def moved(exc: Moved) -> tuple[Json, int, dict[str, str]]:
+            place = flask.request.host_url.rstrip("/") + exc.place
+            return {"message": f"This resource has been moved permanently to {place}"}, 301, {"Location": place}
 
         @app.errorhandler(Refused)
         def refuse(exc: Refused) -> tuple[Json, int]:
@@ -126,27 +160,27 @@ class GitLabDouble:
         return {"id": 1, "username": name, "name": name, "state": "active"}
 
     def get_project(self, project: str) -> Json:
-        path = self._project(project)
+        path = self._owner("projects", project, manage=False)
         return {"id": self.projects[path], "path_with_namespace": path, "name": path.rsplit("/", 1)[-1]}
 
-    def list_variables(self, project: str) -> flask.Response:
-        path = self._project(project, maintain=True)
+    def list_variables(self, kind: str, owner: str) -> flask.Response:
+        path = self._owner(kind, owner)
         return page_of([entity(one) for one in self.variables[path]])
 
-    def get(self, project: str, key: str) -> Json:
-        return entity(self._find(self._project(project, maintain=True), key))
+    def get(self, kind: str, owner: str, key: str) -> Json:
+        return entity(self._find(kind, self._owner(kind, owner), key))
 
-    def create(self, project: str) -> tuple[Json, int]:
-        path = self._project(project, maintain=True)
-        sent = fields()
+    def create(self, kind: str, owner: str) -> tuple[Json, int]:
+        path = self._owner(kind, owner)
+        sent = self._fields(kind)
         absent = [f"{name} is missing" for name in ("key", "value") if name not in sent]
         if absent:
             raise Refused(400, error=", ".join(absent))
         if len(self.variables[path]) >= MAX_VARIABLES:
-            raise invalid(base=f"Maximum number of project variables ({MAX_VARIABLES}) exceeded")
+            raise invalid(base=f"Maximum number of {kind[:-1]} ci variables ({MAX_VARIABLES}) exceeded")
         hidden = bool(sent.get("masked_and_hidden"))
         variable = {
-            "key": sent["key"],
+            "key": str(sent["key"]).strip(),
             "environment_scope": sent.get("environment_scope", "*"),
             "variable_type": sent.get("variable_type", "env_var"),
             "value": sent["value"],
@@ -156,39 +190,48 @@ class GitLabDouble:
         }
         variable["masked"] = variable["masked"] or hidden
         check(variable)
-        if self.variable(path, variable["key"], variable["environment_scope"]):
-            raise invalid(key=f"({variable['key']}) has already been taken")
+        self._refuse_second(path, variable)
         self.variables[path].append(variable)
         return entity(variable), 201
 
-    def update(self, project: str, key: str) -> Json:
-        path = self._project(project, maintain=True)
-        variable = self._find(path, key)
+    def update(self, kind: str, owner: str, key: str) -> Json:
+        path = self._owner(kind, owner)
+        variable = self._find(kind, path, key)
         # masked_and_hidden is not a parameter here, and unknown ones are ignored.
         known = ("value", "variable_type", "environment_scope", "description", *FLAGS)
-        changed = {**variable, **{name: value for name, value in fields().items() if name in known}}
+        changed = {**variable, **{name: value for name, value in self._fields(kind).items() if name in known}}
         if changed["hidden"] and not changed["masked"]:
             words = "The visibility setting cannot be changed for masked and hidden variables."
             raise invalid(base=words)
         check(changed)
-        other = self.variable(path, key, changed["environment_scope"])
-        if other is not None and other is not variable:
-            raise invalid(key=f"({key}) has already been taken")
+        self._refuse_second(path, changed, itself=variable)
         variable.update(changed)
         return entity(variable)
 
-    def delete(self, project: str, key: str) -> tuple[str, int]:
-        path = self._project(project, maintain=True)
-        self.variables[path].remove(self._find(path, key))
+    def delete(self, kind: str, owner: str, key: str) -> tuple[str, int]:
+        path = self._owner(kind, owner)
+        self.variables[path].remove(self._find(kind, path, key))
         return "", 204
 
-    def _find(self, path: str, key: str) -> Json:
+    def _fields(self, kind: str) -> Json:
+        sent = fields()
+        if "environment_scope" in sent:
+            sent["environment_scope"] = str(sent["environment_scope"]).strip()
+        if kind == "groups" and not self.premium:
+            sent.pop("environment_scope", None)
+        return sent
+
+    def _refuse_second(self, path: str, variable: Json, itself: Json | None = None) -> None:
+        other = self.variable(path, variable["key"], variable["environment_scope"])
+        if other is not None and other is not itself:
+            raise invalid(key=f"({variable['key']}) has already been taken")
+
+    def _find(self, kind: str, path: str, key: str) -> Json:
+        # An empty filter is none.
         scope = flask.request.args.get("filter[environment_scope]")
-        found = [
-            one for one in self.variables[path] if is_it(one, key, one["environment_scope"] if scope is None else scope)
-        ]
+        found = [one for one in self.variables[path] if is_it(one, key, scope or one["environment_scope"])]
         if not found:
-            raise Refused(404, message="404 Variable Not Found")
+            raise Refused(404, message=f"404 {'Variable' if kind == 'projects' else 'GroupVariable'} Not Found")
         if len(found) > 1:
             words = "There are multiple variables with provided parameters. Please use 'filter[environment_scope]'"
             raise Refused(409, message=words)
@@ -219,6 +262,11 @@ def check(variable: Json) -> None:
         raise invalid(key="can contain only letters, digits and '_'.")
     if len(variable["key"]) > 255:
         raise invalid(key="is too long (maximum is 255 characters)")
+    if not SCOPE.fullmatch(variable["environment_scope"]):
+        words = "can contain only letters, digits, '-', '_', '/', '$', '{', '}', '.', '*' and spaces"
+        raise invalid(environment_scope=words if variable["environment_scope"] else "can't be blank")
+    if len(variable["description"] or "") > 255:
+        raise invalid(description="is too long (maximum is 255 characters)")
     rule = MASKABLE_RAW if variable["raw"] else MASKABLE
     if variable["masked"] and not rule.fullmatch(variable["value"]):
         raise invalid(value="is invalid")

@@ -11,18 +11,21 @@ class ModuleDocFragment:
 options:
   token:
     description:
-      - A personal, group or project access token with the scope C(api), of a user who is Maintainer of the project.
+      - A personal, group or project access token with the scope C(api). Its user or bot must be Maintainer of the project,
+        or Owner of the group.
       - Without this option the environment variable E(GITLAB_TOKEN) is read.
     type: str
     required: true
   url:
-    description: The address of GitLab, without C(/api/v4).
+    description: The address of GitLab. A trailing C(/api/v4) is left out.
     type: str
     default: https://gitlab.com
   project:
-    description: The path of the project with its groups, or its number.
+    description: The path of the project with its groups, or its number. Either this or O(group) is needed.
     type: str
-    required: true
+  group:
+    description: The path of the group with its parents, or its number. Either this or O(project) is needed.
+    type: str
 requirements:
   - python-gitlab (Python library, where the task runs)
 """

@@ -7,13 +7,23 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: gitlab_variable
-short_description: Manage one CI/CD variable of a GitLab project
+short_description: Manage one CI/CD variable of a GitLab project or group
 version_added: 0.1.0
 description:
   - Creates, changes or removes one variable, identified by O(key) and O(environment_scope).
-  - GitLab's rules for keys and for masked values are checked before anything is sent.
-  - A variable is changed in place. It is never deleted in order to be created again, so its value cannot get lost on the way.
-  - A variable that exists already keeps what is not set here.
+  - GitLab's rules for keys, scopes and masked values are checked before anything is sent. They are those of its models, see
+    U(https://gitlab.com/gitlab-org/gitlab/-/tree/master/app/models/concerns/ci).
+  - A variable is changed in place. The old value stays where GitLab refuses the new one.
+  - A variable that exists already keeps what is not set here; O(raw) has a default, so it is always set.
+  - Settings that GitLab drops without a word are a failure, see the notes.
+notes:
+  - >-
+    Rights: writing needs a token with the scope C(api) whose user or bot is Maintainer of the project, or Owner of the group.
+    For check mode and for a run that changes nothing the scope C(read_api) suffices, with the same role.
+    A job token (C(CI_JOB_TOKEN)) cannot manage variables.
+  - A new variable that GitLab makes otherwise than asked is removed again at once, because it might be visible or reach other
+    environments. This happens to O(environment_scope) in a group without GitLab Premium and to O(hidden) before GitLab 17.4.
+  - Variables of the whole instance are not supported; they need an administrator's token and have neither scopes nor hiding.
 extends_documentation_fragment:
   - pantheros.nixci._attributes
   - pantheros.nixci._gitlab
@@ -33,21 +43,42 @@ options:
       - The value. Required with O(state=present).
       - It is never shown, neither in results nor in differences.
     type: str
+  final_newline:
+    description:
+      - Whether the value gets a line end if it has none. Tools such as OpenSSH refuse a file without it,
+        and O(ansible.builtin.file#lookup:rstrip) takes it away.
+      - By default this is done for O(variable_type=file), unless the variable is masked, because GitLab masks no line ends.
+      - A private key with the line ends of Windows is refused, because OpenSSH does not read it.
+    type: bool
   masked:
     description:
       - Whether job logs show C([MASKED]) instead of the value. A new variable is not masked.
-      - The value then needs at least 8 characters without white space.
-        With O(raw=false) only letters, digits and C(_+=/@:.~-) are allowed.
+      - The value then needs at least 8 characters without white space. With O(raw=false) only letters, digits and
+        C(_+=/@:.~-) are allowed.
+      - The value must not be the name of a variable, see U(https://docs.gitlab.com/ci/variables/#mask-a-cicd-variable).
+        Predefined variables and those of the same project or group are looked at; the latter cost a further request,
+        and only when a value that could be a name is about to be written.
     type: bool
   hidden:
     description:
       - Whether GitLab never shows the value again, which includes O(masked=true). A new variable is not hidden.
-      - GitLab takes this at creation only. An existing variable of the other kind is a failure; remove it first.
+      - GitLab takes this at creation only. For an existing variable of the other kind the task fails, unless O(recreate=true).
       - GitLab does not tell a hidden value, so it cannot be compared. An existing hidden variable keeps its value,
         with a warning, unless O(rewrite_hidden=true).
     type: bool
   rewrite_hidden:
-    description: Write the value of an existing hidden variable in every run, and report a change.
+    description:
+      - Write the value of an existing hidden variable in every run, and report a change.
+      - Where the value comes from a task that makes it, pass that task's result, as the example does.
+    type: bool
+    default: false
+  recreate:
+    description:
+      - Replace an existing variable whose O(hidden) is another.
+      - The new one is first made in the scope C(pantheros.nixci/replacement), then the old one is removed, then the new one
+        gets O(environment_scope). A value that GitLab refuses leaves the old variable in place. Pipelines that start in the
+        moment between the last two requests do not have the variable.
+      - In a group this needs GitLab Premium.
     type: bool
     default: false
   protected:
@@ -64,14 +95,16 @@ options:
     type: str
     choices: [env_var, file]
   environment_scope:
-    description: The environments that get the variable; V(*) is all of them.
+    description:
+      - The environments that get the variable; V(*) is all of them. A key may exist once in each scope.
+      - In a group, other scopes than V(*) need GitLab Premium.
     type: str
     default: "*"
   description:
-    description: A note for people, V("") for none.
+    description: A note for people, up to 255 characters, V("") for none.
     type: str
   state:
-    description: Whether the variable shall exist.
+    description: Whether the variable shall exist. With V(absent) nothing but O(key) and O(environment_scope) counts.
     type: str
     choices: [present, absent]
     default: present
@@ -90,13 +123,44 @@ EXAMPLES = r"""
     protected: true
   no_log: true
 
-- name: Where the cache is, for everybody
+- name: Where the cache is, for every project of the group
   pantheros.nixci.gitlab_variable:
     token: "{{ gitlab_token }}"
-    project: panther/nixos
+    group: panther
     key: ATTIC_SERVER_URL
     value: https://cache.hbohlen.systems/
     description: Set by pantheros.nixci
+
+- name: The key that deploys to production, as a file that ssh-add accepts
+  pantheros.nixci.gitlab_variable:
+    token: "{{ gitlab_token }}"
+    project: panther/nixos
+    key: DEPLOY_SSH_KEY
+    value: "{{ deploy_ssh_key }}"
+    variable_type: file
+    environment_scope: production
+    protected: true
+  no_log: true
+
+- name: Nobody can read the token in the settings, and a new one is still written
+  pantheros.nixci.gitlab_variable:
+    token: "{{ gitlab_token }}"
+    project: panther/nixos
+    key: REPORT_TOKEN
+    value: "{{ report_token }}"
+    hidden: true
+    rewrite_hidden: "{{ report_token_made is changed }}"
+  no_log: true
+
+- name: The token becomes a hidden one, without a moment in which its value is lost
+  pantheros.nixci.gitlab_variable:
+    token: "{{ gitlab_token }}"
+    project: panther/nixos
+    key: CI_ATTIC_TOKEN
+    value: "{{ attic_ci_token }}"
+    hidden: true
+    recreate: true
+  no_log: true
 
 - name: No leftover of the old name
   pantheros.nixci.gitlab_variable:
@@ -120,26 +184,67 @@ variable:
     protected: true
     raw: true
     description: ""
+  contains:
+    key:
+      description: Its name.
+      returned: always
+      type: str
+      sample: CI_ATTIC_TOKEN
+    environment_scope:
+      description: The environments that get it.
+      returned: always
+      type: str
+      sample: "*"
+    variable_type:
+      description: Whether jobs get the value (V(env_var)) or the path of a file with it (V(file)).
+      returned: always
+      type: str
+      sample: env_var
+    masked:
+      description: Whether job logs hide the value.
+      returned: always
+      type: bool
+      sample: true
+    hidden:
+      description: Whether nobody can read the value in GitLab.
+      returned: always
+      type: bool
+      sample: false
+    protected:
+      description: Whether only pipelines of protected branches and tags get it.
+      returned: always
+      type: bool
+      sample: true
+    raw:
+      description: Whether the value is taken literally.
+      returned: always
+      type: bool
+      sample: true
+    description:
+      description: The note for people.
+      returned: always
+      type: str
+      sample: Pull and push on ci-cache
 status:
   description: The HTTP status of GitLab's refusal.
   returned: failure
   type: int
   sample: 403
 answer:
-  description: GitLab's own words for its refusal.
+  description: GitLab's own words for its refusal, unless they repeat a secret.
   returned: failure
   type: str
   sample: 403 Forbidden
 """
 
-import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._change import Change
 from ..module_utils._errors import ConflictError, InvalidError, NixciError, UnavailableError
-from ..module_utils._gitlab import GitLabClient, gitlab_argument_spec
+from ..module_utils._gitlab import OWNERS, GitLabClient, gitlab_argument_spec
+from ..module_utils._gitlab_variable import check_maskable, check_options, content, is_key
 
 NEW = {
     "variable_type": "env_var",
@@ -153,31 +258,7 @@ SETTABLE = ("variable_type", "masked", "protected", "raw", "description")
 
 # What stands for the value in states, which --diff prints.
 SAME = "not shown"
-OTHER = "not shown, different"
-
-
-def check(params: dict[str, t.Any]) -> None:
-    """What can be refused without asking GitLab."""
-    key, value = params["key"], params["value"]
-    if not re.fullmatch(r"[A-Za-z0-9_]{1,255}", key):
-        raise InvalidError(f"The key '{key}' is not made of 1 to 255 letters (a-z, A-Z), digits and underscores.")
-    if params["hidden"] and params["masked"] is False:
-        raise InvalidError(f"The variable {key} cannot be hidden without being masked; leave masked out.")
-    if params["state"] == "present" and (params["masked"] or params["hidden"]):
-        check_maskable(key, value, params["raw"])
-
-
-def check_maskable(key: str, value: str, raw: bool) -> None:
-    """GitLab's rules for masked values, without telling the value."""
-    wrong = ""
-    if len(value) < 8:
-        wrong = f"has {len(value)} characters and a masked value needs at least 8"
-    elif re.search(r"\s", value, re.ASCII):
-        wrong = "holds white space or line breaks, which GitLab cannot mask"
-    elif not raw and not re.fullmatch(r"[a-zA-Z0-9_+=/@:.~-]+", value):
-        wrong = "holds characters that GitLab masks with raw: true only"
-    if wrong:
-        raise InvalidError(f"The value of {key} {wrong}; nothing was changed.")
+OLD = "not shown, another one"
 
 
 def public(variable: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -191,51 +272,74 @@ def plan(params: dict[str, t.Any], found: dict[str, t.Any] | None) -> Change:
     before = {**public(found), "value": SAME} if found else None
     if params["state"] == "absent":
         return Change(before, None)
+    key = params["key"]
     wanted = {field: params[field] for field in (*SETTABLE, "hidden") if params[field] is not None}
-    identity = {"key": params["key"], "environment_scope": params["environment_scope"]}
+    identity = {"key": key, "environment_scope": params["environment_scope"]}
     after = {**identity, **NEW, **(before or {}), **wanted, "value": SAME}
-    if after["hidden"] and before is None:
-        after["masked"] = True
-    if before and after["hidden"] != before["hidden"]:
+    if before and after["hidden"] != before["hidden"] and not params["recreate"]:
         raise ConflictError(
-            f"The variable {params['key']} exists and is {'' if before['hidden'] else 'not '}hidden, which GitLab cannot "
-            "change later; remove it with state: absent first, then create it again."
+            f"The variable {key} exists and is {'' if before['hidden'] else 'not '}hidden, which GitLab cannot change "
+            "later; set recreate: true to replace it."
         )
-    if after["hidden"] and not after["masked"]:
-        raise InvalidError(f"The variable {params['key']} is hidden, so GitLab does not allow masked: false.")
+    if after["hidden"]:
+        if params["masked"] is False:
+            raise InvalidError(f"The variable {key} is hidden, so GitLab does not allow masked: false.")
+        after["masked"] = True
+    value = content(params, after["variable_type"], masked=after["masked"])
     if after["masked"]:
-        check_maskable(params["key"], params["value"], after["raw"])
-    if before is None:
-        different = False
-    elif before["hidden"]:
-        different = params["rewrite_hidden"]
-    else:
-        different = found["value"] != params["value"]
-    return Change(before, {**after, "value": OTHER if different else SAME})
+        check_maskable(key, value, after["raw"])
+    if before and is_other(params, found, after, value):
+        before["value"] = OLD
+    return Change(before, after)
+
+
+def is_other(params: dict[str, t.Any], found: dict[str, t.Any], after: dict[str, t.Any], value: str) -> bool:
+    """Whether the value must be written."""
+    if not found.get("hidden"):
+        return (found["value"] or "") != value
+    return params["rewrite_hidden"] or not after["hidden"]
 
 
 def apply(client: GitLabClient, params: dict[str, t.Any], change: Change) -> None:
-    key, scope, value = params["key"], params["environment_scope"], params["value"]
-    if change.after is None:
+    key, scope, before, after = params["key"], params["environment_scope"], change.before, change.after
+    if after is None:
         client.delete_variable(key, scope)
         return
-    fields = {field: change.after[field] for field in SETTABLE}
-    if change.before is not None:
+    fields = {field: after[field] for field in SETTABLE}
+    fields["value"] = content(params, after["variable_type"], masked=after["masked"])
+    if before and before["hidden"] == after["hidden"]:
+        if before["hidden"] and before["value"] == SAME:
+            del fields["value"]
         # GitLab checks value and flags together, so all of them are sent.
-        send_value = {} if change.after["hidden"] and change.after["value"] == SAME else {"value": value}
-        client.update_variable(key, scope, {**fields, **send_value})
+        client.update_variable(key, scope, fields)
         return
-    if change.after["hidden"]:
+    fields |= {"key": key, "environment_scope": scope}
+    if after["hidden"]:
         fields["masked_and_hidden"] = True
-        del fields["masked"]
-    client.create_variable({"key": key, "environment_scope": scope, "value": value, **fields})
+    if before:
+        client.replace_variable(key, scope, fields)
+        return
+    client.create_variable(fields)
+    if params["recreate"]:
+        client.forget_replacement(key)
+
+
+def refuse_a_name(client: GitLabClient, params: dict[str, t.Any]) -> None:
+    # All names are asked for: in the address of a request for one, the value would get into logs.
+    if is_key(params["value"]) and params["value"] in client.names():
+        raise InvalidError(
+            f"The value of {params['key']} is the name of another variable, and such a value must not be masked; "
+            "nothing was changed."
+        )
 
 
 def run(module: AnsibleModule, client: GitLabClient) -> dict[str, t.Any]:
     params = module.params
-    check(params)
+    check_options(params)
     key, scope = params["key"], params["environment_scope"]
     change = plan(params, client.get_variable(key, scope))
+    if change and change.after and change.after["masked"]:
+        refuse_a_name(client, params)
     if change and not module.check_mode:
         try:
             apply(client, params, change)
@@ -245,8 +349,7 @@ def run(module: AnsibleModule, client: GitLabClient) -> dict[str, t.Any]:
             again = plan({**params, "rewrite_hidden": True}, client.get_variable(key, scope))
             if again:
                 apply(client, params, again)
-    kept = change.before and change.before["hidden"] and change.after and change.after["value"] == SAME
-    if kept:
+    if change.before and change.before["hidden"] and change.before["value"] == SAME and change.after:
         module.warn(
             f"GitLab does not tell the value of the hidden variable {key}, so it was neither compared nor changed; "
             "set rewrite_hidden: true to write it."
@@ -260,9 +363,11 @@ def main() -> None:
             **gitlab_argument_spec(),
             "key": {"type": "str", "required": True, "no_log": False},
             "value": {"type": "str", "no_log": True},
+            "final_newline": {"type": "bool"},
             "masked": {"type": "bool"},
             "hidden": {"type": "bool"},
             "rewrite_hidden": {"type": "bool", "default": False},
+            "recreate": {"type": "bool", "default": False},
             "protected": {"type": "bool"},
             "raw": {"type": "bool", "default": True},
             "variable_type": {"type": "str", "choices": ["env_var", "file"]},
@@ -271,6 +376,8 @@ def main() -> None:
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
         required_if=[("state", "present", ["value"])],
+        required_one_of=[OWNERS],
+        mutually_exclusive=[OWNERS],
         supports_check_mode=True,
     )
     try:

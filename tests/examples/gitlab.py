@@ -6,14 +6,22 @@ import pathlib
 from lab.clouds.gitlab import GitLabDouble, Token
 from tests.examples.world import Serve, World
 
-PROJECT = "panther/nixos"
+PROJECT, GROUP = "panther/nixos", "panther"
+ARMOR = "-----{} OPENSSH PRIVATE KEY-----"
 
 
 def world(serve: Serve, _folder: pathlib.Path) -> World:
-    token, value = "glpat-canaryCANARYcanary00", "attic.canary-token.0123456789"
-    double = GitLabDouble([PROJECT], {token: Token("nixci", {PROJECT: "maintainer"})})
+    token, value, report = "glpat-canaryCANARYcanary00", "attic.canary-token.0123456789", "canary$report$0123456789"
+    line = "canaryKEYcanaryKEYcanaryKEYcanary"
+    double = GitLabDouble([PROJECT], {token: Token("nixci", {PROJECT: "maintainer", GROUP: "owner"})}, [GROUP])
     return World(
         endpoint={"gitlab_variable": {"url": serve(double.app)}},
-        variables={"gitlab_token": token, "attic_ci_token": value},
-        secrets=[token, value],
+        variables={
+            "gitlab_token": token,
+            "attic_ci_token": value,
+            "deploy_ssh_key": "\n".join([ARMOR.format("BEGIN"), line, ARMOR.format("END")]),
+            "report_token": report,
+            "report_token_made": {"changed": True},
+        },
+        secrets=[token, value, report, line],
     )

@@ -128,8 +128,8 @@ def test_unset_options_leave_an_existing_variable_alone(lab: Lab) -> None:
     "change", [{"masked": True}, {"protected": True}, {"raw": False}, {"variable_type": "file"}, {"description": "d"}]
 )
 def test_every_setting_can_be_changed(lab: Lab, change: dict[str, t.Any]) -> None:
-    lab.run(value="plain_value")
-    done = lab.prove(value="plain_value", **change)
+    lab.run(value="plain-value")
+    done = lab.prove(value="plain-value", **change)
     assert done["changed"]
     assert change.items() <= lab.stored().items()
 
@@ -184,7 +184,7 @@ def test_hiding_and_showing_later_is_refused(lab: Lab, hidden: bool) -> None:
     lab.run(value=SECRET, masked=True, hidden=not hidden)
     result = lab.run(value=SECRET, hidden=hidden)
     assert result["failed"]
-    assert "state: absent" in result["msg"]
+    assert "recreate: true" in result["msg"]
     assert lab.methods() == ["GET"]
     assert lab.stored()["value"] == SECRET
 
@@ -322,11 +322,10 @@ def test_a_lost_answer_is_read_again(lab: Lab, hidden: bool) -> None:
 def test_somebody_faster_is_corrected_not_duplicated(lab: Lab) -> None:
     inner = lab.double.flask.view_functions["create"]
 
-    def taken(project: str) -> t.Any:
+    def taken(**args: str) -> t.Any:
         lab.double.flask.view_functions["create"] = inner
-        path = lab.double._project(project)
-        lab.double.variables[path].append({**flask.request.get_json(), "value": "theirs", "hidden": False})
-        return inner(project=project)
+        lab.double.variables[PROJECT].append({**flask.request.get_json(), "value": "theirs", "hidden": False})
+        return inner(**args)
 
     lab.double.flask.view_functions["create"] = taken
     result = lab.run(value="ours")
