@@ -6,6 +6,20 @@
 from __future__ import annotations
 
 
+def action_group(name: str) -> str:
+    """For the modules of one group in meta/runtime.yml."""
+    return f"""
+attributes:
+  action_group:
+    description:
+      - Use C(group/pantheros.nixci.{name}) or C(group/pantheros.nixci.all) in C(module_defaults) to set defaults for this module.
+    support: full
+    membership:
+      - pantheros.nixci.{name}
+      - pantheros.nixci.all
+"""
+
+
 class ModuleDocFragment:
     DOCUMENTATION = r"""
 attributes:
@@ -19,3 +33,9 @@ attributes:
     description: When run twice in a row outside check mode, with the same arguments, the second run reports no change.
     support: full
 """
+
+    ACTIONGROUP_ATTIC = action_group("attic")
+    ACTIONGROUP_B2 = action_group("b2")
+    ACTIONGROUP_CLOUDFLARE = action_group("cloudflare")
+    ACTIONGROUP_GITLAB = action_group("gitlab")
+    ACTIONGROUP_ONEPASSWORD = action_group("onepassword")

@@ -16,6 +16,7 @@ description:
 author: The pantheros.nixci contributors (@pantheros)
 extends_documentation_fragment:
   - pantheros.nixci._attributes
+  - pantheros.nixci._attributes.actiongroup_attic
   - pantheros.nixci._attic
   - pantheros.nixci._http
   - pantheros.nixci._http.ca_path

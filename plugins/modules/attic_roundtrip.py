@@ -16,6 +16,7 @@ description:
   - The file is always the same, so that the cache keeps one path for this purpose and no more.
 extends_documentation_fragment:
   - pantheros.nixci._attributes
+  - pantheros.nixci._attributes.actiongroup_attic
 attributes:
   check_mode:
     details: Does nothing in check mode.

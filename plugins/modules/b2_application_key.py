@@ -19,6 +19,7 @@ author:
   - The pantheros.nixci contributors (@pantheros)
 extends_documentation_fragment:
   - pantheros.nixci._attributes
+  - pantheros.nixci._attributes.actiongroup_b2
   - pantheros.nixci._b2
   - pantheros.nixci._http
 attributes:

@@ -17,6 +17,7 @@ description:
   - The types are A, AAAA, CNAME and TXT.
 extends_documentation_fragment:
   - pantheros.nixci._attributes
+  - pantheros.nixci._attributes.actiongroup_cloudflare
   - pantheros.nixci._cloudflare
   - pantheros.nixci._http
   - pantheros.nixci._http.ca_path

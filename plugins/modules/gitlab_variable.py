@@ -26,6 +26,7 @@ notes:
   - Variables of the whole instance are not supported; they need an administrator's token and have neither scopes nor hiding.
 extends_documentation_fragment:
   - pantheros.nixci._attributes
+  - pantheros.nixci._attributes.actiongroup_gitlab
   - pantheros.nixci._gitlab
   - pantheros.nixci._http
   - pantheros.nixci._http.ca_path

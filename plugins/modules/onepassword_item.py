@@ -13,6 +13,7 @@ description:
 author: The pantheros.nixci contributors (@pantheros)
 extends_documentation_fragment:
   - pantheros.nixci._attributes
+  - pantheros.nixci._attributes.actiongroup_onepassword
   - pantheros.nixci._onepassword
   - pantheros.nixci._http
   - pantheros.nixci._http.ca_path

@@ -3,14 +3,20 @@
 
 from __future__ import annotations
 
+import json
+import os
 import pathlib
 import re
 import subprocess
 import sys
 import tarfile
+import typing as t
 
 import pytest
 import yaml
+
+from lab.clouds.gitlab import GitLabDouble, Token
+from tests.playbook import play
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 VERSION = yaml.safe_load((ROOT / "galaxy.yml").read_text())["version"]
@@ -57,3 +63,74 @@ def test_the_artefact_has_nothing_else(files: list[str]) -> None:
 def test_every_module_has_a_unit_test() -> None:
     tested = {path.name for path in (ROOT / "tests/unit/plugins/modules").glob("test_*.py")}
     assert {f"test_{path.name}" for path in (ROOT / "plugins/modules").glob("*.py")} <= tested
+
+
+# -- groups of modules for module_defaults
+
+GROUPS: dict[str, list[t.Any]] = yaml.safe_load((ROOT / "meta/runtime.yml").read_text())["action_groups"]
+SERVICES = sorted(GROUPS.keys() - {"all"})
+
+
+@pytest.fixture(scope="module")
+def documented() -> dict[str, t.Any]:
+    """Module name → its documentation, fragments included."""
+    names = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
+    command = [str(pathlib.Path(sys.executable).with_name("ansible-doc")), "--json"]
+    environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".collections")}
+    command += [f"pantheros.nixci.{name}" for name in names]
+    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return {name: json.loads(told.stdout)[f"pantheros.nixci.{name}"]["doc"] for name in names}
+
+
+def fragment(service: str) -> set[str]:
+    """The options that all modules of a service have."""
+    source = (ROOT / f"plugins/doc_fragments/_{service}.py").read_text()
+    first = re.search(r'DOCUMENTATION = r?"""\n(.*?)"""', source, re.DOTALL)
+    assert first, service
+    return set(yaml.safe_load(first[1])["options"])
+
+
+def test_every_group_is_part_of_all() -> None:
+    assert GROUPS["all"] == [{"metadata": {"extend_group": SERVICES}}]
+
+
+def test_modules_document_the_groups_that_they_are_in(documented: dict[str, t.Any]) -> None:
+    told = {name: doc["attributes"].get("action_group", {}).get("membership", []) for name, doc in documented.items()}
+    expected = {name: [] for name in documented}
+    for service in SERVICES:
+        for name in GROUPS[service]:
+            expected[name] = [f"pantheros.nixci.{service}", "pantheros.nixci.all"]
+    assert told == expected
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_group_takes_its_services_options(service: str, documented: dict[str, t.Any]) -> None:
+    for name in GROUPS[service]:
+        assert set(documented[name]["options"]) >= fragment(service) | {"timeout"}, name
+
+
+def test_who_takes_a_services_options_is_in_its_group(documented: dict[str, t.Any]) -> None:
+    for service in SERVICES:
+        takers = [
+            name for name in documented if f"nixci._{service}\n" in (ROOT / f"plugins/modules/{name}.py").read_text()
+        ]
+        assert set(takers) <= set(GROUPS[service])
+
+
+@pytest.mark.parametrize("group", ["gitlab", "all"])
+def test_defaults_of_a_group_reach_a_module(
+    group: str, serve: t.Callable[[t.Any], str], tmp_path: pathlib.Path
+) -> None:
+    double = GitLabDouble(["panther/nixos"], {"glpat-canary": Token("nixci", {"panther/nixos": "maintainer"})})
+    options = {"url": serve(double.app), "token": "{{ gitlab_token }}", "project": "panther/nixos"}
+    task = {"pantheros.nixci.gitlab_variable": {"key": "PLACE", "value": "here"}}
+    played = play(
+        [task],
+        {"gitlab_token": "glpat-canary"},
+        tmp_path,
+        secrets=["glpat-canary"],
+        module_defaults={f"group/pantheros.nixci.{group}": options},
+    )
+    assert played.returncode == 0, played.output
+    assert double.variable("panther/nixos", "PLACE")["value"] == "here"
+    assert played.leaks == []
