@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import base64
 import copy
-import dataclasses
 import hashlib
 import re
 import typing as t
 import unicodedata
 from collections.abc import Callable, Iterable
 
-from ._errors import ConflictError, NotFoundError
+from ._errors import ConflictError, InvalidError, NotFoundError
+from ._onepassword_wish import Wish
 
 Json = dict[str, t.Any]
 T = t.TypeVar("T")
@@ -28,6 +28,14 @@ NO_SECTION = "add more"
 # The server derives these; Connect refuses a write that echoes them.
 DERIVED = {"createdAt", "updatedAt", "lastEditedBy", "version", "state", "files"}
 DERIVED |= {"created_at", "updated_at", "last_edited_by", "additional_information"}
+# Fields that 1Password itself gives to an item; it names them by these IDs.
+NOTES = {"notesPlain": "NOTES"}
+BUILT_IN = {
+    "LOGIN": {"username": "USERNAME", "password": "PASSWORD", **NOTES},
+    "PASSWORD": {"password": "PASSWORD", **NOTES},
+}
+# What can be read and written back unchanged. Of other types, such as SSHKEY, that is not known or known to fail.
+WRITABLE = {"STRING", "CONCEALED", "EMAIL", "URL", "OTP", "DATE", "MONTH_YEAR", "PHONE", "MENU"}
 DERIVED_IN_FIELDS = {"entropy", "passwordDetails", "password_details", "totp", "ssh_formats", "reference"}
 
 
@@ -75,17 +83,6 @@ def choose(what: str, candidates: Iterable[T], wanted: str, key: Callable[[T], t
         if hits:
             return hits[0]
     return None
-
-
-@dataclasses.dataclass(frozen=True)
-class Wish:
-    """A field as the user wants it."""
-
-    label: str
-    value: str
-    type: str | None = None
-    section: str | None = None
-    on_create: bool = False
 
 
 class Item:
@@ -150,15 +147,23 @@ class Item:
                 return hit
         return None
 
+    def value(self, label: str, section: str | None = None) -> str:
+        """What the field holds; empty if there is no such field. A secret."""
+        return str((self.find(label, section) or {}).get("value") or "")
+
     def _in(self, field: Json, section: str) -> bool:
         return fold(section) in [fold(name) for name in self.section_of(field) if name]
 
     def values(self) -> dict[str, tuple[str, str]]:
-        """path → (type, value) of every field that has a value; secrets."""
+        """path → (type, value) of every field that has a value; secrets. Fields of the same name are told by their ID."""
+        filled = [field for field in self.fields if field.get("value")]
+        paths = [self.path(field) for field in filled]
         return {
-            self.path(field): (field.get("type", "STRING"), field["value"])
-            for field in self.fields
-            if field.get("value")
+            path if paths.count(path) == 1 else f"{path} ({field.get('id')})": (
+                field.get("type", "STRING"),
+                field["value"],
+            )
+            for path, field in zip(paths, filled, strict=True)
         }
 
     def changed(self, wishes: list[Wish], tags: list[str] | None, replace: bool) -> Item:
@@ -175,20 +180,45 @@ class Item:
             item.document["fields"] = [
                 field for field in item.fields if field.get("purpose") or any(field is kept for kept in named)
             ]
+            used = {field["section"]["id"] for field in item.fields if field.get("section")}
+            item.document["sections"] = [one for one in item.document.get("sections") or [] if one["id"] in used]
         if tags is not None:
             item.document["tags"] = sorted(set(tags))
         return item
 
     def _apply(self, wish: Wish, taken: list[Json]) -> Json:
         field = self.find(wish.label, wish.section)
-        if field is None or any(field is other for other in taken):
-            field = {"label": wish.label, "type": wish.type or "CONCEALED"}
-            if wish.section:
-                field["section"] = {"id": self._section(wish.section)}
-            self.document.setdefault("fields", []).append(field)
+        if field is None or (any(field is other for other in taken) and not wish.section and self.section_of(field)[0]):
+            field = self._new_field(wish)
+        elif any(field is other for other in taken):
+            raise InvalidError(f"Two fields for item '{self.title}' mean its field '{self.path(field)}'; name it once.")
+        if wish.type and field.get("purpose") and wish.type != field.get("type"):
+            raise InvalidError(
+                f"Field '{self.path(field)}' of item '{self.title}' is built in and cannot become "
+                f"{wish.type.lower()}; leave its type out."
+            )
         if not (wish.on_create and field.get("value")):
             field["value"] = wish.value
             field["type"] = wish.type or field.get("type", "CONCEALED")
+        return field
+
+    def _new_field(self, wish: Wish) -> Json:
+        if is_id(wish.label):
+            raise FieldNotFoundError(f"Item '{self.title}' has no field with the ID '{wish.label}'; use a label.")
+        if "/" in wish.label + (wish.section or ""):
+            raise InvalidError(
+                f"No secret reference could name the field '{wish.path}' of item '{self.title}'; "
+                "use a label and a section without '/'."
+            )
+        built_in = [one for one in BUILT_IN.get(self.category, NOTES).items() if fold(one[0]) == fold(wish.label)]
+        field: Json = {"label": wish.label, "type": wish.type or "CONCEALED"}
+        if wish.section:
+            field["section"] = {"id": self._section(wish.section)}
+        elif built_in:
+            [(name, purpose)] = built_in
+            kind = "CONCEALED" if purpose == "PASSWORD" else "STRING"
+            field = {"id": name, "label": name, "type": kind, "purpose": purpose}
+        self.document.setdefault("fields", []).append(field)
         return field
 
     def _section(self, name: str) -> str:
@@ -212,3 +242,15 @@ class Item:
     def may_hold_passkey(self) -> bool:
         """Only logins hold passkeys. 1Password shows them in neither JSON, and a write loses them."""
         return self.category == "LOGIN"
+
+    def not_writable(self) -> str | None:
+        """What a write would lose or the server refuse, in words.
+
+        Files: https://github.com/1Password/connect-sdk-python/issues/57. SSH keys in a template are not stored.
+        """
+        if self.category in ("SSH_KEY", "DOCUMENT", "CUSTOM"):
+            return f"is of the category {self.category}"
+        if self.document.get("files"):
+            return "has files"
+        kinds = {field.get("type", "STRING") for field in self.fields} - WRITABLE
+        return f"has a field of the type {min(kinds)}" if kinds else None

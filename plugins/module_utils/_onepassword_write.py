@@ -10,10 +10,11 @@ import typing as t
 from collections.abc import Callable
 
 from ._change import Change
-from ._errors import ConflictError, InvalidError, UnavailableError
+from ._errors import ConflictError, ForbiddenError, InvalidError, NotFoundError, UnavailableError
 from ._onepassword import Backend
 from ._onepassword_cache import forget
-from ._onepassword_item import Item, ItemNotFoundError, Wish, fold
+from ._onepassword_item import Item, ItemNotFoundError, Wish, is_id
+from ._onepassword_source import Sources, check_wishes
 
 WRITE_ATTEMPTS = 3
 
@@ -25,6 +26,9 @@ class Stored:
     before: Item | None
     planned: Item | None
     item: Item | None
+    generated: list[str] = dataclasses.field(default_factory=list)
+    """Paths of the fields that got a new random value."""
+    foretold: bool = False
 
     @property
     def change(self) -> Change:
@@ -36,6 +40,16 @@ class Stored:
         after = self.planned.values() if self.planned else {}
         return sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
 
+    @property
+    def version(self) -> int:
+        """1Password counts every write as one."""
+        return (self.item.version if self.item else 0) + (self.foretold and bool(self.change))
+
+    def value(self, wish: Wish) -> str | None:
+        """What the field holds now, a secret; None for what check mode cannot know."""
+        text = value(self.item, wish) if self.item else ""
+        return None if self.foretold and Sources.UNKNOWN in text else text
+
 
 def store(
     source: Backend,
@@ -43,48 +57,84 @@ def store(
     title: str,
     wishes: list[Wish],
     *,
-    category: str = "API_CREDENTIAL",
+    category: str | None = None,
     tags: list[str] | None = None,
     mode: str = "merge",
     may_replace_passkey: bool = False,
     check: bool = False,
 ) -> Stored:
-    """Make sure that the vault has this item with these fields; `mode` is "merge" or "replace"."""
+    """Make sure that the vault has this item with these fields.
+
+    `category` is that of a new item, API_CREDENTIAL if none is given; an existing item must have it.
+    `mode` is "merge", or "replace" to remove every field without a wish.
+    """
     check_wishes(title, wishes)
+    if not title or not all(tags or ["-"]):
+        raise InvalidError("An item of 1Password needs a title, and none of its tags may be empty.")
 
     def plan(before: Item | None) -> Stored:
-        empty = before or Item({"title": title, "category": category, "fields": []})
-        after = empty.changed(wishes, tags, mode == "replace")
-        for wish in wishes:
-            if wish.on_create and not value(after, wish):
-                raise InvalidError(f"Field '{wish.label}' of item '{title}' is still empty; give it a value.")
-        planned = Stored(before, after, after)
-        if before and before.may_hold_passkey() and planned.change and not may_replace_passkey:
-            raise InvalidError(
-                f"Item '{before.title}' ({before.id}) is a login: a change would destroy its passkey, if it has one. "
-                "Use an item of another category, or confirm with may_replace_passkey."
+        if before is None and is_id(title):
+            raise NotFoundError(
+                f"Vault '{vault}' has no item with the ID '{title}', and a new item cannot have a title like an ID; "
+                "use another title."
             )
+        if before and category not in (None, before.category):
+            raise InvalidError(
+                f"Item '{before.title}' ({before.id}) is of the category {before.category}, which 1Password cannot "
+                f"change to {category}; leave category out, or delete the item first."
+            )
+        known = before or Item({"title": title, "category": category or "API_CREDENTIAL", "fields": []})
+        sources = Sources(known, wishes, foretell=check)
+        after = known.changed(sources.wishes, tags, mode == "replace")
+        sources.verify(after)
+        planned = Stored(before, after, after, sources.generated, foretold=check)
+        if before and planned.change:
+            _refuse_loss(before, may_replace_passkey)
         return planned
 
     return _carry_out(source, vault, title, plan, check)
 
 
-def remove(source: Backend, vault: str, title: str, *, check: bool = False) -> Stored:
+def remove(source: Backend, vault: str, title: str, *, archive: bool = False, check: bool = False) -> Stored:
     """Make sure that the vault has no such item."""
-    return _carry_out(source, vault, title, lambda before: Stored(before, None, None), check)
+    if archive and not source.can_archive:
+        raise InvalidError("A Connect server cannot archive an item; use a service account, or delete the item.")
+    return _carry_out(source, vault, title, lambda before: Stored(before, None, None), check, archive)
 
 
-def _carry_out(source: Backend, vault: str, title: str, plan: Callable[[Item | None], Stored], check: bool) -> Stored:
-    for attempt in range(1, WRITE_ATTEMPTS + 1):
+def _refuse_loss(item: Item, may_replace_passkey: bool) -> None:
+    reason = item.not_writable()
+    if reason:
+        raise InvalidError(
+            f"Item '{item.title}' ({item.id}) {reason}, which programs cannot write back; "
+            "change it in the 1Password app, or use another item."
+        )
+    if item.may_hold_passkey() and not may_replace_passkey:
+        raise InvalidError(
+            f"Item '{item.title}' ({item.id}) is a login: a change would destroy its passkey, if it has one. "
+            "Use an item of another category, or confirm with may_replace_passkey."
+        )
+
+
+def _carry_out(
+    source: Backend,
+    vault: str,
+    title: str,
+    plan: Callable[[Item | None], Stored],
+    check: bool,
+    archive: bool = False,
+) -> Stored:
+    attempt = 1
+    while True:
         planned = plan(_fetch(source, vault, title))
         if not planned.change or check:
             return planned
         try:
-            return dataclasses.replace(planned, item=_write(source, vault, planned))
+            return dataclasses.replace(planned, item=_write(source, vault, planned, archive))
         except ConflictError:  # somebody else changed the item meanwhile: look again
             if attempt == WRITE_ATTEMPTS:
                 raise
-    raise AssertionError("unreachable")
+            attempt += 1
 
 
 def _fetch(source: Backend, vault: str, title: str) -> Item | None:
@@ -92,38 +142,36 @@ def _fetch(source: Backend, vault: str, title: str) -> Item | None:
         return source.fetch(vault, title)
     except ItemNotFoundError:
         return None
+    except ForbiddenError as exc:
+        raise ForbiddenError(
+            f"{exc} An item is read before it is changed, so a write-only credential does not suffice.", **exc.details
+        ) from None
 
 
-def _write(source: Backend, vault: str, planned: Stored) -> Item | None:
+def _write(source: Backend, vault: str, planned: Stored, archive: bool) -> Item | None:
     """Carry out the plan and prove it by what can be read afterwards."""
-    wanted = planned.planned
+    before, wanted = planned.before, planned.planned
     try:
         if wanted is None:
-            source.delete(t.cast(Item, planned.before))
+            source.delete(t.cast(Item, before), archive)
             return None
-        written = source.replace(wanted) if planned.before else source.create(vault, wanted.document)
+        written = source.replace(wanted) if before else source.create(vault, wanted.document)
     finally:
         forget()
-    now = written.values()
-    lost = sorted(path for path, content in wanted.values().items() if now.get(path) != content)
-    if lost or written.tags != wanted.tags:
+    hoped, now = wanted.values(), written.values()
+    gone = (before.values() if before else {}).keys() - hoped.keys()
+    wrong = sorted([path for path in hoped if now.get(path) != hoped[path]] + [path for path in gone if path in now])
+    if wrong or written.tags != wanted.tags:
         raise UnavailableError(
             f"1Password took the change of item '{written.title}' ({written.id}) but does not show it; "
-            f"look at its {'fields ' + ', '.join(lost) if lost else 'tags'} and run again."
+            f"look at its {'fields ' + ', '.join(wrong) if wrong else 'tags'} and run again."
         )
     return written
 
 
-def check_wishes(title: str, wishes: list[Wish]) -> None:
-    names = [(fold(wish.section or ""), fold(wish.label)) for wish in wishes]
-    if not all(wish.label for wish in wishes) or len(set(names)) != len(names):
-        raise InvalidError(f"The fields of item '{title}' need labels that differ; name each field once.")
-
-
 def value(item: Item, wish: Wish) -> str:
     """What the field holds; a secret."""
-    field = item.find(wish.label, wish.section) or {}
-    return str(field.get("value") or "")
+    return item.value(wish.label, wish.section)
 
 
 def describe(item: Item | None, other: Item | None) -> dict[str, t.Any] | None:

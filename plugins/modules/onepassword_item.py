@@ -7,9 +7,12 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: onepassword_item
 short_description: Manage an item in a 1Password vault
+version_added: 0.1.0
 description:
-  - Creates, changes or deletes one item, through a Connect server or with the command C(op) and a service account.
+  - Creates, changes, archives or deletes one item, through a Connect server or with the command C(op) and a service
+    account.
   - Reads the item, merges, compares, writes only a difference, and reads the result back.
+  - Values are given, generated once, or composed of other fields to a file for systemd's C(EnvironmentFile).
 author: The pantheros.nixci contributors (@pantheros)
 extends_documentation_fragment:
   - pantheros.nixci._attributes
@@ -28,37 +31,98 @@ options:
     required: true
   category:
     description:
-      - Category of a new item. An existing item keeps its own, because 1Password cannot change it.
+      - Category of a new item, V(API_CREDENTIAL) by default.
+      - 1Password cannot change it. The task fails if an existing item has another category than the one given here.
     type: str
-    choices: [API_CREDENTIAL, SECURE_NOTE, SERVER, DATABASE]
-    default: API_CREDENTIAL
+    choices: [API_CREDENTIAL, DATABASE, LOGIN, PASSWORD, SECURE_NOTE, SERVER]
   fields:
-    description: The fields that the item must have.
+    description: The fields that the item must have. Each needs one of O(fields[].value), O(fields[].generate), O(fields[].env).
     type: list
     elements: dict
     default: []
     suboptions:
       label:
-        description: Label of the field; a field is found as the last part of a secret reference finds it.
+        description:
+          - Label of the field; a field is found as the last part of a secret reference finds it.
+          - V(notesPlain) is the note of every item, V(username) and V(password) are built into a login.
         type: str
         required: true
       value:
-        description: The value; may have several lines.
+        description: The value; may have several lines. An empty value empties the field.
         type: str
-        required: true
       type:
-        description: A new field is V(concealed) by default, an existing one keeps its type by default.
+        description:
+          - A new field is V(concealed) by default, an existing one keeps its type by default.
+          - V(otp) takes a URI that starts with C(otpauth://), V(date) a day like V(2026-01-31), V(month_year) a month
+            like V(202601).
+          - The types are those that Connect's API and C(op) share,
+            U(https://developer.1password.com/docs/connect/api-reference/) and
+            U(https://developer.1password.com/docs/cli/item-fields/).
         type: str
-        choices: [concealed, string, email, url]
+        choices: [concealed, string, email, url, otp, date, month_year]
       section:
         description: Label of the section, created when it is missing.
         type: str
       on_create:
         description:
           - Use O(fields[].value) only if the field does not exist or is empty.
-          - For values that are generated once. An existing value is kept whatever O(fields[].value) says.
+          - For values that are made once elsewhere. An existing value is kept whatever O(fields[].value) says.
         type: bool
         default: false
+      generate:
+        description:
+          - Make a random value if the field does not exist or is empty, and never again.
+          - If the whole item is lost, it is created with a new value. RV(generated) tells.
+          - An empty dictionary means all defaults.
+        type: dict
+        suboptions:
+          length:
+            description: Number of characters, from 8 to 256.
+            type: int
+            default: 32
+          letters:
+            description: Use ASCII letters of both cases.
+            type: bool
+            default: true
+          digits:
+            description: Use digits.
+            type: bool
+            default: true
+          symbols:
+            description: Use the symbols C(! * - . @ _).
+            type: bool
+            default: false
+          generation:
+            description:
+              - Raise this number to have a new value made, once. All other runs keep the value.
+              - From 2 on the number is kept in the item, in a field called like this one with C(generation) appended.
+              - A smaller number than the one in the item changes nothing.
+            type: int
+            default: 1
+      env:
+        description:
+          - Compose the value of variables, one C(KEY=value) line each, as systemd's C(EnvironmentFile) reads it
+            (U(https://www.freedesktop.org/software/systemd/man/latest/systemd.exec.html)).
+          - Values are put into double quotes where it is needed. Newlines and other control characters are refused.
+          - A field that means the same in another notation or order is left alone.
+        type: list
+        elements: dict
+        suboptions:
+          name:
+            description: Name of the variable.
+            type: str
+            required: true
+          value:
+            description: Its value. Exactly one of this and O(fields[].env[].label) is needed.
+            type: str
+          label:
+            description:
+              - Label of the field of the same item that holds the value, after the other changes of this task.
+              - It must not be empty.
+            type: str
+          section:
+            description: Section of that field.
+            type: str
   mode:
     description:
       - V(merge) keeps fields that are not listed.
@@ -80,14 +144,27 @@ options:
       - A login may hold a passkey, which 1Password does not show to programs and which every such change destroys.
     type: bool
     default: false
+  archive:
+    description:
+      - With O(state=absent), move the item to the archive, where people find it and programs do not.
+      - Needs a service account. Connect's API cannot archive, and the task fails.
+    type: bool
+    default: false
   state:
-    description: Whether the item shall exist. V(absent) deletes it for good.
+    description: Whether the item shall exist. V(absent) deletes it for good unless O(archive) is set.
     type: str
     choices: [present, absent]
     default: present
 notes:
   - Runs on the controller, as the user who runs Ansible, so that it can discard what the lookup keeps.
   - Without O(title) being unique in the vault the module fails and lists the IDs.
+  - The credential must be able to read and write the vault. Check mode and a run without a change need reading only.
+  - Items of the categories SSH_KEY, DOCUMENT and CUSTOM, items with files and items with fields of other types than those
+    of Connect's API can be read and deleted but not changed, because a program cannot write them back
+    (U(https://github.com/1Password/connect-sdk-python/issues/57)). Neither API of 1Password takes a file in an item's JSON,
+    so the module cannot attach one.
+  - When somebody else changed the item meanwhile and 1Password says so, the item is read and planned again, up to three times.
+    Connect has no lock, so of two changes within the same second the later one wins.
 seealso:
   - plugin: pantheros.nixci.onepassword
     plugin_type: lookup
@@ -111,13 +188,64 @@ EXAMPLES = r"""
     vault: pantherOS
     title: Registry
     fields:
+      - label: username
+        value: ci
+        type: string
       - label: password
-        value: "{{ lookup('ansible.builtin.password', '/dev/null', length=40) }}"
-        on_create: true
-    return_values: true
+        generate:
+          length: 40
   register: registry
   delegate_to: localhost
+
+- name: Say that it is new
+  ansible.builtin.debug:
+    msg: The registry has a new password.
+  when: "'password' in registry.generated"
+
+- name: Have a new password made, once
+  pantheros.nixci.onepassword_item:
+    vault: pantherOS
+    title: Registry
+    fields:
+      - label: password
+        generate:
+          length: 40
+          generation: 2
+  delegate_to: localhost
+
+- name: Compose the file that systemd reads on the host
+  pantheros.nixci.onepassword_item:
+    vault: pantherOS
+    title: Registry
+    fields:
+      - label: environment
+        env:
+          - name: REGISTRY_USER
+            label: username
+          - name: REGISTRY_PASSWORD
+            label: password
+          - name: REGISTRY_REALM
+            value: A cache for builds
+  delegate_to: localhost
+
+- name: Use a stored value in this play
+  pantheros.nixci.onepassword_item:
+    vault: pantherOS
+    title: Registry
+    fields:
+      - label: password
+        generate: {}
+    return_values: true
+  register: registry_values
+  delegate_to: localhost
   no_log: true
+
+- name: Delete the item
+  pantheros.nixci.onepassword_item:
+    vault: pantherOS
+    title: Registry
+    state: absent
+  delegate_to: localhost
 """
 
 RETURN = r"""
@@ -143,7 +271,7 @@ item:
       description: Title of the item.
       type: str
     version:
-      description: Version of the item; in check mode that before the change.
+      description: Version of the item. 1Password counts every write as one, and check mode tells the next.
       type: int
     labels:
       description: Labels of all fields with a value, as C(section/label) inside a section.
@@ -153,39 +281,63 @@ item:
       description: Those added, changed or removed.
       type: list
       elements: str
+generated:
+  description:
+    - Labels of the fields that got a new random value, as C(section/label) inside a section.
+    - Check mode tells which would.
+  type: list
+  elements: str
+  returned: O(state=present)
+  sample: [password]
 field_values:
-  description: The values that the listed fields have now, by label or C(section/label). Secret.
+  description:
+    - The values that the listed fields have now, by label or C(section/label). Secret.
+    - Null in check mode for what would be generated.
   type: dict
   returned: O(return_values=true) and O(state=present)
   sample:
     password: the stored value
 """
 
+import copy
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._errors import NixciError
 from ..module_utils._onepassword import Backend, backend, onepassword_argument_spec
-from ..module_utils._onepassword_item import Item, Wish
-from ..module_utils._onepassword_write import Stored, remove, store, value
+from ..module_utils._onepassword_item import Item
+from ..module_utils._onepassword_wish import Recipe, Variable, Wish
+from ..module_utils._onepassword_write import Stored, remove, store
+
+Params = dict[str, t.Any]
+# Ansible masks secret options wherever they occur in the result; done to "1" or "true" that would spoil it.
+SHORTEST_MASKED = 8
 
 
-def run(params: dict[str, t.Any], source: Backend, check: bool) -> dict[str, t.Any]:
-    wishes = [Wish(**{**field, "type": field["type"] and field["type"].upper()}) for field in params["fields"]]
+def run(params: Params, source: Backend, check: bool) -> dict[str, t.Any]:
     if params["state"] == "absent":
-        stored = remove(source, params["vault"], params["title"], check=check)
-    else:
-        names = ("category", "tags", "mode", "may_replace_passkey")
-        options = {name: params[name] for name in names}
-        stored = store(source, params["vault"], params["title"], wishes, **options, check=check)
-    item = stored.item
-    result = stored.change.result(item=item and summary(item, stored))
-    if item and params["return_values"]:
-        result["field_values"] = {
-            f"{wish.section}/{wish.label}" if wish.section else wish.label: value(item, wish) for wish in wishes
-        }
+        gone = remove(source, params["vault"], params["title"], archive=params["archive"], check=check)
+        return gone.change.result(item=None)
+    wishes = [wish(field) for field in params["fields"]]
+    options = {name: params[name] for name in ("category", "tags", "mode", "may_replace_passkey")}
+    stored = store(source, params["vault"], params["title"], wishes, **options, check=check)
+    item = t.cast(Item, stored.item)
+    result = stored.change.result(item=summary(item, stored), generated=stored.generated)
+    if params["return_values"]:
+        result["field_values"] = {wish.path: stored.value(wish) for wish in wishes}
     return result
+
+
+def wish(field: Params) -> Wish:
+    return Wish(
+        **{
+            **field,
+            "type": field["type"] and field["type"].upper(),
+            "generate": field["generate"] and Recipe(**field["generate"]),
+            "env": None if field["env"] is None else tuple(Variable(**variable) for variable in field["env"]),
+        }
+    )
 
 
 def summary(item: Item, stored: Stored) -> dict[str, t.Any]:
@@ -193,13 +345,44 @@ def summary(item: Item, stored: Stored) -> dict[str, t.Any]:
         "id": item.document.get("id"),
         "vault_id": item.document.get("vault", {}).get("id"),
         "title": item.title,
-        "version": item.version,
+        "version": stored.version,
         "labels": sorted(item.values()),
         "changed_labels": stored.changed_labels,
     }
 
 
+def take_values(module: AnsibleModule) -> Params:
+    """The options, whose secrets are then masked in what the module returns as `invocation`."""
+    params = copy.deepcopy(module.params)
+    public = [params["vault"], params["title"], *(params["tags"] or [])]
+    public += [name for field in params["fields"] for name in (field["label"], field["section"]) if name]
+    for field in module.params["fields"]:
+        for holder in [field, *(field["env"] or [])]:
+            value = holder["value"]
+            if value is None:
+                continue
+            holder["value"] = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
+            # The result is made without secrets; masking parts of names in it would tell more than it hides.
+            if len(value) < SHORTEST_MASKED or any(value in name for name in public):
+                module.no_log_values.discard(value)
+    return params
+
+
 def main() -> None:
+    value = {"type": "str", "no_log": True}
+    generate = {
+        "length": {"type": "int", "default": 32},
+        "letters": {"type": "bool", "default": True},
+        "digits": {"type": "bool", "default": True},
+        "symbols": {"type": "bool", "default": False},
+        "generation": {"type": "int", "default": 1},
+    }
+    env = {
+        "name": {"type": "str", "required": True},
+        "value": value,
+        "label": {"type": "str"},
+        "section": {"type": "str"},
+    }
     module = AnsibleModule(
         argument_spec={
             **onepassword_argument_spec(),
@@ -207,8 +390,7 @@ def main() -> None:
             "title": {"type": "str", "required": True},
             "category": {
                 "type": "str",
-                "choices": ["API_CREDENTIAL", "SECURE_NOTE", "SERVER", "DATABASE"],
-                "default": "API_CREDENTIAL",
+                "choices": ["API_CREDENTIAL", "DATABASE", "LOGIN", "PASSWORD", "SECURE_NOTE", "SERVER"],
             },
             "fields": {
                 "type": "list",
@@ -216,34 +398,42 @@ def main() -> None:
                 "default": [],
                 "options": {
                     "label": {"type": "str", "required": True},
-                    "value": {"type": "str", "required": True, "no_log": True},
-                    "type": {"type": "str", "choices": ["concealed", "string", "email", "url"]},
+                    "value": value,
+                    "type": {
+                        "type": "str",
+                        "choices": ["concealed", "string", "email", "url", "otp", "date", "month_year"],
+                    },
                     "section": {"type": "str"},
                     "on_create": {"type": "bool", "default": False},
+                    "generate": {"type": "dict", "options": generate},
+                    "env": {
+                        "type": "list",
+                        "elements": "dict",
+                        "options": env,
+                        "mutually_exclusive": [["value", "label"]],
+                        "required_one_of": [["value", "label"]],
+                    },
                 },
+                "mutually_exclusive": [["value", "generate", "env"]],
+                "required_one_of": [["value", "generate", "env"]],
             },
             "mode": {"type": "str", "choices": ["merge", "replace"], "default": "merge"},
             "tags": {"type": "list", "elements": "str"},
             "return_values": {"type": "bool", "default": False},
             "may_replace_passkey": {"type": "bool", "default": False, "no_log": False},
+            "archive": {"type": "bool", "default": False},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
         supports_check_mode=True,
     )
+    params = take_values(module)
     try:
-        result = run(module.params, backend(module.params.get), module.check_mode)
+        result = run(params, backend(params.get), module.check_mode)
     except NixciError as exc:
         module.fail_json(msg=str(exc), **exc.details)
-    if module.params["return_values"]:
-        reveal(module, result)
-    module.exit_json(**result)
-
-
-def reveal(module: AnsibleModule, result: dict[str, t.Any]) -> None:
-    """Ansible would mask what was asked for wherever it equals an option; keep it out of `invocation` instead."""
+    # What was asked for must not be masked because it is also the value of an option.
     module.no_log_values -= set(result.get("field_values", {}).values())
-    for field in module.params["fields"]:
-        field["value"] = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":
