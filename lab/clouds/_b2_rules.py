@@ -22,6 +22,16 @@ CAPABILITIES = frozenset(
 ACCOUNT_WIDE = frozenset({"listKeys", "writeKeys", "deleteKeys", "writeBuckets", "deleteBuckets"})
 DAYS = ("daysFromUploadingToHiding", "daysFromHidingToDeleting", "daysFromStartingToCancelingUnfinishedLargeFiles")
 SSE_B2 = {"mode": "SSE-B2", "algorithm": "AES256"}
+NO_RETENTION: dict[str, t.Any] = {"mode": None, "period": None}
+NO_REPLICATION: dict[str, t.Any] = {"asReplicationSource": None, "asReplicationDestination": None}
+CORS_LISTS = {"allowedOrigins", "allowedOperations", "allowedHeaders", "exposeHeaders"}
+CORS_MEMBERS = CORS_LISTS | {"corsRuleName", "maxAgeSeconds"}
+CORS_OPERATIONS = {f"s3_{method}" for method in ("get", "head", "put", "post", "delete")} | {
+    "b2_download_file_by_name",
+    "b2_download_file_by_id",
+    "b2_upload_file",
+    "b2_upload_part",
+}
 
 
 class Refused(Exception):
@@ -86,6 +96,61 @@ def _lifecycle_rule(rule: t.Any) -> dict[str, t.Any]:
     if all(rule.get(member) is None for member in DAYS):
         raise bad_request("a lifecycle rule must set at least one number of days")
     return {"fileNamePrefix": rule["fileNamePrefix"], **{member: rule.get(member) for member in DAYS}}
+
+
+def cors_rules(rules: t.Any) -> list[dict[str, t.Any]]:
+    """The rules as the server answers them: every member present, nulls included."""
+    if not isinstance(rules, list) or len(rules) > 100:
+        raise bad_request("corsRules must be a list of at most 100 rules")
+    full = [_cors_rule(rule) for rule in rules]
+    if len({rule["corsRuleName"] for rule in full}) != len(full):
+        raise bad_request("corsRuleName must be unique in a bucket")
+    return full
+
+
+def _cors_rule(rule: t.Any) -> dict[str, t.Any]:
+    if not isinstance(rule, dict) or rule.keys() - CORS_MEMBERS:
+        raise Refused(400, "bad_json", "unknown member in a CORS rule")
+    name, seconds = rule.get("corsRuleName"), rule.get("maxAgeSeconds")
+    if not isinstance(name, str) or not re.fullmatch(r"(?!b2-)[A-Za-z0-9-]{6,50}", name):
+        raise bad_request(f"Invalid corsRuleName: {name}")
+    for member in CORS_LISTS:
+        needed = member in ("allowedOrigins", "allowedOperations")
+        value = rule.get(member)
+        if (needed or value is not None) and (not isinstance(value, list) or not all(value) or (needed and not value)):
+            raise bad_request(f"illegal value in {member}")
+    for operation in rule["allowedOperations"]:
+        if operation not in CORS_OPERATIONS:
+            raise bad_request(f"unknown operation in allowedOperations: {operation}")
+    if type(seconds) is not int or not 0 <= seconds <= 86_400:
+        raise Refused(400, "out_of_range", "maxAgeSeconds must be between 0 and 86400")
+    return {member: rule.get(member) for member in sorted(CORS_MEMBERS)}
+
+
+def flag(value: t.Any) -> bool:
+    if not isinstance(value, bool):
+        raise Refused(400, "bad_json", "a boolean is expected")
+    return value
+
+
+def retention(setting: t.Any) -> dict[str, t.Any]:
+    if not isinstance(setting, dict) or setting.keys() - {"mode", "period"}:
+        raise Refused(400, "bad_json", "defaultRetention must be an object of mode and period")
+    if setting.get("mode") is None:
+        return NO_RETENTION
+    period = setting.get("period") or {}
+    duration, unit = period.get("duration"), period.get("unit")
+    if setting["mode"] not in ("governance", "compliance") or unit not in ("days", "years"):
+        raise bad_request("Invalid defaultRetention")
+    if type(duration) is not int or duration < 1:
+        raise bad_request("the duration of defaultRetention must be a positive integer")
+    return {"mode": setting["mode"], "period": {"duration": duration, "unit": unit}}
+
+
+def replication(setting: t.Any) -> dict[str, t.Any]:
+    if not isinstance(setting, dict) or setting.keys() - NO_REPLICATION.keys():
+        raise Refused(400, "bad_json", "unknown member in replicationConfiguration")
+    return {**NO_REPLICATION, **setting}
 
 
 def encryption(setting: t.Any) -> dict[str, str]:

@@ -236,6 +236,9 @@ class B2Double:
             "corsRules": [],
             "lifecycleRules": [],
             "defaultServerSideEncryption": rules.SSE_B2,
+            "fileLockEnabled": False,
+            "defaultRetention": rules.NO_RETENTION,
+            "replicationConfiguration": rules.NO_REPLICATION,
             "options": ["s3"],
             "revision": 2,
             **members,
@@ -250,6 +253,11 @@ class B2Double:
         members = self._members(key, body)
         if body.get("ifRevisionIs", bucket["revision"]) != bucket["revision"]:
             raise Refused(409, "conflict", f"bucket {bucket['bucketId']} is at revision {bucket['revision']}")
+        if bucket["fileLockEnabled"] and not members.get("fileLockEnabled", True):
+            raise Refused(400, "file_lock_conflict", "File lock cannot be disabled")
+        locked = members.get("fileLockEnabled", bucket["fileLockEnabled"])
+        if members.get("defaultRetention", rules.NO_RETENTION) != rules.NO_RETENTION and not locked:
+            raise Refused(400, "bucket_missing_file_lock", f"Bucket {bucket['bucketId']} is missing file lock")
         bucket.update(members, revision=bucket["revision"] + 1)
         return self._shown(bucket, key)
 
@@ -259,10 +267,15 @@ class B2Double:
             "bucketType": rules.bucket_type,
             "bucketInfo": rules.bucket_info,
             "lifecycleRules": rules.lifecycle_rules,
+            "corsRules": rules.cors_rules,
             "defaultServerSideEncryption": rules.encryption,
+            "fileLockEnabled": rules.flag,
+            "defaultRetention": rules.retention,
+            "replicationConfiguration": rules.replication,
         }
-        if "defaultServerSideEncryption" in body:
-            _need(key, "writeBucketEncryption")
+        for member, capability in OF_THEIR_OWN.items():
+            if member in body:
+                _need(key, capability)
         return {member: check(body[member]) for member, check in checks.items() if member in body}
 
     def _delete_bucket(self, key: Key, body: Body) -> Body:
@@ -280,12 +293,16 @@ class B2Double:
         return bucket
 
     def _shown(self, bucket: Body, key: Key) -> Body:
-        no_lock = {"defaultRetention": {"mode": None, "period": None}, "isFileLockEnabled": False}
-        encryption = bucket["defaultServerSideEncryption"]
+        shown = {member: value for member, value in bucket.items() if member not in HIDDEN}
+        lock = {"defaultRetention": bucket["defaultRetention"], "isFileLockEnabled": bucket["fileLockEnabled"]}
+        guarded = {
+            "defaultServerSideEncryption": (bucket["defaultServerSideEncryption"], "readBucketEncryption"),
+            "fileLockConfiguration": (lock, "readBucketRetentions"),
+            "replicationConfiguration": (bucket["replicationConfiguration"], "readBucketReplications"),
+        }
         return {
-            **bucket,
-            "defaultServerSideEncryption": _guarded(encryption, "readBucketEncryption" in key.capabilities),
-            "fileLockConfiguration": _guarded(no_lock, "readBucketRetentions" in key.capabilities),
+            **shown,
+            **{name: _guarded(value, right in key.capabilities) for name, (value, right) in guarded.items()},
         }
 
     # Application keys.
@@ -350,7 +367,23 @@ def _need(key: Key, capability: str) -> None:
         raise Refused(401, "unauthorized", "unauthorized")
 
 
-SETTINGS = {"bucketInfo", "lifecycleRules", "defaultServerSideEncryption"}
+SETTINGS = {
+    "bucketInfo",
+    "lifecycleRules",
+    "corsRules",
+    "defaultServerSideEncryption",
+    "fileLockEnabled",
+    "replicationConfiguration",
+}
+# Members of a request that take a capability besides writeBuckets.
+OF_THEIR_OWN = {
+    "defaultServerSideEncryption": "writeBucketEncryption",
+    "fileLockEnabled": "writeBucketRetentions",
+    "defaultRetention": "writeBucketRetentions",
+    "replicationConfiguration": "writeBucketReplications",
+}
+# Members of an answer that are shown together, as fileLockConfiguration.
+HIDDEN = {"fileLockEnabled", "defaultRetention"}
 Handler = t.Callable[[B2Double, Key, Body], Body]
 # operation: capability, required members, optional members, handler
 OPERATIONS: dict[str, tuple[str, set[str], set[str], Handler]] = {
@@ -369,7 +402,7 @@ OPERATIONS: dict[str, tuple[str, set[str], set[str], Handler]] = {
     "b2_update_bucket": (
         "writeBuckets",
         {"accountId", "bucketId"},
-        {"bucketType", "ifRevisionIs"} | SETTINGS,
+        {"bucketType", "ifRevisionIs", "defaultRetention"} | SETTINGS,
         B2Double._update_bucket,
     ),
     "b2_delete_bucket": ("deleteBuckets", {"accountId", "bucketId"}, set(), B2Double._delete_bucket),

@@ -26,8 +26,11 @@ else:
 
 def round_trip(
     bucket: t.Mapping[str, t.Any], key_id: str, key: str, prefix: str, *, timeout: float, retries: int
-) -> None:
-    """Writes, reads, compares and deletes one small object; raises what hinders it."""
+) -> str | None:
+    """Writes, reads, compares, deletes one small object as Attic does, then removes what deleting has only hidden.
+
+    Raises what hinders the first four. Returns a warning if something stays behind.
+    """
     if BOTO3_IMPORT_ERROR:
         raise NixciError(
             "verify_with needs the Python library boto3 on the machine that runs this task; "
@@ -42,15 +45,21 @@ def round_trip(
     place = {"Bucket": bucket["name"], "Key": f"{prefix}nixci-verify/{uuid.uuid4()}"}
     body = f"nixci {place['Key']}".encode()
     who = f"the key {key_id} in the bucket '{bucket['name']}' through {bucket['s3_endpoint']}"
+    versions: set[str | None] = set()
     with _typed(who, "write", "writeFiles"):
         s3 = _client(bucket, key_id, key, timeout, retries)
-        version = s3.put_object(**place, Body=body).get("VersionId")
     try:
+        with _typed(who, "write", "writeFiles"):
+            versions.add(s3.put_object(**place, Body=body).get("VersionId"))
         with _typed(who, "read", "readFiles"):
             if s3.get_object(**place)["Body"].read() != body:
                 raise UnavailableError(f"B2: what was read back with {who} is not what was written.")
-    finally:
-        _remove(s3, place, version, who)
+    except NixciError:
+        # Perhaps only the answer is lost, not the object.
+        with contextlib.suppress(NixciError):
+            _remove(s3, place, versions, who)
+        raise
+    return _remove(s3, place, versions, who)
 
 
 def _client(bucket: t.Mapping[str, t.Any], key_id: str, key: str, timeout: float, retries: int) -> t.Any:
@@ -72,14 +81,24 @@ def _client(bucket: t.Mapping[str, t.Any], key_id: str, key: str, timeout: float
     )
 
 
-def _remove(s3: t.Any, place: dict[str, str], version: str | None, who: str) -> None:
-    if version:
-        # With deleteFiles nothing stays behind; without it the object can only be hidden, as Attic does too.
-        with contextlib.suppress(ForbiddenError), _typed(who, "delete", "deleteFiles"):
-            s3.delete_object(**place, VersionId=version)
-            return
-    with _typed(who, "hide", "writeFiles"):
-        s3.delete_object(**place)
+def _remove(s3: t.Any, place: dict[str, str], versions: set[str | None], who: str) -> str | None:
+    with _typed(who, "delete", "writeFiles"):
+        # By name, which only adds a marker.
+        versions.add(s3.delete_object(**place).get("VersionId"))
+    try:
+        with _typed(who, "list", "listFiles"):
+            # A repeated request may have left more than it told.
+            found = s3.list_object_versions(Bucket=place["Bucket"], Prefix=place["Key"])
+            versions |= {each["VersionId"] for kind in ("Versions", "DeleteMarkers") for each in found.get(kind, [])}
+    except ForbiddenError:
+        pass
+    try:
+        with _typed(who, "remove", "deleteFiles"):
+            for version in filter(None, versions):
+                s3.delete_object(**place, VersionId=version)
+    except NixciError as exc:
+        return f"{exc} The object {place['Key']} stays hidden until a lifecycle rule removes it."
+    return None
 
 
 @contextlib.contextmanager

@@ -21,9 +21,12 @@ extends_documentation_fragment:
   - pantheros.nixci._b2
   - pantheros.nixci._http
 notes:
-  - The key needs C(listBuckets) and C(writeBuckets), C(deleteBuckets) for O(state=absent), C(readBucketEncryption) and
-    C(writeBucketEncryption) for O(default_encryption).
+  - The key needs C(listBuckets), C(writeBuckets) to create or change, C(deleteBuckets) for O(state=absent),
+    C(readBucketEncryption) and C(writeBucketEncryption) for O(default_encryption), C(readBucketRetentions) and
+    C(writeBucketRetentions) for O(file_lock) and O(default_retention). It must not be restricted to buckets.
+  - A setting that the key may not read is not known, which is not a difference; the task warns and leaves it alone.
   - A run that changes nothing sends two requests.
+  - Replication is never touched, nor is any file, except the one object of O(verify_with).
 requirements:
   - boto3 >= 1.36 (for O(verify_with))
 options:
@@ -34,12 +37,17 @@ options:
     type: str
     required: true
   state:
-    description: Whether the bucket shall exist. Only an empty bucket can be deleted; old and hidden versions count.
+    description:
+      - Whether the bucket shall exist.
+      - Only an empty bucket is deleted. Old versions, hide markers and unfinished uploads in parts count as content,
+        although most tools do not show them. This module deletes no files, so that a wrong name cannot cost a cache.
     type: str
     choices: [present, absent]
     default: present
   type:
-    description: Who may read the files without a key, nobody or everybody.
+    description:
+      - Who may read the files without a key, nobody or everybody.
+      - A bucket of another type, such as C(snapshot), is left alone with an error.
     type: str
     choices: [allPrivate, allPublic]
     default: allPrivate
@@ -75,18 +83,87 @@ options:
     default: false
   default_encryption:
     description:
-      - How B2 encrypts new files by itself. If the key may not read the setting, it is left alone with a warning.
-      - New buckets have V(SSE-B2) even if you leave this out.
+      - How B2 encrypts new files by itself.
+      - New buckets have V(SSE-B2) even if you leave this out, and since 2026 B2 refuses to switch it off
+        (U(https://github.com/Backblaze/b2-sdk-python/releases), 2.13.0).
     type: str
     choices: [SSE-B2]
   bucket_info:
-    description: Up to ten values stored with the bucket; they replace those that exist.
+    description:
+      - Up to ten values stored with the bucket; they replace those that exist. All become strings.
+      - A name has 1 to 50 letters, digits, C(_) and C(-). C(Cache-Control) is honoured by downloads.
     type: dict
+  cors_rules:
+    description:
+      - All rules of the bucket for web pages of other origins; they replace those that exist. An empty list removes them.
+      - See U(https://www.backblaze.com/docs/cloud-storage-cross-origin-resource-sharing-rules).
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description: Name of the rule; 6 to 50 letters, digits and hyphens, not beginning with C(b2-), each name once.
+        type: str
+        required: true
+      allowed_origins:
+        description: Origins of the web pages, such as V(https://example.org), or V(*).
+        type: list
+        elements: str
+        required: true
+      allowed_operations:
+        description:
+          - What they may do, C(b2_download_file_by_name), C(b2_download_file_by_id), C(b2_upload_file), C(b2_upload_part),
+            C(s3_get), C(s3_head), C(s3_put), C(s3_post) or C(s3_delete). Other names are left to B2 to judge.
+        type: list
+        elements: str
+        required: true
+      allowed_headers:
+        description: Headers that a request may have.
+        type: list
+        elements: str
+      expose_headers:
+        description: Headers of the answer that the page may see.
+        type: list
+        elements: str
+      max_age_seconds:
+        description: How many seconds a browser may remember the permission, at most 86400.
+        type: int
+        default: 3600
+  file_lock:
+    description:
+      - Whether files can be given a time in which nobody deletes them (Object Lock). Once on, it stays on for ever.
+      - Switching it on for a bucket that exists needs O(accept_irreversible=true).
+    type: bool
+  default_retention:
+    description:
+      - The lock that new files get by themselves. Needs O(file_lock).
+      - Locked files cannot be deleted, so garbage collection of a binary cache frees nothing before their time is over.
+    type: dict
+    suboptions:
+      mode:
+        description:
+          - With V(governance) a key with C(bypassGovernance) may still delete. With V(compliance) nobody may, so it needs
+            O(accept_irreversible=true).
+        type: str
+        choices: [none, governance, compliance]
+        required: true
+      duration:
+        description: How long, in O(default_retention.unit).
+        type: int
+      unit:
+        description: Unit of the duration.
+        type: str
+        choices: [days, years]
+        default: days
+  accept_irreversible:
+    description: Confirm what cannot be undone, see O(file_lock) and O(default_retention.mode).
+    type: bool
+    default: false
   verify_with:
     description:
       - Prove that this key can use the bucket through the S3 endpoint, by writing, reading, comparing and deleting one
         small object named C(nixci-verify/UUID). Not done in check mode.
-      - The object is removed for good if the key has C(deleteFiles), otherwise only hidden.
+      - The key needs C(writeFiles) and C(readFiles). With C(listFiles) and C(deleteFiles) every version of the object
+        is removed for good; otherwise the object stays hidden and the task warns.
     type: dict
     suboptions:
       key_id:
@@ -115,6 +192,36 @@ EXAMPLES = r"""
         days_from_hiding_to_deleting: 30
         days_from_starting_to_canceling_unfinished_large_files: 3
 
+- name: Serve a public bucket to web pages
+  pantheros.nixci.b2_bucket:
+    key_id: "{{ b2_admin_key_id }}"
+    key: "{{ b2_admin_key }}"
+    name: pantheros-downloads
+    type: allPublic
+    bucket_info:
+      Cache-Control: max-age=3600
+    cors_rules:
+      - name: everybody-reads
+        allowed_origins: ["*"]
+        allowed_operations: [b2_download_file_by_name, s3_get, s3_head]
+
+- name: Keep backups from being deleted for a month
+  pantheros.nixci.b2_bucket:
+    key_id: "{{ b2_admin_key_id }}"
+    key: "{{ b2_admin_key }}"
+    name: pantheros-backups
+    file_lock: true
+    default_retention:
+      mode: governance
+      duration: 30
+
+- name: An empty bucket is no longer needed
+  pantheros.nixci.b2_bucket:
+    key_id: "{{ b2_admin_key_id }}"
+    key: "{{ b2_admin_key }}"
+    name: pantheros-downloads
+    state: absent
+
 - name: Prove that the restricted key works
   pantheros.nixci.b2_bucket:
     key_id: "{{ b2_admin_key_id }}"
@@ -138,7 +245,11 @@ bucket:
       - file_name_prefix: ""
         days_from_hiding_to_deleting: 30
         days_from_starting_to_canceling_unfinished_large_files: 3
+    cors_rules: []
     default_encryption: SSE-B2
+    file_lock: false
+    default_retention:
+      mode: none
     bucket_info: {}
     revision: 2
     account_id: 1a2b3c4d5e6f
@@ -162,10 +273,23 @@ bucket:
       returned: always
       type: list
       elements: dict
+    cors_rules:
+      description: Its rules for web pages of other origins, with sorted members, without those that are not set.
+      returned: always
+      type: list
+      elements: dict
     default_encryption:
       description: V(SSE-B2) or V(none); null if the key may not read it.
       returned: always
       type: str
+    file_lock:
+      description: Whether files can be locked; null if the key may not read it.
+      returned: always
+      type: bool
+    default_retention:
+      description: The lock that new files get, as O(default_retention); null if the key may not read it.
+      returned: always
+      type: dict
     bucket_info:
       description: Values stored with it.
       returned: always
@@ -193,88 +317,119 @@ verified:
   sample: true
 """
 
-import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._b2 import RULE_MEMBERS, B2Client, b2_argument_spec, sorted_rules
+from ..module_utils._b2 import B2Client, b2_argument_spec
+from ..module_utils._b2_bucket import GUARDED, NO_RETENTION, RULE_MEMBERS, Buckets, plain_cors, sorted_rules
+from ..module_utils._b2_bucket_rules import check_name, check_wish
 from ..module_utils._b2_s3 import round_trip
 from ..module_utils._change import Change
 from ..module_utils._errors import ConflictError, InvalidError, NixciError
 
-SETTINGS = ("name", "type", "lifecycle_rules", "default_encryption", "bucket_info")
+SETTINGS = (
+    "type",
+    "lifecycle_rules",
+    "cors_rules",
+    "default_encryption",
+    "file_lock",
+    "default_retention",
+    "bucket_info",
+)
 # Somebody else may write between our reading and our writing; not for ever.
 ROUNDS = 3
 
 
-def check_rules(params: dict[str, t.Any]) -> None:
-    """What B2 would refuse, and what would destroy a cache, before anything is sent."""
-    rules = params["lifecycle_rules"] or []
-    for rule in rules:
-        prefix = rule["file_name_prefix"]
-        days = [rule.get(member) for member in RULE_MEMBERS if member != "file_name_prefix"]
-        if all(each is None for each in days) or any(each is not None and each < 1 for each in days):
-            raise InvalidError(
-                f"The lifecycle rule for '{prefix}' must set at least one number of days, each 1 or more."
-            )
-        if rule.get("days_from_uploading_to_hiding") and not prefix and not params["accept_age_based_hiding"]:
-            raise InvalidError(
-                "days_from_uploading_to_hiding with an empty prefix hides every file by age, used or not, which breaks "
-                "a binary cache; use days_from_hiding_to_deleting, or confirm with accept_age_based_hiding: true."
-            )
-    prefixes = sorted(rule["file_name_prefix"] for rule in rules)
-    for first, second in zip(prefixes, prefixes[1:], strict=False):
-        if second.startswith(first):
-            raise InvalidError(
-                f"The lifecycle rules for '{first}' and '{second}' apply to the same files; B2 allows one rule per file."
-            )
+def wish_of(params: dict[str, t.Any]) -> dict[str, t.Any]:
+    """The settings that the user asks for, in the form in which they are compared."""
+    wish = {field: params[field] for field in SETTINGS if params[field] is not None}
+    if "lifecycle_rules" in wish:
+        wish["lifecycle_rules"] = sorted_rules(wish["lifecycle_rules"])
+    if "cors_rules" in wish:
+        wish["cors_rules"] = plain_cors(wish["cors_rules"])
+    if "bucket_info" in wish:
+        wish["bucket_info"] = {key: str(value) for key, value in wish["bucket_info"].items()}
+    if "default_retention" in wish and wish["default_retention"]["mode"] == "none":
+        wish["default_retention"] = NO_RETENTION
+    return wish
 
 
-def plan(params: dict[str, t.Any], before: dict[str, t.Any] | None) -> Change:
-    current = {field: before[field] for field in SETTINGS} if before else None
+def plan(params: dict[str, t.Any], before: dict[str, t.Any] | None, new: dict[str, t.Any]) -> Change:
+    """`new` is what a bucket has after its creation."""
+    current = {field: before[field] for field in ("name", *SETTINGS)} if before else None
     if params["state"] == "absent":
         return Change(current, None)
-    wanted = {field: params[field] for field in SETTINGS[1:] if params[field] is not None}
-    if "lifecycle_rules" in wanted:
-        wanted["lifecycle_rules"] = sorted_rules(wanted["lifecycle_rules"])
-    if "bucket_info" in wanted:
-        wanted["bucket_info"] = {key: str(value) for key, value in wanted["bucket_info"].items()}
-    if current and current["default_encryption"] is None:
+    wish = wish_of(params)
+    if current is None:
+        after = {"name": params["name"], **new, **wish}
+    else:
         # Unknown is not different, or every run would report a change.
-        wanted.pop("default_encryption", None)
-    new = {"name": params["name"], "lifecycle_rules": [], "default_encryption": None, "bucket_info": {}}
-    return Change(current, {**(current or new), **wanted})
+        after = {**current, **{key: value for key, value in wish.items() if current[key] is not None}}
+    check_change(params, current, after)
+    return Change(current, after)
 
 
-def converge(client: B2Client, params: dict[str, t.Any]) -> tuple[Change, dict[str, t.Any] | None]:
-    """Read, compare, write; again when the bucket was changed or created in between."""
+def check_change(params: dict[str, t.Any], current: dict[str, t.Any] | None, after: dict[str, t.Any]) -> None:
+    """What B2 would refuse, or never undo."""
     name = params["name"]
+    if current and current["type"] not in ("allPrivate", "allPublic"):
+        raise InvalidError(
+            f"B2: the bucket '{name}' is of the type {current['type']}, which this module does not manage."
+        )
+    if current and current["file_lock"] and params["file_lock"] is False:
+        raise InvalidError(
+            f"B2: the file lock of the bucket '{name}' is on and can never be switched off; remove file_lock."
+        )
+    if after["default_retention"] not in (None, NO_RETENTION) and after["file_lock"] is False:
+        raise InvalidError(f"B2: default_retention of the bucket '{name}' needs file_lock: true.")
+    if params["accept_irreversible"]:
+        return
+    if current and current["file_lock"] is False and after["file_lock"]:
+        raise InvalidError(
+            f"B2: the file lock of the bucket '{name}' could never be switched off again; "
+            "confirm with accept_irreversible: true."
+        )
+    retention = after["default_retention"] or NO_RETENTION
+    if retention["mode"] == "compliance" and retention != (current or {}).get("default_retention"):
+        raise InvalidError(
+            f"B2: with the retention mode compliance nobody could delete a new file of the bucket '{name}' before its "
+            "time, while it costs; use governance, or confirm with accept_irreversible: true."
+        )
+
+
+def converge(buckets: Buckets, params: dict[str, t.Any]) -> tuple[Change, dict[str, t.Any] | None]:
+    """Read, compare, write; again when the bucket was changed or created in between."""
+    name, new = params["name"], buckets.new()
     first: Change | None = None
     for attempt in range(ROUNDS):
-        bucket = client.find_bucket(name)
-        change = plan(params, bucket)
+        bucket = buckets.find(name)
+        change = plan(params, bucket, new)
         if not change:
             # If an answer got lost, the second look finds what the first round wrote.
             return first or change, bucket
         first = first or change
         try:
             if change.after is None:
-                client.delete_bucket(t.cast(dict, bucket))
-                return change, None
-            if bucket is None:
-                check_name(name)
-                return change, client.create_bucket(change.after)
-            return change, client.update_bucket(bucket, change.fields)
+                buckets.delete(t.cast(dict, bucket))
+                return first, None
+            if bucket is not None:
+                return first, buckets.update(bucket, change.fields)
+            check_name(name)
+            bucket = buckets.create(name, wish_of(params))
+            # What the creation cannot set is set by an update; after a crash in between the next run does it.
+            rest = plan(params, bucket, new)
+            return first, buckets.update(bucket, rest.fields) if rest else bucket
         except ConflictError as exc:
             code = exc.details.get("code")
             if code == "cannot_delete_non_empty_bucket":
                 raise ConflictError(
-                    f"B2: the bucket '{name}' is not empty and cannot be deleted; old versions, hidden files and "
-                    "unfinished uploads count, so empty it first.",
+                    f"B2: the bucket '{name}' is not empty and cannot be deleted; old versions, hide markers and unfinished "
+                    f"uploads count. Empty it first, for instance with 'b2 rm --versions --recursive b2://{name}' and "
+                    f"'b2 file large unfinished cancel b2://{name}'.",
                     **exc.details,
                 ) from None
-            if code == "duplicate_bucket_name" and (attempt or client.find_bucket(name) is None):
+            if code == "duplicate_bucket_name" and (attempt or buckets.find(name) is None):
                 raise ConflictError(
                     f"B2: the bucket name '{name}' is taken by another account; "
                     "names are unique over all of Backblaze, so choose another one.",
@@ -286,31 +441,27 @@ def converge(client: B2Client, params: dict[str, t.Any]) -> tuple[Change, dict[s
     )
 
 
-def check_name(name: str) -> None:
-    if not re.fullmatch(r"(?!b2-)[a-z0-9][a-z0-9-]{4,61}[a-z0-9]", name):
-        raise InvalidError(
-            f"'{name}' cannot be the name of a bucket: use 6 to 63 lower-case letters, digits and hyphens, "
-            "beginning and ending with a letter or digit, and not beginning with b2-."
-        )
-
-
 def run(module: AnsibleModule, client: B2Client) -> dict[str, t.Any]:
     params = module.params
-    change, bucket = converge(client, params)
-    if params["default_encryption"] and change.before and change.before["default_encryption"] is None:
-        module.warn(
-            f"The encryption of the bucket '{params['name']}' is left as it is: "
-            f"the key {params['key_id']} lacks the capability readBucketEncryption."
-        )
+    change, bucket = converge(Buckets(client), params)
+    for setting, right in GUARDED.items():
+        if params[setting] is not None and change.before and change.before[setting] is None:
+            module.warn(
+                f"{setting} of the bucket '{params['name']}' is left as it is: "
+                f"the key {params['key_id']} lacks the capability {right}."
+            )
     verify = params["verify_with"] if bucket and not module.check_mode else None
     if verify:
         bounds = {"timeout": params["timeout"], "retries": params["retries"]}
-        round_trip(bucket, verify["key_id"], verify["key"], verify["prefix"], **bounds)
+        leftover = round_trip(bucket, verify["key_id"], verify["key"], verify["prefix"], **bounds)
+        if leftover:
+            module.warn(leftover)
     return change.result(bucket=bucket, verified=bool(verify))
 
 
 def main() -> None:
     rule: dict[str, t.Any] = {member: {"type": "int"} for member in RULE_MEMBERS}
+    strings: dict[str, t.Any] = {"type": "list", "elements": "str"}
     module = AnsibleModule(
         argument_spec={
             **b2_argument_spec(),
@@ -325,6 +476,28 @@ def main() -> None:
             "accept_age_based_hiding": {"type": "bool", "default": False},
             "default_encryption": {"type": "str", "choices": ["SSE-B2"]},
             "bucket_info": {"type": "dict"},
+            "cors_rules": {
+                "type": "list",
+                "elements": "dict",
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "allowed_origins": {**strings, "required": True},
+                    "allowed_operations": {**strings, "required": True},
+                    "allowed_headers": strings,
+                    "expose_headers": strings,
+                    "max_age_seconds": {"type": "int", "default": 3600},
+                },
+            },
+            "file_lock": {"type": "bool"},
+            "default_retention": {
+                "type": "dict",
+                "options": {
+                    "mode": {"type": "str", "choices": ["none", "governance", "compliance"], "required": True},
+                    "duration": {"type": "int"},
+                    "unit": {"type": "str", "choices": ["days", "years"], "default": "days"},
+                },
+            },
+            "accept_irreversible": {"type": "bool", "default": False},
             "verify_with": {
                 "type": "dict",
                 "options": {
@@ -337,7 +510,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        check_rules(module.params)
+        check_wish(module.params)
         result = run(module, B2Client(module.params, check_mode=module.check_mode))
     except NixciError as exc:
         module.fail_json(msg=str(exc), **exc.details)

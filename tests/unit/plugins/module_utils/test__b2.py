@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from ansible_collections.pantheros.nixci.plugins.module_utils import _b2
+from ansible_collections.pantheros.nixci.plugins.module_utils import _b2, _b2_http
 
 
 class Silent:
@@ -57,8 +57,8 @@ def mute() -> Iterator[Silent]:
 def test_only_creating_a_key_is_not_repeated_on_a_lost_connection(
     hanging_up: Silent, operation: str, tries: int
 ) -> None:
-    session = _b2.BoundedSession(timeout=5, retries=2)
-    with pytest.raises(_b2.Refusal) as caught:
+    session = _b2_http.BoundedSession(timeout=5, retries=2)
+    with pytest.raises(_b2_http.Refusal) as caught:
         session.request("POST", f"{hanging_up.url}/b2api/v4/{operation}", data=b"{}")
     assert "cannot be reached" in str(caught.value.error)
     assert hanging_up.requests == tries

@@ -6,68 +6,20 @@ import typing as t
 from collections.abc import Callable
 
 import pytest
-import requests
 
 from lab.clouds.b2 import OPERATIONS, B2Double
-
-ATTIC = ["listBuckets", "listFiles", "readFiles", "writeFiles", "deleteFiles"]
-
-
-class Lab:
-    """The double with one bucket, and the module bound to it."""
-
-    def __init__(self, serve: Callable[[t.Any], str], module: Callable[..., t.Any]) -> None:
-        self.b2 = B2Double()
-        self.url = serve(self.b2.app)
-        self.module = module
-        master = self.b2.keys[self.b2.account_id]
-        answer = requests.get(f"{self.url}/b2api/v4/b2_authorize_account", auth=(master.id, master.secret), timeout=5)
-        self.bucket_id = requests.post(
-            f"{self.url}/b2api/v4/b2_create_bucket",
-            json={"accountId": self.b2.account_id, "bucketName": "nix-cache", "bucketType": "allPrivate"},
-            headers={"Authorization": answer.json()["authorizationToken"]},
-            timeout=5,
-        ).json()["bucketId"]
-        self.journal()
-        self.params = {
-            "key_id": master.id,
-            "key": master.secret,
-            "realm": self.url,
-            "name": "attic",
-            "bucket": "nix-cache",
-            "capabilities": ATTIC,
-            "timeout": 5,
-            "retries": 0,
-        }
-
-    def run(self, check: bool = False, **params: t.Any) -> t.Any:
-        given = {key: value for key, value in {**self.params, **params}.items() if value is not None}
-        return self.module("b2_application_key", given, check=check)
-
-    def absent(self, check: bool = False) -> t.Any:
-        return self.run(check, state="absent", capabilities=None)
-
-    def seed(self, name: str = "attic", capabilities: list[str] = ATTIC, **members: t.Any) -> str:
-        return self.b2.add_key(name, capabilities, **{"bucket_ids": [self.bucket_id], **members}).id
-
-    def ids(self, name: str = "attic") -> list[str]:
-        return sorted(key.id for key in self.b2.keys.values() if key.name == name)
-
-    def journal(self) -> list[str]:
-        seen = requests.get(f"{self.url}/_lab/requests", timeout=5).json()
-        requests.delete(f"{self.url}/_lab/requests", timeout=5)
-        return [each["path"].rpartition("/")[2] for each in seen]
+from tests.b2_lab import ATTIC, KeyLab
 
 
 @pytest.fixture
-def lab(serve: Callable[[t.Any], str], module: Callable[..., t.Any]) -> Lab:
-    return Lab(serve, module)
+def lab(serve: Callable[[t.Any], str], module: Callable[..., t.Any]) -> KeyLab:
+    return KeyLab(serve, module)
 
 
 # The life of a key.
 
 
-def test_check_then_run_then_again_with_the_stored_id(lab: Lab) -> None:
+def test_check_then_run_then_again_with_the_stored_id(lab: KeyLab) -> None:
     checked = lab.run(check=True)
     assert (checked["changed"], checked["secret"], checked["application_key"]["id"]) == (True, None, None)
     assert lab.ids() == []
@@ -82,7 +34,7 @@ def test_check_then_run_then_again_with_the_stored_id(lab: Lab) -> None:
     assert lab.journal() == ["b2_authorize_account", "b2_list_buckets", "b2_list_keys"]
 
 
-def test_key_has_the_rights_that_were_asked_for(lab: Lab) -> None:
+def test_key_has_the_rights_that_were_asked_for(lab: KeyLab) -> None:
     key = lab.run(capabilities=[*ATTIC, "listFiles"], name_prefix="nar/")["application_key"]
     assert key == {
         "id": lab.ids()[0],
@@ -91,23 +43,24 @@ def test_key_has_the_rights_that_were_asked_for(lab: Lab) -> None:
         "bucket_ids": [lab.bucket_id],
         "name_prefix": "nar/",
         "expires": False,
+        "expires_at": None,
     }
 
 
-def test_bucket_id_saves_a_request(lab: Lab) -> None:
+def test_bucket_id_saves_a_request(lab: KeyLab) -> None:
     stored = lab.run(bucket=None, bucket_id=lab.bucket_id)["application_key"]["id"]
     lab.journal()
     assert not lab.run(bucket=None, bucket_id=lab.bucket_id, stored_key_id=stored)["changed"]
     assert lab.journal() == ["b2_authorize_account", "b2_list_keys"]
 
 
-def test_key_for_all_buckets(lab: Lab) -> None:
+def test_key_for_all_buckets(lab: KeyLab) -> None:
     made = lab.run(bucket=None)
     assert made["application_key"]["bucket_ids"] == []
     assert not lab.run(bucket=None, stored_key_id=made["application_key"]["id"])["changed"]
 
 
-def test_absent_deletes_all_of_the_name_and_no_other(lab: Lab) -> None:
+def test_absent_deletes_all_of_the_name_and_no_other(lab: KeyLab) -> None:
     lab.seed()
     lab.seed()
     lab.seed("attic-two")
@@ -122,8 +75,8 @@ def test_absent_deletes_all_of_the_name_and_no_other(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("stored", ["", "0030000000000000000000000"])
-def test_lost_secret_makes_a_new_key_and_keeps_the_old_until_it_is_stored(lab: Lab, stored: str) -> None:
-    old = lab.seed()
+def test_lost_secret_makes_a_new_key_and_keeps_the_old_until_it_is_stored(lab: KeyLab, stored: str) -> None:
+    old = lab.seed().id
     checked, made = lab.run(check=True, stored_key_id=stored), lab.run(stored_key_id=stored)
     assert (checked["changed"], checked["diff"], checked["superseded"]) == (True, made["diff"], [old])
     new = made["application_key"]["id"]
@@ -138,8 +91,8 @@ def test_lost_secret_makes_a_new_key_and_keeps_the_old_until_it_is_stored(lab: L
     assert not lab.run(stored_key_id=new)["changed"]
 
 
-def test_crash_before_storing_never_costs_the_key_in_use(lab: Lab) -> None:
-    in_use = lab.seed()
+def test_crash_before_storing_never_costs_the_key_in_use(lab: KeyLab) -> None:
+    in_use = lab.seed().id
     for _ in range(3):
         lab.run()
     assert in_use in lab.ids()
@@ -148,9 +101,9 @@ def test_crash_before_storing_never_costs_the_key_in_use(lab: Lab) -> None:
     assert lab.ids() == [new]
 
 
-def test_twins_are_settled_in_favour_of_the_stored_one(lab: Lab) -> None:
+def test_twins_are_settled_in_favour_of_the_stored_one(lab: KeyLab) -> None:
     lab.seed()
-    stored = lab.seed()
+    stored = lab.seed().id
     lab.seed()
     assert lab.run(stored_key_id=stored)["changed"]
     assert lab.ids() == [stored]
@@ -164,8 +117,8 @@ def test_twins_are_settled_in_favour_of_the_stored_one(lab: Lab) -> None:
         ({"bucket": None}, "instead of []"),
     ],
 )
-def test_other_rights_fail_unless_recreate(lab: Lab, wish: dict[str, t.Any], words: str) -> None:
-    old = lab.seed()
+def test_other_rights_fail_unless_recreate(lab: KeyLab, wish: dict[str, t.Any], words: str) -> None:
+    old = lab.seed().id
     for check in (True, False):
         failed = lab.run(check, stored_key_id=old, **wish)
         assert failed["failed"] and words in failed["msg"] and "recreate: true" in failed["msg"]
@@ -177,37 +130,37 @@ def test_other_rights_fail_unless_recreate(lab: Lab, wish: dict[str, t.Any], wor
     assert lab.ids() == [new]
 
 
-def test_expired_keys_do_not_count(lab: Lab) -> None:
-    old = lab.seed(expires=time.time() - 1)
+def test_expired_keys_do_not_count(lab: KeyLab) -> None:
+    old = lab.seed(expires=time.time() - 1).id
     made = lab.run(stored_key_id=old)
     assert (bool(made["secret"]), made["superseded"]) == (True, [])
 
 
-def test_key_that_will_expire_is_not_the_wanted_one(lab: Lab) -> None:
-    old = lab.seed(expires=time.time() + 60)
+def test_key_that_will_expire_is_not_the_wanted_one(lab: KeyLab) -> None:
+    old = lab.seed(expires=time.time() + 60).id
     assert "expires True instead of False" in lab.run(stored_key_id=old)["msg"]
 
 
-def test_keys_beyond_the_first_page_are_found(lab: Lab) -> None:
+def test_keys_beyond_the_first_page_are_found(lab: KeyLab) -> None:
     for number in range(1001):
         lab.seed(f"other-{number}")
-    stored = lab.seed()
+    stored = lab.seed().id
     assert not lab.run(stored_key_id=stored)["changed"]
 
 
 # Failures.
 
 
-def test_creation_is_not_repeated_when_the_answer_is_lost(lab: Lab) -> None:
+def test_creation_is_not_repeated_when_the_answer_is_lost(lab: KeyLab) -> None:
     lost = {"status": 503, "code": "service_unavailable", "message": "lost"}
     fault = {"status": 503, "path": "b2_create_key", "body": lost, "times": 5}
-    requests.post(f"{lab.url}/_lab/faults", json=fault, timeout=5)
+    lab.fault(**fault)
     failed = lab.run(retries=3)
     assert "whose secret nobody has" in failed["msg"] and failed["status"] == 503
     assert lab.journal().count("b2_create_key") == 1
 
 
-def test_lost_answer_heals_with_the_next_runs(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lost_answer_heals_with_the_next_runs(lab: KeyLab, monkeypatch: pytest.MonkeyPatch) -> None:
     *rules, create = OPERATIONS["b2_create_key"]
 
     def create_and_hang_up(*arguments: t.Any) -> t.Any:
@@ -224,15 +177,15 @@ def test_lost_answer_heals_with_the_next_runs(lab: Lab, monkeypatch: pytest.Monk
     assert lab.ids() == [made["application_key"]["id"]]
 
 
-def test_too_many_requests_is_safe_to_repeat(lab: Lab) -> None:
+def test_too_many_requests_is_safe_to_repeat(lab: KeyLab) -> None:
     fault = {"status": 429, "path": "b2_create_key", "headers": {"Retry-After": "0"}, "times": 2}
-    requests.post(f"{lab.url}/_lab/faults", json=fault, timeout=5)
+    lab.fault(**fault)
     assert lab.run(retries=2)["secret"]
 
 
-def test_superseded_key_that_is_gone_already_is_fine(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_superseded_key_that_is_gone_already_is_fine(lab: KeyLab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.seed()
-    stored = lab.seed()
+    stored = lab.seed().id
     *rules, delete = OPERATIONS["b2_delete_key"]
 
     def delete_twice(b2: B2Double, *arguments: t.Any) -> t.Any:
@@ -244,9 +197,9 @@ def test_superseded_key_that_is_gone_already_is_fine(lab: Lab, monkeypatch: pyte
     assert lab.ids() == [stored]
 
 
-def test_working_key_does_not_delete_itself(lab: Lab) -> None:
+def test_working_key_does_not_delete_itself(lab: KeyLab) -> None:
     working = lab.b2.add_key("attic", ["listKeys", "writeKeys", "deleteKeys", "listBuckets"])
-    stored = lab.seed()
+    stored = lab.seed().id
     failed = lab.run(key_id=working.id, key=working.secret, stored_key_id=stored)
     assert "would be deleted" in failed["msg"]
     assert lab.ids() == sorted([working.id, stored])
@@ -257,7 +210,7 @@ def test_working_key_does_not_delete_itself(lab: Lab) -> None:
     ("missing", "doing"),
     [("listBuckets", "look for the bucket"), ("listKeys", "list the keys"), ("writeKeys", "create the key")],
 )
-def test_missing_capability_is_named(lab: Lab, check: bool, missing: str, doing: str) -> None:
+def test_missing_capability_is_named(lab: KeyLab, check: bool, missing: str, doing: str) -> None:
     low = lab.b2.add_key("low", {"listBuckets", "listKeys", "writeKeys"} - {missing})
     failed = lab.run(check, key_id=low.id, key=low.secret)
     assert f"cannot {doing}" in failed["msg"] and f"lacks the capability {missing};" in failed["msg"]
@@ -265,25 +218,25 @@ def test_missing_capability_is_named(lab: Lab, check: bool, missing: str, doing:
 
 
 @pytest.mark.parametrize("check", [True, False])
-def test_missing_deleteKeys_is_named(lab: Lab, check: bool) -> None:
+def test_missing_deleteKeys_is_named(lab: KeyLab, check: bool) -> None:
     low = lab.b2.add_key("low", ["listBuckets", "listKeys", "writeKeys"])
     lab.seed()
-    failed = lab.run(check, key_id=low.id, key=low.secret, stored_key_id=lab.seed())
+    failed = lab.run(check, key_id=low.id, key=low.secret, stored_key_id=lab.seed().id)
     assert "lacks the capability deleteKeys;" in failed["msg"]
 
 
-def test_wrong_key(lab: Lab) -> None:
+def test_wrong_key(lab: KeyLab) -> None:
     failed = lab.run(key="K003-canary")
     assert "does not know this key id with this secret" in failed["msg"]
     assert "canary" not in str(failed)
 
 
-def test_missing_bucket_is_an_error_that_check_mode_forgives(lab: Lab) -> None:
+def test_missing_bucket_is_an_error_that_check_mode_forgives(lab: KeyLab) -> None:
     assert "there is no bucket 'nix-cache-two'" in lab.run(bucket="nix-cache-two")["msg"]
     assert lab.run(check=True, bucket="nix-cache-two")["changed"]
 
 
-def test_capability_that_b2_does_not_know_is_left_to_b2(lab: Lab) -> None:
+def test_capability_that_b2_does_not_know_is_left_to_b2(lab: KeyLab) -> None:
     assert "not a valid capability: flyToTheMoon (400 bad_request)" in lab.run(capabilities=["flyToTheMoon"])["msg"]
 
 
@@ -298,7 +251,7 @@ def test_capability_that_b2_does_not_know_is_left_to_b2(lab: Lab) -> None:
         ({"bucket_id": "x"}, "mutually exclusive"),
     ],
 )
-def test_bad_input_is_refused_before_any_request(lab: Lab, params: dict[str, t.Any], words: str) -> None:
+def test_bad_input_is_refused_before_any_request(lab: KeyLab, params: dict[str, t.Any], words: str) -> None:
     failed = lab.run(**params)
     assert failed["failed"] and words in failed["msg"]
     assert lab.journal() == []

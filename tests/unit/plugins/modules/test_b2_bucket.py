@@ -1,21 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import functools
 import itertools
 import time
 import typing as t
 from collections.abc import Callable
 
+import boto3
 import pytest
-import requests
-from ansible_collections.pantheros.nixci.plugins.modules import b2_bucket
+from botocore.config import Config
 
 from lab.clouds._b2_rules import Refused
-from lab.clouds.b2 import OPERATIONS, B2Double
-from lab.clouds.s3 import S3Double
+from lab.clouds.b2 import B2Double
+from tests.b2_lab import ATTIC, REGION, BucketLab, wrap
 
-REGION = "eu-central-003"
 RULES = [
     {
         "file_name_prefix": "",
@@ -23,49 +21,14 @@ RULES = [
         "days_from_starting_to_canceling_unfinished_large_files": 3,
     }
 ]
-ATTIC = ["listBuckets", "listFiles", "readFiles", "writeFiles", "deleteFiles"]
-
-
-class Lab:
-    """The double, and the module bound to it."""
-
-    def __init__(self, serve: Callable[[t.Any], str], module: Callable[..., t.Any]) -> None:
-        self.b2 = B2Double(region=REGION, foreign_buckets=["somebody-elses"])
-        self.b2.s3_url = serve(S3Double(self.b2).app)
-        self.url = serve(self.b2.app)
-        self.module = module
-        self.params = {
-            "key_id": self.b2.account_id,
-            "key": self.b2.keys[self.b2.account_id].secret,
-            "realm": self.url,
-            "region": REGION,
-            "name": "nix-cache",
-            "timeout": 5,
-            "retries": 0,
-        }
-
-    def run(self, check: bool = False, **params: t.Any) -> t.Any:
-        return self.module("b2_bucket", {**self.params, **params}, check=check)
-
-    def as_key(self, *capabilities: str) -> dict[str, str]:
-        key = self.b2.add_key("admin", capabilities)
-        return {"key_id": key.id, "key": key.secret}
-
-    def journal(self) -> list[str]:
-        seen = requests.get(f"{self.url}/_lab/requests", timeout=5).json()
-        requests.delete(f"{self.url}/_lab/requests", timeout=5)
-        return [each["path"].rpartition("/")[2] for each in seen]
-
-    def fault(self, **fault: t.Any) -> None:
-        requests.post(f"{self.url}/_lab/faults", json=fault, timeout=5)
 
 
 @pytest.fixture
-def lab(serve: Callable[[t.Any], str], module: Callable[..., t.Any]) -> Lab:
-    return Lab(serve, module)
+def lab(serve: Callable[[t.Any], str], module: Callable[..., t.Any]) -> BucketLab:
+    return BucketLab(serve, module)
 
 
-def test_check_then_run_then_again(lab: Lab) -> None:
+def test_check_then_run_then_again(lab: BucketLab) -> None:
     wish = {"lifecycle_rules": RULES, "default_encryption": "SSE-B2", "bucket_info": {"by": "nixci"}}
     checked = lab.run(check=True, **wish)
     assert lab.journal() == ["b2_authorize_account", "b2_list_buckets"]
@@ -78,14 +41,17 @@ def test_check_then_run_then_again(lab: Lab) -> None:
     assert lab.journal() == ["b2_authorize_account", "b2_list_buckets"]
 
 
-def test_result_says_where_the_bucket_is(lab: Lab) -> None:
+def test_result_says_where_the_bucket_is(lab: BucketLab) -> None:
     bucket = lab.run(lifecycle_rules=RULES)["bucket"]
     assert bucket == {
         "name": "nix-cache",
         "id": lab.b2.bucket("nix-cache")["bucketId"],
         "type": "allPrivate",
         "lifecycle_rules": RULES,
+        "cors_rules": [],
         "default_encryption": "SSE-B2",
+        "file_lock": False,
+        "default_retention": {"mode": "none"},
         "bucket_info": {},
         "revision": 2,
         "account_id": lab.b2.account_id,
@@ -105,7 +71,7 @@ STATES: list[dict[str, t.Any]] = [
 
 
 @pytest.mark.parametrize(("start", "end"), list(itertools.permutations(STATES, 2)))
-def test_every_way_from_state_to_state_is_predicted_and_settles(lab: Lab, start: dict, end: dict) -> None:
+def test_every_way_from_state_to_state_is_predicted_and_settles(lab: BucketLab, start: dict, end: dict) -> None:
     assert not lab.run(**start)["failed"]
     checked, made, again = lab.run(check=True, **end), lab.run(**end), lab.run(**end)
     assert not made["failed"]
@@ -113,24 +79,24 @@ def test_every_way_from_state_to_state_is_predicted_and_settles(lab: Lab, start:
     assert (again["changed"], again["bucket"]) == (False, made["bucket"])
 
 
-def test_settings_left_out_stay(lab: Lab) -> None:
+def test_settings_left_out_stay(lab: BucketLab) -> None:
     lab.run(lifecycle_rules=RULES, bucket_info={"by": "hand"})
     assert not lab.run()["changed"]
     assert lab.run(type="allPublic")["bucket"]["lifecycle_rules"] == RULES
     assert lab.b2.bucket("nix-cache")["bucketInfo"] == {"by": "hand"}
 
 
-def test_numbers_in_bucket_info_settle(lab: Lab) -> None:
+def test_numbers_in_bucket_info_settle(lab: BucketLab) -> None:
     assert lab.run(bucket_info={"year": 2026})["changed"]
     assert not lab.run(bucket_info={"year": 2026})["changed"]
 
 
-def test_existing_bucket_is_found_whatever_the_case(lab: Lab) -> None:
+def test_existing_bucket_is_found_whatever_the_case(lab: BucketLab) -> None:
     lab.run()
     assert not lab.run(name="Nix-Cache")["changed"]
 
 
-def test_absent_deletes_and_is_content_when_there_is_none(lab: Lab) -> None:
+def test_absent_deletes_and_is_content_when_there_is_none(lab: BucketLab) -> None:
     lab.run()
     gone = lab.run(state="absent")
     assert (gone["changed"], gone["bucket"], gone["diff"]["after"]) == (True, None, {})
@@ -138,18 +104,37 @@ def test_absent_deletes_and_is_content_when_there_is_none(lab: Lab) -> None:
     assert not lab.run(state="absent")["changed"]
 
 
-def test_bucket_with_files_is_not_deleted(lab: Lab) -> None:
+@pytest.mark.parametrize("leave", ["a file", "an old version", "a hide marker", "an unfinished upload"])
+def test_bucket_with_anything_in_it_is_not_deleted(lab: BucketLab, leave: str) -> None:
     lab.run()
-    lab.b2.storage.is_empty = lambda name: False
+    key = lab.b2.add_key("attic", ATTIC)
+    s3 = boto3.client(
+        "s3",
+        endpoint_url=lab.b2.s3_url,
+        region_name=REGION,
+        aws_access_key_id=key.id,
+        aws_secret_access_key=key.secret,
+        config=Config(s3={"addressing_style": "path"}, request_checksum_calculation="when_required"),
+    )
+    place = {"Bucket": "nix-cache", "Key": "chunk"}
+    if leave == "an unfinished upload":
+        s3.create_multipart_upload(**place)
+    else:
+        version = s3.put_object(**place, Body=b"x")["VersionId"]
+    if leave in ("an old version", "a hide marker"):
+        s3.delete_object(**place)
+    if leave == "a hide marker":
+        s3.delete_object(**place, VersionId=version)
     failed = lab.run(state="absent")
-    assert failed["failed"] and "is not empty" in failed["msg"]
+    assert failed["failed"] and "is not empty" in failed["msg"] and "b2 rm --versions" in failed["msg"]
+    assert failed["code"] == "cannot_delete_non_empty_bucket"
     assert lab.b2.bucket("nix-cache")
 
 
 # Somebody else.
 
 
-def test_name_of_another_account_is_one_clear_sentence(lab: Lab) -> None:
+def test_name_of_another_account_is_one_clear_sentence(lab: BucketLab) -> None:
     failed = lab.run(name="somebody-elses")
     assert failed["msg"] == (
         "B2: the bucket name 'somebody-elses' is taken by another account; "
@@ -157,18 +142,7 @@ def test_name_of_another_account_is_one_clear_sentence(lab: Lab) -> None:
     )
 
 
-@pytest.fixture
-def wrap(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[..., t.Any]], None]:
-    """Put a function around an operation of the double: wrapper(real, double, key, body)."""
-
-    def replace(operation: str, wrapper: Callable[..., t.Any]) -> None:
-        *rules, real = OPERATIONS[operation]
-        monkeypatch.setitem(OPERATIONS, operation, (*rules, functools.partial(wrapper, real)))
-
-    return replace
-
-
-def test_update_in_between_is_read_again_and_kept(lab: Lab, wrap: Callable[..., None]) -> None:
+def test_update_in_between_is_read_again_and_kept(lab: BucketLab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.run()
     rivals = iter(["a rival"])
 
@@ -179,12 +153,12 @@ def test_update_in_between_is_read_again_and_kept(lab: Lab, wrap: Callable[..., 
             bucket.update(bucketInfo={"by": rival}, revision=bucket["revision"] + 1)
         return answer
 
-    wrap("b2_list_buckets", list_before_a_rival_writes)
+    wrap(monkeypatch, "b2_list_buckets", list_before_a_rival_writes)
     made = lab.run(lifecycle_rules=RULES)
     assert (made["bucket"]["bucket_info"], made["bucket"]["lifecycle_rules"]) == ({"by": "a rival"}, RULES)
 
 
-def test_conflict_is_tried_again_but_not_for_ever(lab: Lab) -> None:
+def test_conflict_is_tried_again_but_not_for_ever(lab: BucketLab) -> None:
     lab.run()
     conflict = {"status": 409, "path": "b2_update_bucket", "body": {"status": 409, "code": "conflict", "message": "no"}}
     lab.fault(**conflict, times=2)
@@ -195,7 +169,7 @@ def test_conflict_is_tried_again_but_not_for_ever(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("operation", ["b2_create_bucket", "b2_update_bucket", "b2_delete_bucket"])
-def test_lost_answer_is_made_good(lab: Lab, wrap: Callable[..., None], operation: str) -> None:
+def test_lost_answer_is_made_good(lab: BucketLab, monkeypatch: pytest.MonkeyPatch, operation: str) -> None:
     if operation != "b2_create_bucket":
         lab.run()
     losses = iter([Refused(503, "service_unavailable", "lost")])
@@ -206,7 +180,7 @@ def test_lost_answer_is_made_good(lab: Lab, wrap: Callable[..., None], operation
             raise loss
         return answer
 
-    wrap(operation, act_and_lose)
+    wrap(monkeypatch, operation, act_and_lose)
     wish: dict[str, t.Any] = {"state": "absent"} if operation == "b2_delete_bucket" else {"lifecycle_rules": RULES}
     result = lab.run(retries=1, **wish)
     assert (result["failed"], result["changed"]) == (False, True)
@@ -216,7 +190,7 @@ def test_lost_answer_is_made_good(lab: Lab, wrap: Callable[..., None], operation
 # Encryption that cannot be read.
 
 
-def test_unreadable_encryption_is_not_a_difference(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unreadable_encryption_is_not_a_difference(lab: BucketLab, capsys: pytest.CaptureFixture[str]) -> None:
     low = lab.as_key("listBuckets", "writeBuckets", "writeBucketEncryption")
     lab.run()
     result = lab.run(**low, default_encryption="SSE-B2")
@@ -240,13 +214,13 @@ def test_unreadable_encryption_is_not_a_difference(lab: Lab, capsys: pytest.Capt
         ({"realm": "prod"}, "neither production nor a URL"),
     ],
 )
-def test_bad_input_is_refused_before_any_request(lab: Lab, params: dict, words: str) -> None:
+def test_bad_input_is_refused_before_any_request(lab: BucketLab, params: dict, words: str) -> None:
     failed = lab.run(**params)
     assert failed["failed"] and words in failed["msg"]
     assert lab.journal() == []
 
 
-def test_hiding_by_age_can_be_confirmed_and_is_free_below_a_prefix(lab: Lab) -> None:
+def test_hiding_by_age_can_be_confirmed_and_is_free_below_a_prefix(lab: BucketLab) -> None:
     whole = [{"file_name_prefix": "", "days_from_uploading_to_hiding": 30}]
     assert lab.run(lifecycle_rules=whole, accept_age_based_hiding=True)["changed"]
     part = [{"file_name_prefix": "log/", "days_from_uploading_to_hiding": 30}]
@@ -255,7 +229,7 @@ def test_hiding_by_age_can_be_confirmed_and_is_free_below_a_prefix(lab: Lab) -> 
 
 @pytest.mark.parametrize("name", ["short", "b2-cache", "Upper-Case", "under_score", "ends-with-", "x" * 64])
 @pytest.mark.parametrize("check", [True, False])
-def test_bad_name_is_refused(lab: Lab, name: str, check: bool) -> None:
+def test_bad_name_is_refused(lab: BucketLab, name: str, check: bool) -> None:
     assert "cannot be the name of a bucket" in lab.run(name=name, check=check)["msg"]
 
 
@@ -263,7 +237,7 @@ def test_bad_name_is_refused(lab: Lab, name: str, check: bool) -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"key": "K003wrong"}, {"key_id": "0030000000000000000000000"}])
-def test_wrong_key(lab: Lab, wrong: dict[str, str]) -> None:
+def test_wrong_key(lab: BucketLab, wrong: dict[str, str]) -> None:
     failed = lab.run(**wrong)
     assert "does not know this key id with this secret" in failed["msg"]
     assert (failed["status"], failed["code"]) == (401, "bad_auth_token")
@@ -281,7 +255,7 @@ def test_wrong_key(lab: Lab, wrong: dict[str, str]) -> None:
         (["listBuckets"], {"name": "there-already", "type": "allPublic"}, "writeBuckets"),
     ],
 )
-def test_missing_capability_is_named(lab: Lab, check: bool, has: list, params: dict, missing: str) -> None:
+def test_missing_capability_is_named(lab: BucketLab, check: bool, has: list, params: dict, missing: str) -> None:
     lab.run(name="there-already")
     before = str(lab.b2.buckets)
     failed = lab.run(check=check, **lab.as_key(*has), **params)
@@ -290,7 +264,7 @@ def test_missing_capability_is_named(lab: Lab, check: bool, has: list, params: d
     assert str(lab.b2.buckets) == before
 
 
-def test_key_of_another_bucket_may_not_look(lab: Lab) -> None:
+def test_key_of_another_bucket_may_not_look(lab: BucketLab) -> None:
     bucket_id = lab.run(name="other-bucket")["bucket"]["id"]
     key = lab.b2.add_key("low", ["listBuckets"], bucket_ids=[bucket_id])
     failed = lab.run(key_id=key.id, key=key.secret)
@@ -310,13 +284,13 @@ def test_key_of_another_bucket_may_not_look(lab: Lab) -> None:
     ],
 )
 def test_region_comes_from_the_endpoint_or_the_option(
-    lab: Lab, endpoint: str, expected: str | None, region: str | None
+    lab: BucketLab, endpoint: str, expected: str | None, region: str | None
 ) -> None:
     lab.b2.s3_url = endpoint
     assert lab.run(region=expected)["bucket"]["region"] == region
 
 
-def test_account_in_another_region_is_an_error(lab: Lab) -> None:
+def test_account_in_another_region_is_an_error(lab: BucketLab) -> None:
     lab.b2.s3_url = "https://s3.us-west-004.backblazeb2.com"
     failed = lab.run()
     assert "lives in the region us-west-004, not in eu-central-003" in failed["msg"]
@@ -326,19 +300,19 @@ def test_account_in_another_region_is_an_error(lab: Lab) -> None:
 # The network.
 
 
-def test_unreachable_realm(lab: Lab) -> None:
+def test_unreachable_realm(lab: BucketLab) -> None:
     failed = lab.run(realm="http://127.0.0.1:9")
     assert failed["msg"] == "B2: http://127.0.0.1:9 cannot be reached; check the realm and the network."
 
 
-def test_something_else_at_the_realm(lab: Lab) -> None:
+def test_something_else_at_the_realm(lab: BucketLab) -> None:
     lab.fault(status=200, body={"hello": "world"})
     assert "not one of B2's native API" in lab.run()["msg"]
     lab.fault(status=404, body="no such page")
     assert "the answer was 404 without a reason" in lab.run()["msg"]
 
 
-def test_overload_is_waited_for_within_bounds(lab: Lab) -> None:
+def test_overload_is_waited_for_within_bounds(lab: BucketLab) -> None:
     busy = {"status": 503, "headers": {"Retry-After": "0"}, "body": {"status": 503, "code": "busy", "message": "later"}}
     lab.fault(**busy, times=2)
     assert lab.run(retries=2)["changed"]
@@ -346,7 +320,7 @@ def test_overload_is_waited_for_within_bounds(lab: Lab) -> None:
     assert "later (503 busy)" in lab.run(retries=2)["msg"]
 
 
-def test_long_retry_after_is_reported_instead_of_waited_for(lab: Lab) -> None:
+def test_long_retry_after_is_reported_instead_of_waited_for(lab: BucketLab) -> None:
     lab.fault(status=429, headers={"Retry-After": "600"})
     start = time.monotonic()
     failed = lab.run(retries=3)
@@ -354,17 +328,17 @@ def test_long_retry_after_is_reported_instead_of_waited_for(lab: Lab) -> None:
     assert time.monotonic() - start < 3
 
 
-def test_expired_token_is_renewed(lab: Lab) -> None:
+def test_expired_token_is_renewed(lab: BucketLab) -> None:
     lab.fault(status=401, path="b2_list", body={"status": 401, "code": "expired_auth_token", "message": "old"})
     assert lab.run()["changed"]
 
 
-def test_spending_cap_is_explained(lab: Lab) -> None:
+def test_spending_cap_is_explained(lab: BucketLab) -> None:
     lab.fault(status=403, path="b2_create", body={"status": 403, "code": "cap_exceeded", "message": "Cap exceeded."})
     assert "raise the spending cap" in lab.run()["msg"]
 
 
-def test_missing_library(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_library(lab: BucketLab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ansible_collections.pantheros.nixci.plugins.module_utils._b2.B2_IMPORT_ERROR", "Traceback …")
     assert "pip install b2sdk" in lab.run()["msg"]
 
@@ -373,59 +347,48 @@ def test_missing_library(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def verify(lab: Lab) -> dict[str, str]:
+def verify(lab: BucketLab) -> dict[str, str]:
     bucket = lab.run()["bucket"]
     key = lab.b2.add_key("attic", ATTIC, bucket_ids=[bucket["id"]])
     return {"key_id": key.id, "key": key.secret}
 
 
-def test_round_trip_proves_the_key_and_leaves_nothing(lab: Lab, verify: dict[str, str]) -> None:
+def test_round_trip_proves_the_key_and_leaves_nothing(lab: BucketLab, verify: dict[str, str]) -> None:
     result = lab.run(verify_with=verify)
     assert (result["failed"], result["changed"], result["verified"]) == (False, False, True)
     assert lab.b2.storage.is_empty("nix-cache")
 
 
-def test_round_trip_is_left_out_in_check_mode(lab: Lab, verify: dict[str, str]) -> None:
+def test_round_trip_is_left_out_in_check_mode(lab: BucketLab, verify: dict[str, str]) -> None:
     result = lab.run(check=True, verify_with={**verify, "key": "wrong"})
     assert (result["failed"], result["verified"]) == (False, False)
 
 
-def test_round_trip_without_deleteFiles_hides(lab: Lab, verify: dict[str, str]) -> None:
+def test_round_trip_without_deleteFiles_hides(lab: BucketLab, verify: dict[str, str]) -> None:
     lab.b2.keys[verify["key_id"]].capabilities.remove("deleteFiles")
     assert lab.run(verify_with=verify)["verified"]
     assert not lab.b2.storage.is_empty("nix-cache")
 
 
 @pytest.mark.parametrize(("missing", "doing"), [("writeFiles", "write"), ("readFiles", "read")])
-def test_round_trip_names_the_missing_capability(lab: Lab, verify: dict[str, str], missing: str, doing: str) -> None:
+def test_round_trip_names_the_missing_capability(
+    lab: BucketLab, verify: dict[str, str], missing: str, doing: str
+) -> None:
     lab.b2.keys[verify["key_id"]].capabilities.remove(missing)
     failed = lab.run(verify_with=verify)
     assert f"cannot {doing} an object" in failed["msg"] and f"lacks the capability {missing}" in failed["msg"]
 
 
-def test_round_trip_with_a_wrong_secret(lab: Lab, verify: dict[str, str]) -> None:
+def test_round_trip_with_a_wrong_secret(lab: BucketLab, verify: dict[str, str]) -> None:
     failed = lab.run(verify_with={**verify, "key": "K003-canary"})
     assert "SignatureDoesNotMatch; check the id and the secret" in failed["msg"]
     assert "canary" not in str(failed)
 
 
-def test_round_trip_needs_the_region(lab: Lab, verify: dict[str, str]) -> None:
+def test_round_trip_needs_the_region(lab: BucketLab, verify: dict[str, str]) -> None:
     assert "set region" in lab.run(region=None, verify_with=verify)["msg"]
 
 
-def test_round_trip_to_a_dead_endpoint(lab: Lab, verify: dict[str, str]) -> None:
+def test_round_trip_to_a_dead_endpoint(lab: BucketLab, verify: dict[str, str]) -> None:
     lab.b2.s3_url = "http://127.0.0.1:9"
     assert "Could not connect to the endpoint" in lab.run(verify_with=verify)["msg"]
-
-
-def test_plan_of_a_new_bucket_has_no_encryption_that_nobody_asked_for() -> None:
-    params = {"state": "present", "name": "n", "type": "allPrivate"}
-    params |= {"lifecycle_rules": None, "default_encryption": None, "bucket_info": None}
-    change = b2_bucket.plan(params, None)
-    assert change.after == {
-        "name": "n",
-        "type": "allPrivate",
-        "lifecycle_rules": [],
-        "default_encryption": None,
-        "bucket_info": {},
-    }
