@@ -1,14 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A double of Cloudflare's API: zones, DNS records of type A, AAAA, CNAME and TXT, token check.
-
-It plays a Free plan: at most 200 changes in a batch, TTLs from 60 seconds, comments of 100 characters.
-"""
+"""A double of Cloudflare's API: zones, DNS records, token check. What it accepts is in _cloudflare_rules.py."""
 
 from __future__ import annotations
 
 import copy
 import datetime
-import ipaddress
 import re
 import secrets
 import threading
@@ -16,37 +12,21 @@ import typing as t
 
 import flask
 
+from ._cloudflare_rules import DEFAULTS, MEMBERS, PLANS, Json, Refused, checked, invalid, refuse_rivals
 from ._control import Control
 
 ROOT = "/client/v4"
-Json = dict[str, t.Any]
-
-MAX_BATCH = 200
-MAX_COMMENT = 100
-MEMBERS = {"type", "name", "content", "ttl", "proxied", "comment", "tags", "settings"}
-DEFAULTS: Json = {"ttl": 1, "proxied": False, "comment": None, "tags": [], "settings": {}}
-RIVALS = {"A": {"CNAME"}, "AAAA": {"CNAME"}, "CNAME": {"A", "AAAA", "CNAME"}, "TXT": set()}
-
-
-class Refused(Exception):
-    def __init__(self, status: int, code: int, message: str, *chain: tuple[int, str]) -> None:
-        super().__init__(message)
-        self.status = status
-        self.error: Json = {"code": code, "message": message}
-        if chain:
-            self.error["error_chain"] = [{"code": code, "message": text} for code, text in chain]
-
-
-def invalid(code: int, message: str) -> Refused:
-    return Refused(400, code, message)
+TEXT_FILTERS = ("name", "content", "comment")
+PAGING = {"page", "per_page", "order", "direction", "match", "tag_match"}
 
 
 class CloudflareDouble:
-    """zones: names. tokens: {token: {zone name: set of "zone:read", "dns:read", "dns:edit"}}."""
+    """zones: names. tokens: {token: {zone name: set of "zone:read", "dns:read", "dns:edit"}}. plan: "free" or "pro"."""
 
-    def __init__(self, zones: t.Iterable[str], tokens: dict[str, dict[str, set[str]]]) -> None:
+    def __init__(self, zones: t.Iterable[str], tokens: dict[str, dict[str, set[str]]], plan: str = "free") -> None:
         self.lock = threading.Lock()
         self.tokens = tokens
+        self.plan = PLANS[plan]
         self.zones: dict[str, Json] = {}
         self.records: dict[str, dict[str, Json]] = {}
         for name in zones:
@@ -160,9 +140,10 @@ class CloudflareDouble:
     def list_zones(self) -> flask.Response:
         granted = self._rights()
         seen = [zone for zone in self.zones.values() if "zone:read" in granted.get(zone["name"], ())]
-        for field in ("name", "status"):
-            if field in flask.request.args:
-                seen = [zone for zone in seen if zone[field] == flask.request.args[field].lower()]
+        for argument in ("name", "status", "account.id"):
+            if argument in flask.request.args:
+                wanted = flask.request.args[argument].lower()
+                seen = [zone for zone in seen if wanted == (zone.get(argument) or zone["account"]["id"])]
         return page_of(seen, 20, 5, 50)
 
     def get_zone(self, zone_id: str) -> flask.Response:
@@ -170,14 +151,14 @@ class CloudflareDouble:
 
     def list_records(self, zone_id: str) -> flask.Response:
         self._zone(zone_id, "dns:read", "dns:edit")
-        found = list(self.records[zone_id].values())
-        for argument, value in flask.request.args.items():
-            field = argument.removesuffix(".exact")
-            if field in ("name", "type", "content", "comment"):
-                found = [one for one in found if (one[field] or "").lower() == value.lower()]
-            elif argument not in ("page", "per_page"):
-                raise invalid(1004, f"DNS Validation Error: this double does not know the filter {argument}")
-        return page_of(found, 100, 1, 5_000_000)
+        arguments = flask.request.args
+        tests = [matcher(argument, value) for argument, value in arguments.items() if argument not in PAGING]
+        fits = any if arguments.get("match") == "any" and tests else all
+        found = [one for one in self.records[zone_id].values() if fits(test(one) for test in tests)]
+        backwards = arguments.get("direction") == "desc"
+        return page_of(
+            sorted(found, key=lambda one: one[arguments.get("order", "type")], reverse=backwards), 100, 1, 5_000_000
+        )
 
     def create(self, zone_id: str) -> flask.Response:
         zone = self._zone(zone_id, "dns:edit")
@@ -196,15 +177,15 @@ class CloudflareDouble:
         self._zone(zone_id, "dns:edit")
         existing(self.records[zone_id], id_)
         del self.records[zone_id][id_]
-        return flask.jsonify({"result": {"id": id_}})
+        return success({"id": id_})
 
     def batch(self, zone_id: str) -> flask.Response:
         zone = self._zone(zone_id, "dns:edit")
         wanted = body()
         if not wanted or set(wanted) - {"deletes", "patches", "puts", "posts"}:
             raise invalid(9207, "Request body is invalid.")
-        if sum(len(items) for items in wanted.values()) > MAX_BATCH:
-            raise invalid(1004, f"DNS Validation Error: a batch holds at most {MAX_BATCH} changes on this plan")
+        if sum(len(items) for items in wanted.values()) > self.plan.batch:
+            raise invalid(1004, f"DNS Validation Error: a batch holds at most {self.plan.batch} changes on this plan")
         draft = copy.deepcopy(self.records[zone_id])  # all or nothing
         done: dict[str, list[Json]] = {}
         for item in wanted.get("deletes", ()):
@@ -223,6 +204,9 @@ class CloudflareDouble:
 
     def _patch(self, records: dict[str, Json], zone: Json, id_: str, fields: Json) -> Json:
         old = {key: value for key, value in existing(records, id_).items() if key in MEMBERS}
+        # What is composed for the answer was not sent.
+        for composed in ("content", "priority") if old["type"] == "SRV" else ("content",) if "data" in old else ():
+            del old[composed]
         return self._save(records, zone, {**old, **fields}, id_)
 
     def _put(self, records: dict[str, Json], zone: Json, id_: str, fields: Json) -> Json:
@@ -230,21 +214,14 @@ class CloudflareDouble:
         return self._save(records, zone, {**DEFAULTS, **fields}, id_)
 
     def _save(self, records: dict[str, Json], zone: Json, wanted: Json, id_: str | None = None) -> Json:
-        record = checked(wanted, zone["name"])
-        for other in records.values():
-            if other["id"] == id_ or other["name"] != record["name"]:
-                continue
-            if other["type"] == record["type"] and other["content"] == record["content"]:
-                raise invalid(81058, "An identical record already exists.")
-            if other["type"] in RIVALS[record["type"]]:
-                if other["type"] == "CNAME":
-                    raise invalid(81054, "A CNAME record with that host already exists.")
-                raise invalid(81053, "An A, AAAA, or CNAME record with that host already exists.")
-        same = [
-            one["content"] for one in records.values() if (one["name"], one["type"]) == (record["name"], record["type"])
-        ]
+        record = checked(wanted, zone["name"], self.plan)
+        others = [one for one in records.values() if one["id"] != id_ and one["name"] == record["name"]]
+        refuse_rivals(record, others, zone["name"])
+        same = [one["content"] for one in others if one["type"] == record["type"]]
         if sum(map(len, same)) + len(record["content"]) > 8192:
             raise invalid(83011, "The combined content of the records of this name and type is too long.")
+        if id_ is None and len(records) >= self.plan.records:
+            raise invalid(81045, "The record quota has been exceeded.")
         old = records.get(id_ or "", {})
         record |= {
             "id": id_ or secrets.token_hex(16),
@@ -255,64 +232,28 @@ class CloudflareDouble:
         return record
 
 
-def checked(wanted: Json, zone: str) -> Json:
-    """The record as it is stored, or the refusal."""
-    if set(wanted) - MEMBERS or not {"type", "name", "content"} <= set(wanted):
-        raise invalid(1004, "DNS Validation Error")
-    type_, content = wanted["type"], wanted["content"]
-    if type_ not in RIVALS:
-        raise invalid(1004, f"DNS Validation Error: this double does not know the type {type_}")
-    name = wanted["name"].lower().removesuffix(".")
-    name = zone if name == "@" else name
-    if name != zone and not name.endswith("." + zone):
-        name = f"{name}.{zone}"
-    if len(name) > 253 or not all(re.fullmatch(r"\*|[\w-]{1,63}", label, re.ASCII) for label in name.split(".")):
-        raise invalid(9000, "DNS name is invalid.")
-    address = None
-    if type_ in ("A", "AAAA"):
-        try:
-            address = (ipaddress.IPv4Address if type_ == "A" else ipaddress.IPv6Address)(content)
-        except ValueError:
-            version = "IPv4" if type_ == "A" else "IPv6"
-            raise invalid(9005, f"Content for {type_} record must be a valid {version} address.") from None
-        content = str(address)
-    elif type_ == "CNAME":
-        content = content.lower().removesuffix(".")
-        if "." not in content or re.search(r"\s", content):
-            raise invalid(9009, "Content for CNAME record is invalid.")
-    elif not content:
-        raise invalid(9009, "Content for TXT record must not be empty.")
-    elif any(len(part.encode()) > 255 for part in re.findall(r'"((?:[^"\\]|\\.)*)"', content)):
-        raise invalid(9015, "A string of a TXT record has more than 255 bytes.")
-    proxiable = type_ == "CNAME" or (address is not None and (not address.is_private or is_documentation(address)))
-    if wanted["proxied"] and not proxiable:
-        raise invalid(9004, "This record type cannot be proxied.")
-    ttl = wanted["ttl"]
-    if type(ttl) is not int or (ttl != 1 and not 60 <= ttl <= 86400):
-        raise invalid(9021, "Invalid TTL. Must be between 60 and 86400 seconds, or 1 for Automatic.")
-    comment = wanted["comment"] or None
-    if comment and (len(comment) > MAX_COMMENT or re.search(r"[\r\n]", comment)):
-        raise invalid(9300, "DNS record comment is invalid.")
-    if wanted["tags"]:
-        raise invalid(9301, "DNS record has 1 tags, exceeding the quota of 0.")
-    return {
-        "name": name,
-        "type": type_,
-        "content": content,
-        "proxiable": proxiable,
-        "proxied": bool(wanted["proxied"]),
-        "ttl": 1 if wanted["proxied"] else ttl,
-        "comment": comment,
-        "tags": [],
-        "settings": wanted["settings"],
-        "meta": {},
+def matcher(argument: str, value: str) -> t.Callable[[Json], bool]:
+    """The test of one filter of the record list. All of them ignore case."""
+    field, _dot, operator = argument.partition(".")
+    value = value.lower()
+    tests: dict[str, t.Callable[[str], bool]] = {
+        "": lambda text: text == value,
+        "exact": lambda text: text == value,
+        "contains": lambda text: value in text,
+        "startswith": lambda text: text.startswith(value),
+        "endswith": lambda text: text.endswith(value),
     }
-
-
-def is_documentation(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """These count as private in Python but are ordinary addresses to Cloudflare."""
-    ranges = ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")
-    return any(address in ipaddress.ip_network(one) for one in ranges)
+    if field in TEXT_FILTERS and operator in tests:
+        return lambda one: tests[operator]((one[field] or "").lower())
+    if argument in ("comment.present", "comment.absent"):
+        return lambda one: bool(one["comment"]) == (operator == "present")
+    if field == "tag" and operator in tests:
+        return lambda one: any(tests[operator](tag.lower()) for tag in one["tags"])
+    if argument == "type":
+        return lambda one: one["type"].lower() == value
+    if argument == "proxied":
+        return lambda one: str(one["proxied"]).lower() == value
+    raise invalid(1004, f"DNS Validation Error: this double does not know the filter {argument}")
 
 
 def existing(records: dict[str, Json], id_: str) -> Json:

@@ -1,36 +1,31 @@
 # Copyright: (c) 2026, The pantheros.nixci contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Cloudflare's DNS API: names, contents, records, calls. Private: may change without notice."""
+"""The calls to Cloudflare's DNS API, and its errors in our words. Private: may change without notice."""
 
 from __future__ import annotations
 
-import dataclasses
-import ipaddress
+import itertools
 import re
 import typing as t
 
 from ansible.module_utils.basic import env_fallback
 
+from ._cloudflare_plan import Step
+from ._cloudflare_record import Record
 from ._errors import AuthenticationError, ConflictError, ForbiddenError, InvalidError, NixciError, NotFoundError
 from ._http import JsonClient, http_argument_spec
-
-try:
-    import idna
-except ImportError:  # it comes with requests, whose absence JsonClient reports
-    idna = None
-
-TYPES = ("A", "AAAA", "CNAME", "TXT")
-PROXIABLE = ("A", "AAAA", "CNAME")
-AUTOMATIC_TTL = 1
-MUTABLE = ("content", "ttl", "proxied", "comment")
 
 # The numbers are all that the API promises; it has no complete official list.
 TOKEN_MALFORMED = {6003, 6111}
 TOKEN_REFUSED = {1000, 9106, 9109, 10000}
 NO_SUCH_ROUTE = {7003}
-# 81044: the record is gone; the others: something like it is there. Both mean that the list we had is out of date.
-RECORD_CONFLICT = {81044, 81053, 81054, 81055, 81056, 81057, 81058}
+RECORD_GONE = 81044
+# Both kinds mean that the list we had is out of date.
+RECORD_CONFLICT = {RECORD_GONE, 81053, 81054, 81055, 81056, 81057, 81058}
+TOO_MANY_RECORDS = 81045
+# What a plan refuses, by its words: https://github.com/cloudflare/terraform-provider-cloudflare/issues/3217
+TAGS_REFUSED = re.compile(r"has \d+ tags, exceeding the quota of (\d+)")
 
 
 def cloudflare_argument_spec() -> dict[str, t.Any]:
@@ -47,155 +42,10 @@ def cloudflare_argument_spec() -> dict[str, t.Any]:
     }
 
 
-# -- names ------------------------------------------------------------------------------------------------------------
-
-
-def host_name(name: str) -> str:
-    """As the API writes host names: lower case, punycode, no final dot."""
-    labels = name.lower().removesuffix(".").split(".")
-    try:
-        labels = [label if label.isascii() else idna.encode(label, uts46=True).decode() for label in labels]
-    except idna.IDNAError as exc:
-        raise InvalidError(f"'{name}' is not a host name ({exc}).") from None
-    if not all(re.fullmatch(r"\*|[a-z0-9_-]{1,63}", label) for label in labels):
-        raise InvalidError(f"'{name}' is not a host name; its parts are 1 to 63 letters, digits, '-' or '_'.")
-    return ".".join(labels)
-
-
-def full_name(name: str, zone: str) -> str:
-    """`name` within `zone`: @ is the zone itself, and only a final ".zone" makes a name complete."""
-    if name in ("", "@"):
-        return zone
-    complete, absolute = host_name(name), name.endswith(".")
-    if complete == zone or complete.endswith("." + zone):
-        return complete
-    if absolute:
-        raise InvalidError(
-            f"The name '{name}' ends in a dot, so it is complete, but it is not within the zone '{zone}'."
-        )
-    return f"{complete}.{zone}"
-
-
-# -- contents ---------------------------------------------------------------------------------------------------------
-
-QUOTED = r'"((?:[^"\\]|\\.)*)"'
-
-
-def comparable(type_: str, content: str) -> str:
-    """One spelling for equal contents: of addresses, host names and quoted texts."""
-    if type_ in ("A", "AAAA"):
-        version = 4 if type_ == "A" else 6
-        try:
-            address = ipaddress.ip_address(content.strip())
-        except ValueError:
-            address = None
-        if address is None or address.version != version:
-            raise InvalidError(f"'{content}' is not an IPv{version} address, which a record of type {type_} needs.")
-        return address.compressed
-    if type_ == "CNAME":
-        return host_name(content.strip())
-    if type_ == "TXT":
-        return unquote(content)
-    return content
-
-
-def unquote(text: str) -> str:
-    """The value of a TXT record; text that is not wholly made of quoted strings is taken as it is."""
-    if not re.fullmatch(rf"\s*{QUOTED}(\s+{QUOTED})*\s*", text, re.DOTALL):
-        return text
-    value = "".join(match.group(1) for match in re.finditer(QUOTED, text, re.DOTALL)).encode()
-    plain = re.sub(
-        rb"\\(\d{3}|.)",
-        lambda match: bytes([int(match[1]) & 255]) if len(match[1]) == 3 else match[1],
-        value,
-        flags=re.DOTALL,
-    )
-    return plain.decode(errors="replace")
-
-
-def quote(value: str) -> str:
-    """A TXT value as strings of at most 255 bytes, the limit of the protocol."""
-    chunks: list[str] = [""]
-    for character in value:
-        if len((chunks[-1] + character).encode()) > 255:
-            chunks.append("")
-        chunks[-1] += character
-    return " ".join('"{}"'.format(chunk.replace("\\", "\\\\").replace('"', '\\"')) for chunk in chunks)
-
-
-# -- records ----------------------------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class Record:
-    """What we manage of a record; tags and settings stay as they are because only changed members are ever sent."""
-
-    name: str
-    type: str
-    content: str  # in its comparable form
-    ttl: int = AUTOMATIC_TTL
-    proxied: bool = False
-    comment: str = ""
-    id: str | None = None
-
-    @classmethod
-    def parse(cls, answer: dict[str, t.Any]) -> Record:
-        return cls(
-            name=answer["name"].lower(),
-            type=answer["type"],
-            content=comparable(answer["type"], answer.get("content") or ""),
-            ttl=answer["ttl"],
-            proxied=bool(answer.get("proxied")),
-            comment=answer.get("comment") or "",
-            id=answer["id"],
-        )
-
-    def changes(self, other: Record) -> dict[str, t.Any]:
-        """What a PATCH must say to make this record equal to `other`."""
-        body = other.body()
-        return {field: body[field] for field in MUTABLE if getattr(self, field) != getattr(other, field)}
-
-    def body(self) -> dict[str, t.Any]:
-        """What a POST must say."""
-        content = quote(self.content) if self.type == "TXT" else self.content
-        return {
-            "name": self.name,
-            "type": self.type,
-            "content": content,
-            "ttl": self.ttl,
-            "proxied": self.proxied,
-            "comment": self.comment,
-        }
-
-    def public(self) -> dict[str, t.Any]:
-        """Without the id, which check mode cannot foresee."""
-        values = dataclasses.asdict(self)
-        del values["id"]
-        return values
-
-    def __str__(self) -> str:
-        comment = f"comment '{self.comment}'" if self.comment else "no comment"
-        return f"{self.type} {self.name} → {self.content} ({comment})"
-
-
-@dataclasses.dataclass(frozen=True)
-class Batch:
-    """Calls to make. In one batch the API runs deletes, patches and posts in this order, all or none."""
-
-    deletes: tuple[str, ...] = ()
-    patches: tuple[tuple[str, dict[str, t.Any]], ...] = ()
-    posts: tuple[dict[str, t.Any], ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.deletes) + len(self.patches) + len(self.posts)
-
-
-# -- calls ------------------------------------------------------------------------------------------------------------
-
-
 class CloudflareClient(JsonClient):
     service = "Cloudflare"
-    PAGE = 1000
+    # More than the plans allow a zone by default (200 to 3500), so that one request shows all. The API takes 5000000.
+    PAGE = 5000
 
     def __init__(self, params: dict[str, t.Any]) -> None:
         token = params["token"].strip()
@@ -233,41 +83,54 @@ class CloudflareClient(JsonClient):
             )
         return found[0]["id"]
 
-    def records(self, zone_id: str, name: str) -> list[Record]:
-        """Every record of a name, of any type: what a new record could conflict with is among them."""
-        found: list[Record] = []
-        page = 1
-        while True:
+    def records(self, zone_id: str, name: str | None = None) -> list[Record]:
+        """Every record of a name or of the zone, of any type: what a new record could conflict with is among them.
+
+        Content is not filtered here, because the API's filters fail on quotes, case and spellings of addresses.
+        """
+        only = {"name.exact": name} if name else {}
+        found: dict[str | None, Record] = {}  # one that moves to a later page meanwhile would come twice
+        for page in itertools.count(1):
             answer = self.request(
-                "GET",
-                f"/zones/{zone_id}/dns_records",
-                params={"name.exact": name, "per_page": self.PAGE, "page": page},
+                "GET", f"/zones/{zone_id}/dns_records", params={**only, "per_page": self.PAGE, "page": page}
             )
-            found += [Record.parse(one) for one in answer["result"]]
+            found |= {record.id: record for record in map(Record.parse, answer["result"])}
             info = answer.get("result_info") or {}
             if len(answer["result"]) < self.PAGE or page >= info.get("total_pages", page + 1):
-                return found
-            page += 1
+                break
+        return list(found.values())
 
-    def apply(self, zone_id: str, batch: Batch) -> list[Record]:
-        """One call for one change, one batch for several; returns the records written."""
+    def apply(self, zone_id: str, steps: list[Step], batch_size: int) -> list[Record]:
+        """One call for one change, batches for several; returns the records written."""
         path = f"/zones/{zone_id}/dns_records"
-        if len(batch) > 1:
-            body = {
-                "deletes": [{"id": id_} for id_ in batch.deletes],
-                "patches": [{"id": id_, **fields} for id_, fields in batch.patches],
-                "posts": list(batch.posts),
-            }
-            done = self.request("POST", f"{path}/batch", {kind: items for kind, items in body.items() if items})[
-                "result"
-            ]
-            return [Record.parse(one) for kind in ("patches", "posts") for one in done.get(kind) or ()]
-        for id_ in batch.deletes:
-            # 81044: somebody was faster, or the answer to our first try got lost.
-            self.request("DELETE", f"{path}/{id_}", none_on=(404,))
-        written = [self.request("PATCH", f"{path}/{id_}", fields) for id_, fields in batch.patches]
-        written += [self.request("POST", path, fields) for fields in batch.posts]
-        return [Record.parse(one["result"]) for one in written]
+        written: list[Record] = []
+        done = 0
+        for batch in batches(steps, batch_size):
+            try:
+                written += self.single(path, batch[0]) if len(steps) == 1 else self.batch(path, batch)
+            except NixciError as exc:
+                if done:
+                    exc.args = (f"{exc} {done} of {len(steps)} changes are made; run again for the others.",)
+                raise
+            done += len(batch)
+        return written
+
+    def single(self, path: str, step: Step) -> list[Record]:
+        if step.kind == "posts":
+            return [Record.parse(self.request("POST", path, step.body)["result"])]
+        if step.kind == "patches":
+            return [Record.parse(self.request("PATCH", f"{path}/{step.before.id}", step.body)["result"])]
+        # 404: somebody was faster, or the answer to our first try got lost.
+        self.request("DELETE", f"{path}/{step.before.id}", none_on=(404,))
+        return []
+
+    def batch(self, path: str, steps: list[Step]) -> list[Record]:
+        """The API runs deletes, patches and posts in this order, all or none."""
+        body: dict[str, list[t.Any]] = {"deletes": [], "patches": [], "posts": []}
+        for step in steps:
+            body[step.kind].append({**({"id": step.before.id} if step.before else {}), **step.body})
+        answer = self.request("POST", f"{path}/batch", {kind: items for kind, items in body.items() if items})["result"]
+        return [Record.parse(one) for kind in ("patches", "posts") for one in answer.get(kind) or ()]
 
     def error(self, method: str, path: str, status: int, content: t.Any) -> NixciError:
         errors = content.get("errors") if isinstance(content, dict) else None
@@ -277,6 +140,7 @@ class CloudflareClient(JsonClient):
         codes = {cause.get("code") for cause in chain}
         words = "; ".join(f"{cause.get('code')} {cause.get('message')}" for cause in chain)[:500]
         details = {"status": status, "codes": [cause.get("code") for cause in chain]}
+        right = "Zone / DNS / Read, or Edit to change something," if method == "GET" else "Zone / DNS / Edit"
         if codes & TOKEN_MALFORMED:
             return AuthenticationError(
                 f"Cloudflare does not accept the form of the token ({words}); "
@@ -285,17 +149,41 @@ class CloudflareClient(JsonClient):
             )
         if codes & TOKEN_REFUSED and self.token_works:
             return ForbiddenError(
-                f"Cloudflare: the token is valid but may not do {method} {path} ({words}); "
-                "it needs Zone / DNS / Edit for this zone.",
+                f"Cloudflare: the token is valid but may not do {method} {path} ({words}); it needs {right} for this zone.",
                 **details,
             )
         if codes & TOKEN_REFUSED:
             return AuthenticationError(
                 f"Cloudflare refuses the token for {method} {path} ({words}): it is wrong, expired or revoked, or "
-                "lacks Zone / DNS / Edit or Zone / Zone / Read for this zone.",
+                f"lacks {right} or Zone / Zone / Read for this zone.",
                 **details,
             )
         if codes & NO_SUCH_ROUTE:
             return NotFoundError(f"Cloudflare has no {path} ({words}); check zone_id.", **details)
+        tags = TAGS_REFUSED.search(words)
+        if tags:
+            remedy = (
+                "this plan has no tags; leave tags out" if tags[1] == "0" else f"this plan has {tags[1]} per record"
+            )
+            return InvalidError(f"Cloudflare refuses the tags ({words}): {remedy}.", **details)
+        if TOO_MANY_RECORDS in codes:
+            return InvalidError(
+                f"Cloudflare refuses more records ({words}): the zone has as many as its plan allows; remove some first.",
+                **details,
+            )
         kind = ConflictError if codes & RECORD_CONFLICT else InvalidError
         return kind(f"Cloudflare refuses {method} {path} ({words}).", **details)
+
+
+def batches(steps: list[Step], size: int) -> list[list[Step]]:
+    """As few as possible, with all changes of a name in one batch if they fit: no name is left empty in between."""
+    found: list[list[Step]] = [[]]
+    for _name, group in itertools.groupby(sorted(steps, key=lambda step: step.name), key=lambda step: step.name):
+        together = sorted(group, key=lambda step: ("deletes", "patches", "posts").index(step.kind))
+        if len(found[-1]) + len(together) > size and found[-1]:
+            found.append([])
+        for step in together:
+            if len(found[-1]) == size:
+                found.append([])
+            found[-1].append(step)
+    return [batch for batch in found if batch]

@@ -19,6 +19,15 @@ BODIES = {
     ("PATCH", r"/dns_records/\w+$"): "record_patch",
     ("POST", r"/dns_records/batch$"): "batch_request",
 }
+ANSWERS = {
+    ("GET", r"/zones$"): "zone_list_response",
+    ("GET", r"/dns_records$"): "record_list_response",
+    ("POST", r"/dns_records$"): "record_response",
+    ("PUT", r"/dns_records/\w+$"): "record_response",
+    ("PATCH", r"/dns_records/\w+$"): "record_response",
+    ("DELETE", r"/dns_records/\w+$"): "record_delete_response",
+    ("POST", r"/dns_records/batch$"): "batch_response",
+}
 
 
 def validate(name: str, instance: t.Any) -> None:
@@ -27,7 +36,7 @@ def validate(name: str, instance: t.Any) -> None:
 
 
 class CheckedBodies:
-    """WSGI middleware that remembers the bodies sent and which of them the schema rejects."""
+    """WSGI middleware that remembers the bodies sent, and which of them or of the double's answers the schema rejects."""
 
     def __init__(self, app: t.Any) -> None:
         self.app = app
@@ -35,13 +44,30 @@ class CheckedBodies:
         self.rejected: list[str] = []
 
     def __call__(self, environ: dict[str, t.Any], start_response: t.Any) -> t.Any:
-        for (method, path), name in BODIES.items():
-            if environ["REQUEST_METHOD"] == method and re.search(path, environ["PATH_INFO"]):
-                raw = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-                environ["wsgi.input"] = io.BytesIO(raw)
-                self.bodies.append(json.loads(raw))
-                try:
-                    validate(name, self.bodies[-1])
-                except Exception as exc:  # noqa: BLE001 - reported by the fixture, in the test's thread
-                    self.rejected.append(f"{method} {environ['PATH_INFO']}: {exc}")
-        return self.app(environ, start_response)
+        call = (environ["REQUEST_METHOD"], environ["PATH_INFO"])
+        if schema := find(BODIES, call):
+            raw = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            environ["wsgi.input"] = io.BytesIO(raw)
+            self.bodies.append(json.loads(raw))
+            self.check(schema, self.bodies[-1], f"{call} sent")
+        statuses: list[str] = []
+
+        def remember(status: str, *rest: t.Any) -> t.Any:
+            statuses.append(status)
+            return start_response(status, *rest)
+
+        answer = b"".join(self.app(environ, remember))
+        if statuses[0].startswith("200") and (schema := find(ANSWERS, call)):
+            self.check(schema, json.loads(answer), f"{call} answered")
+        return [answer]
+
+    def check(self, schema: str, instance: t.Any, what: str) -> None:
+        try:
+            validate(schema, instance)
+        except Exception as exc:  # noqa: BLE001 - reported by the fixture, in the test's thread
+            self.rejected.append(f"{what}: {exc}")
+
+
+def find(schemas: dict[tuple[str, str], str], call: tuple[str, str]) -> str | None:
+    method, path = call
+    return next((name for (verb, route), name in schemas.items() if verb == method and re.search(route, path)), None)

@@ -325,12 +325,6 @@ def test_bad_input_is_refused_before_any_request(lab: Lab, params: dict[str, t.A
     assert lab.requests() == []
 
 
-def test_types_of_later_versions_are_refused(lab: Lab) -> None:
-    result = lab.run(type="MX", content=["mail.example.org"])
-    assert result["failed"]
-    assert "value of type must be one of" in result["msg"]
-
-
 def test_a_relative_name_without_the_zone_is_reported(lab: Lab) -> None:
     result = lab.run(zone=None, zone_id=lab.double.zone_id(ZONE), name="a.b", content=["203.0.113.1"])
     assert result["failed"]
