@@ -32,7 +32,7 @@ class Stored:
 
     @property
     def change(self) -> Change:
-        return Change(describe(self.before, None), describe(self.planned, self.before))
+        return Change(describe(self.before, self.planned), describe(self.planned, None))
 
     @property
     def changed_labels(self) -> list[str]:
@@ -175,16 +175,16 @@ def value(item: Item, wish: Wish) -> str:
 
 
 def describe(item: Item | None, other: Item | None) -> dict[str, t.Any] | None:
-    """The item without a value, fit for --diff: a changed value is another placeholder."""
+    """The item without a value, fit for --diff: a value that the other one does not have is another placeholder."""
     if item is None:
         return None
-    old = other.values() if other else {}
+    others = other.values() if other else {}
     return {
         "title": item.title,
         "category": item.category,
         "tags": item.tags,
         "fields": {
-            path: {"type": kind, "value": "(secret)" if old.get(path, (kind, value))[1] == value else "(new secret)"}
+            path: {"type": kind, "value": "(secret)" if others.get(path, (kind, value))[1] == value else "(old secret)"}
             for path, (kind, value) in item.values().items()
         },
     }

@@ -134,8 +134,8 @@ def test_a_generated_value_is_kept_for_ever_and_can_be_returned(double: OnePassw
 
 def test_the_diff_tells_that_a_value_changed_and_no_more(run: Run) -> None:
     result = run(field("signing-key", "canary-2"))
-    assert result["diff"]["before"]["fields"] == {"signing-key": {"type": "CONCEALED", "value": "(secret)"}}
-    assert result["diff"]["after"]["fields"] == {"signing-key": {"type": "CONCEALED", "value": "(new secret)"}}
+    assert result["diff"]["before"]["fields"] == {"signing-key": {"type": "CONCEALED", "value": "(old secret)"}}
+    assert result["diff"]["after"]["fields"] == {"signing-key": {"type": "CONCEALED", "value": "(secret)"}}
 
 
 def test_an_item_given_by_id_is_found_and_keeps_its_title_and_category(double: OnePasswordDouble, run: Run) -> None:
