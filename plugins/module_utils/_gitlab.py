@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import json
 import re
 import traceback
 import typing as t
+import urllib.parse
 
 from ansible.module_utils.basic import env_fallback
 
@@ -244,5 +246,6 @@ def repeats(text: str, secret: str) -> bool:
     """Whether a text holds a part of a secret, in whatever way it is escaped."""
     if len(secret) > 3 and secret in text:
         return True
-    haystack, needle = (re.sub(r"[^A-Za-z0-9]", "", one) for one in (text, secret))
-    return any(needle[start : start + 8] in haystack for start in range(len(needle) - 7))
+    plain = urllib.parse.unquote(html.unescape(text))
+    haystack, needle = (re.sub(r"[^A-Za-z0-9]", "", one) for one in (plain, secret))
+    return any(needle[start : start + 6] in haystack for start in range(len(needle) - 5))

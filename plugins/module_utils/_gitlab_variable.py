@@ -33,6 +33,10 @@ def check_options(params: dict[str, t.Any]) -> None:
     if params["state"] == "present":
         if "\0" in value:
             raise InvalidError(f"The value of {key} holds a NUL character, which no environment variable can.")
+        if "PRIVATE KEY-----" in value and "\r" in value:
+            raise InvalidError(
+                f"The private key in {key} has the line ends of Windows, which OpenSSH refuses; convert it to LF."
+            )
         if params["masked"] or params["hidden"]:
             check_maskable(key, content(params, "env_var", masked=True), params["raw"])
 
@@ -73,8 +77,4 @@ def content(params: dict[str, t.Any], variable_type: str, *, masked: bool) -> st
     wanted = params["final_newline"]
     if wanted is None:
         wanted = variable_type == "file" and not masked
-    if variable_type == "file" and "PRIVATE KEY-----" in value and "\r" in value:
-        raise InvalidError(
-            f"The private key in {params['key']} has the line ends of Windows, which OpenSSH refuses; convert it to LF."
-        )
     return value + "\n" if wanted and value and not value.endswith("\n") else value
