@@ -64,36 +64,41 @@ class AtticClient(JsonClient):
             if exc.details.get("error") == "NoSuchCache":
                 return None
             raise
-        if not isinstance(config, dict) or "public_key" not in config:
-            raise UnavailableError(f"{self.base_url} answers, but not as Attic does; check the URL.")
-        period = config["retention_period"]
-        config["retention_period"] = "global" if period == "Global" else period["Period"]
-        return {"name": name, **{field: config.get(field) for field in (*self.FIELDS, *self.READ_ONLY)}}
+        try:
+            found = {field: config[field] for field in (*self.FIELDS, *self.READ_ONLY)}
+            period = found["retention_period"]
+            return {"name": name, **found, "retention_period": "global" if period == "Global" else period["Period"]}
+        except (KeyError, TypeError):
+            raise UnavailableError(f"{self.base_url} answers, but not as Attic does; check the URL.") from None
 
-    def apply(self, name: str, change: Change) -> None:
-        """Bring about a change between two states made of FIELDS."""
+    def apply(self, name: str, change: Change, keypair: str | None = None) -> None:
+        """Bring about a change between two states made of FIELDS, and of public_key if the key pair is replaced.
+
+        Without a key pair of ours the server makes one.
+        """
+        key = {"Keypair": keypair} if keypair else "Generate"
         if change.after is None:
             self.destroy(name)
         elif change.before is None:
-            self.create(name, change.after)
+            self.create(name, change.after, key)
         else:
-            self.configure(name, {field: change.fields[field] for field in self.FIELDS if field in change.fields})
+            settings = {field: change.fields[field] for field in self.FIELDS if field in change.fields}
+            self.configure(name, {"keypair": key, **settings} if "public_key" in change.fields else settings)
 
-    def create(self, name: str, settings: dict[str, t.Any]) -> None:
+    def create(self, name: str, settings: dict[str, t.Any], key: t.Any = "Generate") -> None:
         """All FIELDS at once. If this stops half-way, the cache has the global retention and `configure` mends it."""
         body = {field: settings[field] for field in self.FIELDS if field != "retention_period"}
         try:
-            self.request("POST", _path(name), {"keypair": "Generate", **body})
+            self.request("POST", _path(name), {"keypair": key, **body})
         except ConflictError as exc:
-            raise ConflictError(
-                f"Attic: cache '{name}' cannot be created: the server says both that it does not exist and that its "
-                "name is taken, so a soft-deleted cache holds the name; choose another name, or delete the row from "
-                "table cache of Attic's database. If somebody else created it just now, run again.",
-                **exc.details,
-            ) from None
+            raise self._taken(name, exc) from None
         # The server ignores a retention in the request above.
         if settings["retention_period"] != "global":
-            self.configure(name, {"retention_period": settings["retention_period"]})
+            try:
+                self.configure(name, {"retention_period": settings["retention_period"]})
+            except NixciError as exc:
+                words = f"{exc} The cache has been created, but follows the server's retention; run again to set it."
+                raise type(exc)(words, **exc.details) from None
 
     def configure(self, name: str, settings: dict[str, t.Any]) -> None:
         """Only the FIELDS given; the others stay as they are."""
@@ -111,10 +116,26 @@ class AtticClient(JsonClient):
             if exc.details.get("error") != "NoSuchCache":
                 raise
 
+    def _taken(self, name: str, exc: ConflictError) -> ConflictError:
+        """Why a name that was free is taken; after a soft deletion it is both for ever."""
+        if self.get_cache(name) is not None:
+            words = "somebody else has created it just now; run again to compare it with what is wanted"
+        else:
+            words = (
+                "the server says both that it does not exist and that its name is taken, so a soft-deleted cache holds "
+                "the name; choose another name, or delete the row of table cache in Attic's database where "
+                f"name = '{name}' and deleted_at is not null"
+            )
+        return ConflictError(f"Attic: cache '{name}' cannot be created: {words}.", **exc.details)
+
     def require_rights(self, name: str, change: Change) -> None:
         """Find a fault of the token before the first of several requests, and in check mode, as far as it is readable."""
         if change and (fault := self._fault(name, needed_rights(change))):
             raise ForbiddenError(f"Attic: cache '{name}' cannot be changed, and nothing has been: {fault}.")
+
+    def ignored_because(self) -> str | None:
+        """Why the server treats this token as none, as far as the token itself tells."""
+        return self.claims and (malformed(self.claims) or untimely(self.claims, int(time.time())))
 
     # ---- reading failures ---------------------------------------------------------------------------------------
 
@@ -162,7 +183,7 @@ class AtticClient(JsonClient):
         """What the token itself says against a request; None when nothing, or when it cannot be read."""
         if not self.claims:
             return None
-        if fault := malformed(self.claims) or untimely(self.claims, int(time.time())):
+        if fault := self.ignored_because():
             return f"the server ignores the token because {fault}; mint a new one"
         missing = needed - rights_on(self.claims[CLAIM]["caches"], name)
         if not missing:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The pantheros.nixci contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Attic's tokens: what they grant, minting and reading them. Private: may change without notice.
+"""Attic's tokens: what they grant, and what the server thinks of them. Private: may change without notice.
 
 A token is a JWT whose claim CLAIM maps patterns of cache names to rights. The server ignores a token that it does
 not like and treats the caller as anonymous, so everything that it would dislike is found here instead.
@@ -10,27 +10,14 @@ not like and treats the caller as anonymous, so everything that it would dislike
 from __future__ import annotations
 
 import base64
-import binascii
 import datetime
 import fnmatch
 import json
 import re
-import traceback
 import typing as t
-import warnings
 
 from ._duration import format_duration
-from ._errors import InvalidError, NixciError
-
-try:
-    import jwt
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-except ImportError:
-    jwt = None
-    JWT_IMPORT_ERROR: str | None = traceback.format_exc()
-else:
-    JWT_IMPORT_ERROR = None
+from ._errors import InvalidError
 
 CLAIM = "https://jwt.attic.rs/v1"
 
@@ -51,8 +38,8 @@ PATTERN = re.compile(r"[A-Za-z0-9*][A-Za-z0-9_+*-]{0,49}")
 # The server allows no clock difference at all: a token from a clock that is ahead would be refused at first.
 BACKDATE = 60
 
-# A server that is given a larger one does not start.
-LARGEST_RSA = 4096
+# The last second that Attic's tokens can name, 2106-02-07; it takes a later one for this one.
+LAST_SECOND = 2**32 - 1
 
 Claims = dict[str, t.Any]
 Grants = dict[str, dict[str, int]]
@@ -95,14 +82,75 @@ def unreachable(caches: Grants) -> list[tuple[str, str]]:
     ]
 
 
-def same_grants(one: Grants, other: Grants) -> bool:
-    """Whether the server would decide alike: order counts among patterns, not among exact names."""
-    return _meaning(one) == _meaning(other)
+def loses_pull(caches: Grants) -> list[tuple[str, str]]:
+    """Entries that allow something, but not pull, where another pattern alone would: nothing is ever added up."""
+    return [
+        (entry, pattern)
+        for entry, rights in caches.items()
+        if _granted(rights) and not rights.get("r")
+        for pattern, others in caches.items()
+        if pattern != entry and "*" in pattern and others.get("r") and _matches(pattern, entry)
+    ]
 
 
-def _meaning(caches: Grants) -> tuple[dict[str, set[str]], list[tuple[str, set[str]]]]:
-    entries = [(pattern, _granted(rights)) for pattern, rights in caches.items()]
-    return {p: r for p, r in entries if "*" not in p}, [(p, r) for p, r in entries if "*" in p]
+def differences(claims: Claims, wanted: Claims) -> list[str]:
+    """What a token says otherwise than wanted, apart from times; empty when the server would decide alike."""
+    found = [
+        f"its {word} is {_quoted(claims.get(key))}, not {_quoted(wanted.get(key))}"
+        for key, word in (("sub", "subject"), ("iss", "issuer"))
+        if (claims.get(key) or "") != (wanted.get(key) or "")
+    ]
+    have, want = audiences(claims), audiences(wanted)
+    if have != want:
+        found.append(f"its audiences are {_listed(have)}, not {_listed(want)}")
+    return found + _differing_grants(claims[CLAIM]["caches"], wanted[CLAIM]["caches"])
+
+
+def _differing_grants(have: Grants, want: Grants) -> list[str]:
+    found = [f"it has no entry for '{pattern}'" for pattern in want if pattern not in have]
+    found += [f"its entry for '{pattern}' is not wanted" for pattern in have if pattern not in want]
+    for pattern, rights in want.items():
+        old, new = _granted(have.get(pattern, rights)), _granted(rights)
+        if lost := new - old:
+            found.append(f"on '{pattern}' it lacks {_listed(lost)}")
+        if gained := old - new:
+            found.append(f"on '{pattern}' it has {_listed(gained)} too much")
+    # Order decides among patterns only: an exact name wins wherever it stands.
+    order, wanted_order = ([pattern for pattern in one if "*" in pattern and pattern in other]
+                           for one, other in ((have, want), (want, have)))  # fmt: skip
+    if order != wanted_order:
+        found.append(f"its patterns stand in the order {', '.join(order)}, not {', '.join(wanted_order)}")
+    return found
+
+
+def shown(claims: Claims, expires: str) -> dict[str, t.Any]:
+    """Claims in words, for --diff."""
+    return {
+        "subject": claims.get("sub"),
+        "issuer": claims.get("iss"),
+        "audiences": sorted(audiences(claims)),
+        "expires": expires,
+        # a list, because the order decides
+        "permissions": [
+            {"caches": pattern, "rights": [right for right, key in RIGHTS.items() if rights.get(key)]}
+            for pattern, rights in claims[CLAIM]["caches"].items()
+        ],
+    }
+
+
+def audiences(claims: Claims) -> set[str]:
+    value = claims.get("aud")
+    return {value} if isinstance(value, str) else set(value or ())
+
+
+def _quoted(value: t.Any) -> str:
+    return f"'{value}'" if value else "empty"
+
+
+def _listed(words: t.Collection[str]) -> str:
+    """Rights in their usual order, other words by the alphabet."""
+    order = [right for right in RIGHTS if right in words] or sorted(words)
+    return ", ".join(order) or "empty"
 
 
 def _granted(rights: dict[str, int]) -> set[str]:
@@ -141,11 +189,10 @@ def malformed(claims: Claims) -> str | None:
     for key in ("exp", "nbf", "iat"):
         if key in claims and type(claims[key]) not in (int, float):
             return f"its {key} is not a number"
-    audiences = claims.get("aud", [])
-    texts = list(audiences if isinstance(audiences, list) else [audiences])
-    texts += [claims[key] for key in ("sub", "iss") if claims.get(key) is not None]
+    texts = claims["aud"] if isinstance(claims.get("aud"), list) else [claims.get("aud", "")]
+    texts = texts + [claims[key] for key in ("sub", "iss", "jti", "nonce") if claims.get(key) is not None]
     if not all(isinstance(text, str) for text in texts):
-        return "its subject, issuer or audiences are not text"
+        return "its subject, issuer, audiences or id are not text"
     return None
 
 
@@ -168,105 +215,3 @@ def instant(seconds: float) -> str:
         return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     except (OverflowError, ValueError, OSError):
         return f"second {seconds:g}"
-
-
-# ---- minting -----------------------------------------------------------------------------------------------------
-
-
-class SigningKey:
-    """The key of one server, given exactly as the server reads it from its environment."""
-
-    def __init__(self, algorithm: str, text: str) -> None:
-        if jwt is None:
-            raise NixciError(
-                "Attic's tokens need the Python libraries PyJWT and cryptography on the machine that runs this task; "
-                "install them with 'pip install PyJWT cryptography'.",
-                exception=JWT_IMPORT_ERROR,
-            )
-        self.algorithm = algorithm
-        raw = _decode(text)
-        if algorithm == "RS256":
-            self._private: t.Any = _load_rsa(raw)
-            self._public: t.Any = self._private.public_key()
-        else:
-            self._private = self._public = _check_hmac(raw)
-
-    @property
-    def weakness(self) -> str | None:
-        """HMAC keys of any length work, but a short one can be guessed from a single token."""
-        if self.algorithm == "HS256" and len(self._private) < 32:
-            return (
-                f"signing_key: an HS256 secret of {len(self._private)} bytes can be guessed from any token; "
-                "use at least 32 random bytes."
-            )
-        return None
-
-    def mint(self, claims: Claims) -> str:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return jwt.encode(claims, self._private, algorithm=self.algorithm)
-
-    def verify(self, token: str) -> Claims:
-        """The claims of a token of this key; raises InvalidError with the reason. Times are the caller's business."""
-        options = {"verify_signature": True, **{f"verify_{claim}": False for claim in UNCHECKED}}
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                claims = jwt.decode(token, self._public, algorithms=[self.algorithm], options=options)
-        except jwt.InvalidAlgorithmError:
-            raise InvalidError(f"it is not signed with {self.algorithm}") from None
-        except jwt.InvalidSignatureError:
-            raise InvalidError("it was signed with another key") from None
-        except jwt.InvalidTokenError:
-            raise InvalidError("it is not a token") from None
-        if reason := malformed(claims):
-            raise InvalidError(reason)
-        return claims
-
-
-UNCHECKED = ("exp", "nbf", "iat", "aud", "iss", "sub", "jti")
-
-
-def _decode(text: str) -> bytes:
-    try:
-        raw = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        hint = "a PEM file must be encoded as a whole" if "-----BEGIN" in text else "one line, padded, no line breaks"
-        raise InvalidError(
-            f"signing_key: this is not base64 ({hint}); give the same text that the server reads, "
-            "for example the output of 'base64 -w0'."
-        ) from None
-    if not raw:
-        raise InvalidError("signing_key: it is empty; give the same base64 text that the server reads.")
-    return raw
-
-
-def _check_hmac(secret: bytes) -> bytes:
-    try:
-        return jwt.get_algorithm_by_name("HS256").prepare_key(secret)
-    except jwt.InvalidKeyError:
-        raise InvalidError(
-            "signing_key: the base64 holds a PEM or SSH key, which is no HS256 secret; set algorithm to RS256, "
-            "or give base64 of random bytes."
-        ) from None
-
-
-def _load_rsa(pem: bytes) -> t.Any:
-    if b"PUBLIC KEY-----" in pem:
-        raise InvalidError("signing_key: this is a public key, which can verify but not sign; give the private key.")
-    try:
-        key = load_pem_private_key(pem, password=None)
-    except TypeError:
-        raise InvalidError("signing_key: the PEM is protected by a passphrase, which Attic cannot read.") from None
-    except Exception:  # the library raises many kinds, and its words may quote the key
-        key = None
-    if not isinstance(key, RSAPrivateKey):
-        raise InvalidError(
-            "signing_key: the base64 does not hold an RSA private key in PEM form, as RS256 needs; "
-            "make one with 'openssl genrsa -traditional 4096 | base64 -w0', or set algorithm to HS256."
-        )
-    if key.key_size > LARGEST_RSA:
-        raise InvalidError(
-            f"signing_key: the RSA key has {key.key_size} bits, but Attic reads at most {LARGEST_RSA}; make a shorter one."
-        )
-    return key

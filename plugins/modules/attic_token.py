@@ -10,13 +10,16 @@ module: attic_token
 short_description: Mint a token for an Attic server, or keep the one there is
 version_added: 0.1.0
 description:
-  - Mints a token with the server's signing key, in the same form as C(atticadm make-token). No server is contacted.
+  - Mints a token with the server's signing key, byte for byte as C(atticadm make-token) does. No server is contacted,
+    unless O(verify) asks for it.
   - Attic keeps no list of its tokens, so the one in use is given as O(current). It is kept as long as it grants exactly
-    what is wanted and lives long enough; otherwise a new one is minted, and RV(reason) says why.
+    what is wanted and lives long enough; otherwise a new one is minted, and RV(reason) says what exactly differs.
   - A token cannot be revoked. A replaced one stays valid until it expires or the server's key is changed.
 author: The pantheros.nixci contributors (@pantheros)
 extends_documentation_fragment:
   - pantheros.nixci._attributes
+  - pantheros.nixci._http
+  - pantheros.nixci._http.ca_path
 options:
   signing_key:
     description:
@@ -35,8 +38,10 @@ options:
     required: true
   validity:
     description:
-      - How long a new token is valid. Whole seconds, or a duration such as V(90d) or V(1y 6months), where C(m) is a
-        minute and C(M) a month.
+      - How long a new token is valid. Whole seconds, or a duration such as V(90d), V(1.5h) or V(1y 6months), where C(m) is
+        a minute and C(M) a month; Attic itself reads the same (U(https://docs.rs/humantime/2.3.0)). A part of a second is
+        dropped.
+      - It must end before the year 2106, because Attic cuts later times off (observed with atticadm b7c9056).
     type: str
     required: true
   renew_before:
@@ -47,7 +52,8 @@ options:
   permissions:
     description:
       - What the token grants. The server takes the entry with the cache's exact name, otherwise the first entry whose
-        pattern matches; it never adds up several. So put narrow patterns first and repeat all rights in them.
+        pattern matches; it never adds up several. So put narrow patterns first and repeat all rights in them. The order is
+        kept, which C(atticadm) cannot promise.
       - An entry without any right closes those caches to the token even if a later pattern would open them.
     type: list
     elements: dict
@@ -95,6 +101,35 @@ options:
     description: Needed if the server is configured with C(token-bound-audiences); one of these must be among them.
     type: list
     elements: str
+  url:
+    description:
+      - The root of the server's API, as clients use it. Needed for O(verify), O(config_path) and O(netrc_path), and
+        for RV(client_config) and RV(netrc).
+    type: str
+  verify:
+    description:
+      - Fail unless the server at O(url) accepts the token. It is asked for a cache that does not exist, because only there
+        Attic answers differently to a token that it accepts (404) and to one that it ignores (401).
+      - The question is asked with the token's claims and the right to pull from that cache, and changes nothing. It is
+        asked in check mode too, and before any file is written.
+    type: bool
+    default: false
+  server_name:
+    description: The name of the server in the client's configuration, as in C(attic push NAME:ci-cache).
+    type: str
+    default: attic
+  config_path:
+    description:
+      - Where to write the configuration of the C(attic) client, readable by its owner only. The client looks for it at
+        C($XDG_CONFIG_HOME/attic/config.toml); C(attic login) would put the token on a command line instead.
+      - Missing folders are made. A file that holds other servers as well is refused rather than replaced.
+    type: path
+  netrc_path:
+    description:
+      - Where to write a C(netrc) for Nix (C(netrc-file) in C(nix.conf)) and C(curl), readable by its owner only.
+      - It knows servers by host name, so there is one token for all caches of a server. A file that holds other machines as
+        well is refused rather than replaced.
+    type: path
 attributes:
   diff_mode:
     details: Shows what the tokens grant, never the tokens. The expiry of a new one is shown as its life time.
@@ -103,6 +138,7 @@ attributes:
 requirements:
   - PyJWT
   - cryptography
+  - requests, for O(verify) only
 notes:
   - The result holds the token, so use C(no_log) in the task.
   - A new token counts as valid since 60 seconds ago, because the server tolerates no difference of clocks.
@@ -139,6 +175,26 @@ EXAMPLES = r"""
         pull: true
   register: alice_token
   no_log: true
+
+- name: Hand her the files that the attic client and Nix read, once the server has accepted the token
+  pantheros.nixci.attic_token:
+    signing_key: "{{ attic_signing_key }}"
+    algorithm: HS256
+    subject: alice
+    validity: 1y
+    permissions:
+      - caches: team-*
+        pull: true
+        push: true
+      - caches: "*"
+        pull: true
+    current: "{{ alice_token.token }}"
+    url: https://cache.example.org
+    verify: true
+    server_name: example
+    config_path: "{{ alice_home }}/.config/attic/config.toml"
+    netrc_path: "{{ alice_home }}/.config/nix/netrc"
+  no_log: true
 """
 
 RETURN = r"""
@@ -156,7 +212,30 @@ reason:
   description: Why the current token is not kept. Null when it is.
   returned: success
   type: str
-  sample: it expires on 2026-11-30 12:00:00 UTC, which is less than 30d from now
+  sample: it expires on 2026-11-30 12:00:00 UTC, which is less than 30d from now; on 'ci-cache' it lacks push
+verified:
+  description: That the server accepts the token. A token that it does not accept fails the task.
+  returned: when O(verify) is set
+  type: bool
+  sample: true
+client_config:
+  description: The configuration of the C(attic) client. It holds the token, and is missing whenever that is.
+  returned: when O(url) is given
+  type: str
+  sample: |
+    default-server = "attic"
+
+    [servers."attic"]
+    endpoint = "https://cache.example.org/"
+    token = "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.eyJleHAiOjE4MDI0NzY4MDB9.c2lnbmF0dXJl"
+netrc:
+  description: The same for Nix and C(curl).
+  returned: when O(url) is given
+  type: str
+  sample: |
+    machine cache.example.org
+    login attic
+    password eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.eyJleHAiOjE4MDI0NzY4MDB9.c2lnbmF0dXJl
 claims:
   description: What the token says. In check mode, what a new one would say.
   returned: success
@@ -177,131 +256,57 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._attic_token import (
-    BACKDATE,
-    CLAIM,
-    RIGHTS,
-    Claims,
-    SigningKey,
-    grants,
-    instant,
-    same_grants,
-    unreachable,
-    untimely,
-)
+from ..module_utils._attic_files import UP_TO_DATE, texts, token_files
+from ..module_utils._attic_keys import SigningKey
+from ..module_utils._attic_proof import prove
+from ..module_utils._attic_token import BACKDATE, RIGHTS, Claims, instant, shown
+from ..module_utils._attic_wish import Wish
 from ..module_utils._change import Change
-from ..module_utils._duration import format_duration, parse_duration
-from ..module_utils._errors import InvalidError, NixciError
+from ..module_utils._duration import format_duration
+from ..module_utils._errors import NixciError
+from ..module_utils._http import http_argument_spec
 
 
-def wish(params: dict[str, t.Any]) -> Claims:
-    """The claims that do not depend on the time, in the server's own order."""
-    claims: Claims = {"sub": params["subject"]}
-    if params["issuer"]:
-        claims = {"iss": params["issuer"], **claims}
-    if params["audiences"]:
-        claims["aud"] = params["audiences"]
-    return {**claims, CLAIM: {"caches": grants(params["permissions"])}}
-
-
-def lifetime(params: dict[str, t.Any]) -> tuple[int, int]:
-    """Seconds of validity, and seconds that a kept token must have left."""
-    validity = parse_duration("validity", params["validity"])
-    asked = params["renew_before"]
-    renew_before = validity // 3 if asked is None else parse_duration("renew_before", asked)
-    if renew_before >= validity:
-        raise InvalidError(
-            f"renew_before ({format_duration(renew_before)}) must be shorter than validity "
-            f"({format_duration(validity)}), or every run would mint a new token."
-        )
-    return validity, renew_before
-
-
-def differences(claims: Claims, wanted: Claims) -> list[str]:
-    found = [
-        f"its {word} is {_name(claims.get(key))}, not {_name(wanted.get(key))}"
-        for key, word in (("sub", "subject"), ("iss", "issuer"))
-        if claims.get(key) != wanted.get(key)
-    ]
-    if _set(claims.get("aud")) != _set(wanted.get("aud")):
-        found.append("its audiences differ")
-    if not same_grants(claims[CLAIM]["caches"], wanted[CLAIM]["caches"]):
-        found.append("its permissions differ")
-    return found
-
-
-def shown(claims: Claims, expires: str) -> dict[str, t.Any]:
-    """Claims in words for --diff."""
-    caches = claims[CLAIM]["caches"]
-    return {
-        "subject": claims.get("sub"),
-        "issuer": claims.get("iss"),
-        "audiences": sorted(_set(claims.get("aud"))),
-        "expires": expires,
-        # a list, because the order decides
-        "permissions": [
-            {"caches": pattern, "rights": [right for right, key in RIGHTS.items() if rights.get(key)]}
-            for pattern, rights in caches.items()
-        ],
-    }
-
-
-def plan(
-    wanted: Claims, validity: int, renew_before: int, current: Claims | None, fault: str | None, now: int
-) -> tuple[Change, str | None]:
-    """What happens to the current token, and why; without readable claims the fault says what is wrong with it."""
-    before = None
-    if current is not None:
-        before = shown(current, instant(current["exp"]) if "exp" in current else "never")
-        late = untimely(current, now, renew_before)
-        fault = "; ".join([late] * bool(late) + differences(current, wanted)) or None
-    if fault is None:
-        return Change(before, before), None
-    return Change(before, shown(wanted, f"{format_duration(validity)} from now")), fault
+def plan(current: Claims | None, new: Claims | None, validity: int, files: dict[str, str]) -> Change:
+    """From the current token, or none, to a new one, unless that is None; files by path, each with its state."""
+    before = shown(current, instant(current["exp"]) if "exp" in current else "never") if current else {}
+    after = shown(new, f"{format_duration(validity)} from now") if new else before
+    if files:
+        before = {**before, "files": files}
+        after = {**after, "files": dict.fromkeys(files, UP_TO_DATE)}
+    return Change(before or None, after)
 
 
 def run(module: AnsibleModule) -> dict[str, t.Any]:
     params, now = module.params, int(time.time())
-    key = SigningKey(params["algorithm"], params["signing_key"])
-    wanted, (validity, renew_before) = wish(params), lifetime(params)
-    for warning in warnings(key, wanted):
+    key, wish = SigningKey(params["algorithm"], params["signing_key"]), Wish(params, now)
+    for warning in [*wish.remarks(), *filter(None, [key.weakness])]:
         module.warn(warning)
 
     token = (params["current"] or "").strip()
-    current, fault = read(key, token)
-    change, reason = plan(wanted, validity, renew_before, current, fault, now)
-    if not change:
-        return change.result(token=token, claims=current, kept=True, reason=None)
-    claims = {"exp": now + validity, "nbf": now - BACKDATE, **wanted}
-    minted = {} if module.check_mode else {"token": key.mint(claims)}
-    return change.result(**minted, claims=claims, kept=False, reason=reason)
+    current, reason = key.read(token)
+    if current is not None:
+        reason = wish.refuses(current)
+    new = {"exp": now + wish.validity, "nbf": now - BACKDATE, **wish.claims} if reason else None
+    if new:
+        token = key.mint(new)
+    claims = new or current or {}
+    result: dict[str, t.Any] = {"claims": claims, "kept": not new, "reason": reason}
 
-
-def read(key: SigningKey, token: str) -> tuple[Claims | None, str | None]:
-    """The claims of a token of this key, or None and the reason."""
-    if not token:
-        return None, "there is no token yet"
-    try:
-        return key.verify(token), None
-    except InvalidError as exc:
-        return None, str(exc)
-
-
-def warnings(key: SigningKey, wanted: Claims) -> list[str]:
-    found = [
-        f"permissions: '{later}' never applies, because '{earlier}' stands before it and the server takes the first "
-        "pattern that matches; put the narrower one first."
-        for later, earlier in unreachable(wanted[CLAIM]["caches"])
-    ]
-    return [*found, *([key.weakness] if key.weakness else [])]
-
-
-def _name(value: t.Any) -> str:
-    return f"'{value}'" if value else "empty"
-
-
-def _set(audiences: t.Any) -> set[str]:
-    return {audiences} if isinstance(audiences, str) else set(audiences or ())
+    contents = texts(params, token)
+    files = token_files(params, contents)
+    states = {file.path: file.state() for file in files}
+    change = plan(current, new, wish.validity, states)
+    if params["verify"]:
+        prove(params["url"], key, claims, **{option: params[option] for option in http_argument_spec()})
+        result["verified"] = True
+    if not module.check_mode:
+        for file in files:
+            if states[file.path] != UP_TO_DATE:
+                file.write()
+    if not new or not module.check_mode:
+        result.update(token=token, **contents)
+    return change.result(**result)
 
 
 def main() -> None:
@@ -324,7 +329,15 @@ def main() -> None:
             "current": {"type": "str", "no_log": True},
             "issuer": {"type": "str"},
             "audiences": {"type": "list", "elements": "str"},
+            "url": {"type": "str"},
+            "verify": {"type": "bool", "default": False},
+            "server_name": {"type": "str", "default": "attic"},
+            "config_path": {"type": "path"},
+            "netrc_path": {"type": "path"},
+            **http_argument_spec(),
         },
+        required_if=[("verify", True, ["url"])],
+        required_by={"config_path": ["url"], "netrc_path": ["url"]},
         supports_check_mode=True,
     )
     try:

@@ -92,7 +92,7 @@ def test_check_create_again(attic: Attic, wish: dict[str, t.Any]) -> None:
 
 def test_a_new_cache_gets_the_client_s_defaults(attic: Attic) -> None:
     cache = attic.cache()["cache"]
-    assert {field: cache[field] for field in cache if not field.endswith(("_key", "_endpoint"))} == {
+    assert {field: cache[field] for field in cache if not field.endswith(("_key", "_endpoint", "_conf"))} == {
         "name": "ci-cache",
         "is_public": False,
         "priority": 41,

@@ -127,8 +127,20 @@ def test_the_default_renewal_is_in_the_last_third(mint: Mint, clock: t.Callable[
     [
         ({"subject": "root"}, "its subject is 'ci', not 'root'"),
         ({"issuer": "nixci"}, "its issuer is empty, not 'nixci'"),
-        ({"audiences": ["a"]}, "its audiences differ"),
-        ({"permissions": [{"caches": "ci-cache", "pull": True}]}, "its permissions differ"),
+        ({"audiences": ["b", "a"]}, "its audiences are empty, not a, b"),
+        ({"permissions": [{"caches": "ci-cache", "pull": True}]}, "on 'ci-cache' it has push too much"),
+        (
+            {
+                "permissions": [
+                    {"caches": "ci-cache", "pull": True, "push": True, "destroy_cache": True, "create_cache": True}
+                ]
+            },
+            "on 'ci-cache' it lacks create_cache, destroy_cache",
+        ),
+        (
+            {"permissions": [{"caches": "ci-*", "pull": True}], "subject": "b"},
+            "its subject is 'ci', not 'b'; it has no entry for 'ci-*'; its entry for 'ci-cache' is not wanted",
+        ),
         ({"signing_key": base64.b64encode(b"x" * 32).decode()}, "it was signed with another key"),
     ],
 )
@@ -162,7 +174,7 @@ def test_the_order_of_patterns_is_kept_and_counts(mint: Mint) -> None:
     token = mint(permissions=[narrow, wide])["token"]
     assert list(mint(permissions=[narrow, wide])["claims"][CLAIM]["caches"]) == ["ci-*", "*"]
     swapped = mint(permissions=[wide, narrow], current=token)
-    assert swapped["reason"] == "its permissions differ"
+    assert swapped["reason"] == "its patterns stand in the order ci-*, *, not *, ci-*"
     assert list(swapped["claims"][CLAIM]["caches"]) == ["*", "ci-*"]
 
 

@@ -1,0 +1,154 @@
+# Copyright: (c) 2026, The pantheros.nixci contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The files in which clients look for a token of an Attic server. Private: may change without notice."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import stat
+import tempfile
+import tomllib
+import typing as t
+from urllib.parse import urlsplit
+
+from ._attic_token import NAME
+from ._errors import ConflictError, InvalidError, NixciError
+
+UP_TO_DATE = "up to date"
+
+
+def host_of(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("https", "http") or not parts.hostname or any(c.isspace() or c == '"' for c in url):
+        raise InvalidError(f"url: {url!r} is not the address of a server; it must look like https://cache.example.org.")
+    return parts.hostname
+
+
+def client_config(server: str, url: str, token: str) -> str:
+    """What the attic client reads from $XDG_CONFIG_HOME/attic/config.toml (client/src/config.rs of its source)."""
+    if not NAME.fullmatch(server):
+        raise InvalidError(
+            f"server_name: '{server}' is not a name that the attic client takes; use at most 50 letters, digits, "
+            "'-', '_' and '+', and begin with a letter or a digit."
+        )
+    host_of(url)
+    # The client resolves paths against the endpoint, so without the slash a part of the address would get lost.
+    endpoint = url.rstrip("/") + "/"
+    # JSON's strings are strings of TOML too, as long as they hold no control characters.
+    name, endpoint, token = (json.dumps(text) for text in (server, endpoint, token))
+    return f"default-server = {name}\n\n[servers.{name}]\nendpoint = {endpoint}\ntoken = {token}\n"
+
+
+def netrc(url: str, token: str) -> str:
+    """For Nix and curl. The server does not look at the login, but some readers of netrc want one."""
+    return f"machine {host_of(url)}\nlogin attic\npassword {token}\n"
+
+
+def texts(params: dict[str, t.Any], token: str) -> dict[str, str]:
+    """The token in the form of each client's configuration, by the name of the return value; needs a URL."""
+    url = params["url"]
+    if url is None:
+        return {}
+    return {"client_config": client_config(params["server_name"], url, token), "netrc": netrc(url, token)}
+
+
+def token_files(params: dict[str, t.Any], contents: dict[str, str]) -> list[TokenFile]:
+    """The files that the user asked for."""
+    kinds: list[tuple[str, str, t.Callable[[str], list[str]]]] = [
+        ("config_path", "client_config", lambda text: other_servers(text, params["server_name"])),
+        ("netrc_path", "netrc", lambda text: other_machines(text, host_of(params["url"]))),
+    ]
+    return [
+        TokenFile(option, params[option], contents[kind], strangers)
+        for option, kind, strangers in kinds
+        if params[option]
+    ]
+
+
+def other_servers(text: str, server: str) -> list[str]:
+    """The servers in a client configuration besides ours; ValueError if it is none."""
+    servers = tomllib.loads(text).get("servers", {})
+    return [name for name in servers if name != server] if isinstance(servers, dict) else ["servers"]
+
+
+def other_machines(text: str, host: str) -> list[str]:
+    words = text.split()
+    named = [after for word, after in zip(words, words[1:], strict=False) if word == "machine"]
+    return [name for name in named if name != host] + [word for word in words if word in ("default", "macdef")]
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenFile:
+    """A file that holds nothing but one token, readable by its owner alone."""
+
+    option: str
+    path: str
+    content: str = dataclasses.field(repr=False)
+    strangers: t.Callable[[str], list[str]]
+    """What else a text holds that would get lost if the file were replaced."""
+
+    def state(self) -> str:
+        """What is wrong with the file now, in words without a secret."""
+        try:
+            status = os.stat(self.path)
+            if not stat.S_ISREG(status.st_mode):
+                raise ConflictError(f"{self.option}: {self.path} is not a file; name another path.")
+            with open(self.path, encoding="utf-8") as file:
+                text = file.read()
+        except FileNotFoundError:
+            self._require_folder()
+            return "missing"
+        except (OSError, UnicodeDecodeError) as exc:
+            raise self._failure("read", exc) from None
+        if text != self.content:
+            self._refuse_strangers(text)
+        mode = stat.S_IMODE(status.st_mode)
+        faults = ["outdated"] * (text != self.content) + [f"mode {mode:04o}"] * (mode != 0o600)
+        return ", ".join(faults) or UP_TO_DATE
+
+    def write(self) -> None:
+        """At once or not at all, and never readable by others in between."""
+        path = os.path.realpath(self.path)
+        temporary = None
+        try:
+            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".nixci-")  # has mode 0600
+            with open(handle, "w", encoding="utf-8") as file:
+                file.write(self.content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except OSError as exc:
+            if temporary:
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary)
+            raise self._failure("write", exc) from None
+
+    def _require_folder(self) -> None:
+        """So that check mode foresees it: the nearest folder that exists must let us in."""
+        folder = os.path.dirname(os.path.realpath(self.path))
+        while not os.path.lexists(folder):
+            folder = os.path.dirname(folder)
+        if not os.path.isdir(folder):
+            raise self._failure("write", NotADirectoryError(0, f"{folder} is not a folder"))
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise self._failure("write", PermissionError(0, f"no right to write to {folder}"))
+
+    def _refuse_strangers(self, text: str) -> None:
+        try:
+            found = self.strangers(text)
+        except ValueError:
+            found = ["something else"]
+        if found:
+            raise ConflictError(
+                f"{self.option}: {self.path} holds more than this token ({', '.join(found)}), which would get lost; "
+                "name a file of its own."
+            )
+
+    def _failure(self, verb: str, exc: OSError | UnicodeDecodeError) -> NixciError:
+        words = exc.strerror if isinstance(exc, OSError) else "it is not text"
+        return NixciError(f"{self.option}: cannot {verb} {self.path} ({words}); check the path and its owner.")
