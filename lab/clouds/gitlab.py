@@ -131,7 +131,7 @@ class GitLabDouble:
         app = self.flask
         owner = "/api/v4/<any(projects, groups):kind>/<owner>"
         app.add_url_rule("/api/v4/user", view_func=self.user)
-        app.add_url_rule("/api/v4/projects/<project>", view_func=self.get_project)
+        app.add_url_rule(owner, view_func=self.get_owner)
         app.add_url_rule(f"{owner}/variables", view_func=self.list_variables)
         app.add_url_rule(f"{owner}/variables", view_func=self.create, methods=["POST"])
         app.add_url_rule(f"{owner}/variables/<key>", view_func=self.get)
@@ -159,9 +159,11 @@ class GitLabDouble:
         name = self._token().user
         return {"id": 1, "username": name, "name": name, "state": "active"}
 
-    def get_project(self, project: str) -> Json:
-        path = self._owner("projects", project, manage=False)
-        return {"id": self.projects[path], "path_with_namespace": path, "name": path.rsplit("/", 1)[-1]}
+    def get_owner(self, kind: str, owner: str) -> Json:
+        path = self._owner(kind, owner, manage=False)
+        number = {**self.projects, **self.groups}[path]
+        full = "path_with_namespace" if kind == "projects" else "full_path"
+        return {"id": number, full: path, "name": path.rsplit("/", 1)[-1]}
 
     def list_variables(self, kind: str, owner: str) -> flask.Response:
         path = self._owner(kind, owner)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What we rely on of GitLab's API, on the wire: against the double, and against the service when it is given.
 
-GITLAB_TEST_TOKEN (scope api, Maintainer) and GITLAB_TEST_PROJECT (a path) enable the second, at GITLAB_TEST_URL
-(https://gitlab.com by default); only variables whose key begins with NIXCI_TEST_ are touched.
+GITLAB_TEST_TOKEN (scope api; Maintainer of the project, Owner of the group) and GITLAB_TEST_PROJECT (a path) enable the
+second, at GITLAB_TEST_URL (https://gitlab.com by default), GITLAB_TEST_GROUP the same for the variables of a group.
+Only variables whose key begins with NIXCI_TEST_ are touched.
 """
 
 from __future__ import annotations
@@ -18,16 +19,21 @@ import requests
 
 from lab.clouds.gitlab import GitLabDouble, Token
 
-PROJECT = "panther/hosts/nixos"
+PROJECT, GROUP = "panther/hosts/nixos", "panther/hosts"
 TOKEN, DEVELOPER, READER, EXPIRED, STRANGER = "glpat-m", "glpat-d", "glpat-r", "glpat-x", "glpat-s"
 KEY = "NIXCI_TEST_ONE"
 SECRET = "abc$def?ghi"  # maskable with raw only
 
 
 class Api:
-    def __init__(self, url: str, token: str, project: str) -> None:
-        self.url, self.token, self.project = url, token, project
-        self.variables = f"/projects/{quote(project, safe='')}/variables"
+    """variables: the address of those of one project, or of one group."""
+
+    def __init__(self, url: str, token: str, path: str, kind: str = "projects") -> None:
+        self.url, self.token, self.path, self.kind = url, token, path, kind
+        self.variables = f"/{kind}/{quote(path, safe='')}/variables"
+
+    def only(self, key: str, scope: str) -> str:
+        return f"{self.variables}/{key}?filter[environment_scope]={quote(scope, safe='')}"
 
     def call(self, method: str, path: str, token: str | None = None, **json: t.Any) -> requests.Response:
         headers = {"PRIVATE-TOKEN": token or self.token}
@@ -43,27 +49,29 @@ class Api:
         return response.status_code, response.json().get("message", response.json().get("error"))
 
 
-def double() -> GitLabDouble:
-    maintainer = {PROJECT: "maintainer", "panther/other": "maintainer"}
+def double(premium: bool = True) -> GitLabDouble:
+    maintainer = {PROJECT: "maintainer", "panther/other": "maintainer", GROUP: "owner"}
     tokens = {
         TOKEN: Token("pan", maintainer),
-        DEVELOPER: Token("dev", {PROJECT: "developer"}),
+        DEVELOPER: Token("dev", {PROJECT: "developer", GROUP: "maintainer"}),
         READER: Token("pan", maintainer, {"read_api"}),
         EXPIRED: Token("pan", maintainer, expired=True),
         STRANGER: Token("eve", {}),
     }
-    return GitLabDouble([PROJECT, "panther/other"], tokens)
+    return GitLabDouble([PROJECT, "panther/other"], tokens, [GROUP], moved={"panther/nixos": PROJECT}, premium=premium)
 
 
-@pytest.fixture(params=["double", "real"])
+@pytest.fixture(params=["double", "double-group", "real", "real-group"])
 def api(request: pytest.FixtureRequest, serve: Callable[[t.Any], str]) -> Iterator[Api]:
-    if request.param == "double":
-        service = Api(serve(double().app), TOKEN, PROJECT)
+    kind = "groups" if request.param.endswith("group") else "projects"
+    if request.param.startswith("double"):
+        service = Api(serve(double().app), TOKEN, {"projects": PROJECT, "groups": GROUP}[kind], kind)
     else:
-        token, project = os.environ.get("GITLAB_TEST_TOKEN"), os.environ.get("GITLAB_TEST_PROJECT")
-        if not token or not project:
-            pytest.skip("GITLAB_TEST_TOKEN and GITLAB_TEST_PROJECT are not set: the real service is not tested")
-        service = Api(os.environ.get("GITLAB_TEST_URL", "https://gitlab.com"), token, project)
+        name = {"projects": "GITLAB_TEST_PROJECT", "groups": "GITLAB_TEST_GROUP"}[kind]
+        token, path = os.environ.get("GITLAB_TEST_TOKEN"), os.environ.get(name)
+        if not token or not path:
+            pytest.skip(f"GITLAB_TEST_TOKEN and {name} are not set: the real service is not tested")
+        service = Api(os.environ.get("GITLAB_TEST_URL", "https://gitlab.com"), token, path, kind)
     remove_all(service)
     yield service
     remove_all(service)
@@ -72,8 +80,14 @@ def api(request: pytest.FixtureRequest, serve: Callable[[t.Any], str]) -> Iterat
 def remove_all(api: Api) -> None:
     for one in api.call("GET", f"{api.variables}?per_page=100").json():
         if one["key"].startswith("NIXCI_TEST_"):
-            scope = quote(one["environment_scope"], safe="")
-            api.call("DELETE", f"{api.variables}/{one['key']}?filter[environment_scope]={scope}")
+            api.call("DELETE", api.only(one["key"], one["environment_scope"]))
+
+
+def needs_scopes(api: Api) -> None:
+    """A group has scopes with GitLab Premium only; a real one may be without."""
+    made = api.create(key="NIXCI_TEST_SCOPE", environment_scope="production")
+    if made["environment_scope"] != "production":
+        pytest.skip("this group has no environment scopes (GitLab Premium)")
 
 
 def test_a_variable_lives_through_create_update_and_delete(api: Api) -> None:
@@ -95,7 +109,7 @@ def test_a_variable_lives_through_create_update_and_delete(api: Api) -> None:
     found = api.call("GET", path).json()
     assert (found["value"], found["protected"], found["description"]) == ("other", True, "note")
     assert api.call("DELETE", path).status_code == 204
-    assert api.refused("GET", path) == (404, "404 Variable Not Found")
+    assert api.refused("GET", path) == (404, f"404 {'Group' * (api.kind == 'groups')}Variable Not Found")
 
 
 def test_a_variable_is_plain_and_expanded_by_default(api: Api) -> None:
@@ -143,6 +157,50 @@ def test_hiding_later_is_not_possible(api: Api) -> None:
     assert api.call("GET", f"{api.variables}/{KEY}").json()["hidden"] is False
 
 
+def test_a_hidden_one_can_be_moved_to_another_scope(api: Api) -> None:
+    """What a replacement rests on: made aside, then given its place."""
+    needs_scopes(api)
+    api.create(value=SECRET, raw=True, masked=True)
+    api.create(value="canary?two", raw=True, masked=True, masked_and_hidden=True, environment_scope="aside/one")
+    assert api.refused("PUT", api.only(KEY, "aside/one"), environment_scope="*")[0] == 400, "the place is taken"
+    assert api.call("DELETE", api.only(KEY, "*")).status_code == 204
+    moved = api.call("PUT", api.only(KEY, "aside/one"), environment_scope="*").json()
+    assert (moved["environment_scope"], moved["hidden"], moved["masked"]) == ("*", True, True)
+    assert api.call("GET", api.only(KEY, "aside/one")).status_code == 404
+
+
+def test_the_name_of_another_variable_is_not_refused(api: Api) -> None:
+    """GitLab's documentation forbids it for masked values; the server takes it, so we look ourselves."""
+    api.create(key="NIXCI_TEST_NAME")
+    assert api.create(value="NIXCI_TEST_NAME", masked=True)["masked"]
+
+
+@pytest.mark.parametrize("text", ["", "x" * 255, "x" * 256])
+def test_the_length_of_a_description(api: Api, text: str) -> None:
+    response = api.call("POST", api.variables, key=KEY, value="plain", description=text)
+    assert response.status_code == (400 if len(text) > 255 else 201)
+
+
+@pytest.mark.parametrize("scope", ["a,b", "ü"])
+def test_bad_scopes_are_refused(api: Api, scope: str) -> None:
+    needs_scopes(api)
+    status, message = api.refused("POST", api.variables, key=KEY, value="x", environment_scope=scope)
+    assert status == 400
+    assert "environment_scope" in message
+
+
+def test_blanks_around_a_scope_are_dropped(api: Api) -> None:
+    needs_scopes(api)
+    assert api.create(environment_scope=" staging ")["environment_scope"] == "staging"
+    assert api.call("GET", api.only(KEY, " staging ")).status_code == 404
+
+
+def test_an_empty_filter_is_none(api: Api) -> None:
+    needs_scopes(api)
+    api.create(environment_scope="staging")
+    assert api.call("GET", api.only(KEY, "")).json()["environment_scope"] == "staging"
+
+
 @pytest.mark.parametrize("key", ["WITH-DASH", "WITH BLANK", "K" * 256])
 def test_bad_keys_are_refused(api: Api, key: str) -> None:
     status, message = api.refused("POST", api.variables, key=key, value="x")
@@ -151,6 +209,7 @@ def test_bad_keys_are_refused(api: Api, key: str) -> None:
 
 
 def test_a_key_exists_once_per_scope(api: Api) -> None:
+    needs_scopes(api)
     api.create()
     status, message = api.refused("POST", api.variables, key=KEY, value="again")
     assert status == 400
@@ -173,22 +232,25 @@ def test_a_wrong_token_is_refused(api: Api) -> None:
         assert api.refused("GET", path, token="glpat-wrong") == (401, "401 Unauthorized")
 
 
-def test_an_unknown_project_is_not_found(api: Api) -> None:
-    status, message = api.refused("GET", f"/projects/{quote(api.project + '-no', safe='')}/variables")
-    assert (status, message) == (404, "404 Project Not Found")
+def test_an_unknown_owner_is_not_found(api: Api) -> None:
+    status, message = api.refused("GET", f"/{api.kind}/{quote(api.path + '-no', safe='')}/variables")
+    assert (status, message) == (404, f"404 {api.kind.title()[:-1]} Not Found")
 
 
 def test_a_slash_in_the_path_must_be_encoded(api: Api) -> None:
-    assert api.call("GET", f"/projects/{api.project}/variables").status_code == 404
+    if "/" not in api.path:
+        pytest.skip("this path has no slash")
+    assert api.call("GET", f"/{api.kind}/{api.path}/variables").status_code == 404
 
 
 def test_the_client_library_reads_all_pages(api: Api) -> None:
     for number in range(5):
         api.create(key=f"NIXCI_TEST_{number}")
     client = gitlab.Gitlab(api.url, private_token=api.token)
-    project = client.projects.get(api.project)
-    by_number = client.projects.get(project.id, lazy=True)
-    for one in (project, by_number):
+    owners = getattr(client, api.kind)
+    owner = owners.get(api.path)
+    by_number = owners.get(owner.id, lazy=True)
+    for one in (owner, by_number):
         keys = {variable.key for variable in one.variables.list(get_all=True, per_page=2)}
         assert keys >= {f"NIXCI_TEST_{number}" for number in range(5)}
 
@@ -196,6 +258,7 @@ def test_the_client_library_reads_all_pages(api: Api) -> None:
 # -- rights that only the double can be asked for
 
 
+@pytest.mark.parametrize(("kind", "path"), [("projects", PROJECT), ("groups", GROUP)])
 @pytest.mark.parametrize(
     ("token", "method", "expected"),
     [
@@ -203,16 +266,41 @@ def test_the_client_library_reads_all_pages(api: Api) -> None:
         (DEVELOPER, "POST", (403, "403 Forbidden")),
         (READER, "POST", (403, "insufficient_scope")),
         (EXPIRED, "GET", (401, "invalid_token")),
-        (STRANGER, "GET", (404, "404 Project Not Found")),
+        (STRANGER, "GET", (404, None)),
     ],
 )
-def test_rights(serve: Callable[[t.Any], str], token: str, method: str, expected: tuple[int, str]) -> None:
-    service = Api(serve(double().app), token, PROJECT)
+def test_rights(
+    serve: Callable[[t.Any], str], token: str, method: str, expected: tuple[int, str | None], kind: str, path: str
+) -> None:
+    """Who is developer in the project is maintainer in the group, where only owners manage variables."""
+    service = Api(serve(double().app), token, path, kind)
     more = {"key": KEY, "value": "x"} if method == "POST" else {}
-    assert service.refused(method, service.variables, **more) == expected
+    status, words = expected
+    assert service.refused(method, service.variables, **more) == (status, words or f"404 {kind.title()[:-1]} Not Found")
 
 
 def test_read_api_is_enough_to_read(serve: Callable[[t.Any], str]) -> None:
     service = Api(serve(double().app), READER, PROJECT)
     assert service.call("GET", service.variables).status_code == 200
     assert service.call("GET", "/user").json()["username"] == "pan"
+
+
+def test_a_group_without_premium_drops_the_scope(serve: Callable[[t.Any], str]) -> None:
+    service = Api(serve(double(premium=False).app), TOKEN, GROUP, "groups")
+    assert service.create(environment_scope="production")["environment_scope"] == "*"
+    assert service.refused("POST", service.variables, key=KEY, value="x", environment_scope="review/*")[0] == 400
+
+
+def test_a_moved_project_redirects_looks_and_refuses_changes(serve: Callable[[t.Any], str]) -> None:
+    twin = double()
+    service = Api(serve(twin.app), TOKEN, "panther/nixos")
+    answer = requests.get(
+        f"{service.url}/api/v4{service.variables}/{KEY}",
+        headers={"PRIVATE-TOKEN": TOKEN},
+        allow_redirects=False,
+        timeout=5,
+    )
+    assert answer.status_code == 301
+    assert answer.headers["Location"].endswith(f"/api/v4/projects/{twin.projects[PROJECT]}/variables/{KEY}")
+    status, message = service.refused("POST", service.variables, key=KEY, value="x")
+    assert (status, message) == (405, "Non GET methods are not allowed for moved projects")
