@@ -75,7 +75,7 @@ class Buckets:
         client, doing = self.client, f"update the bucket '{bucket['name']}'"
         self._require_for(fields, doing)
         if client.check_mode:
-            return {**bucket, **fields}
+            return {**bucket, **fields, "revision": None}
         with client.typed(doing):
             return self._bucket(
                 client.session.update_bucket(

@@ -295,7 +295,7 @@ bucket:
       returned: always
       type: dict
     revision:
-      description: A number that grows with every change; null for a bucket that check mode would create.
+      description: A number that grows with every change; null where check mode would change something.
       returned: always
       type: int
     account_id:

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""For any bucket that is there and any wish: check mode tells the truth, a run does it, a second run has nothing to do."""
+
+from __future__ import annotations
+
+import copy
+import typing as t
+from collections.abc import Callable
+
+import hypothesis
+import hypothesis.strategies as some
+import pytest
+
+from lab.clouds import _b2_rules as rules
+from tests.agreement import agree
+from tests.b2_lab import BucketLab
+
+
+def maybe(*values: t.Any) -> t.Any:
+    return some.sampled_from([None, *values])
+
+
+def retention(mode: str | None, duration: int = 30) -> dict[str, t.Any]:
+    return {"mode": mode, "period": mode and {"duration": duration, "unit": "days"}}
+
+
+def hide(prefix: str, **days: int) -> dict[str, t.Any]:
+    return {"file_name_prefix": prefix, **days}
+
+
+def cors(name: str, *origins: str, **more: t.Any) -> dict[str, t.Any]:
+    return {"name": name, "allowed_origins": [*origins], "allowed_operations": ["s3_put", "s3_get"], **more}
+
+
+LIFECYCLE = [
+    [],
+    [{"fileNamePrefix": "", "daysFromHidingToDeleting": 30}],
+    [{"fileNamePrefix": "b/", "daysFromUploadingToHiding": 7}, {"fileNamePrefix": "a/", "daysFromHidingToDeleting": 1}],
+]
+CORS = [
+    [],
+    [{"corsRuleName": "readers", "allowedOrigins": ["*"], "allowedOperations": ["s3_get"], "maxAgeSeconds": 3600}],
+]
+BEFORE = some.none() | some.fixed_dictionaries(
+    {
+        "bucketType": some.sampled_from(["allPrivate", "allPublic"] * 3 + ["restricted"]),
+        "lifecycleRules": some.sampled_from(LIFECYCLE).map(rules.lifecycle_rules),
+        "corsRules": some.sampled_from(CORS).map(rules.cors_rules),
+        "bucketInfo": some.sampled_from([{}, {"by": "hand"}]),
+        "lock": some.sampled_from([(False, None), (True, None), (True, "governance"), (True, "compliance")]),
+    }
+)
+WISH = some.fixed_dictionaries(
+    {
+        "name": some.sampled_from(["nix-cache"] * 5 + ["Nix-Cache", "bad", "somebody-elses"]),
+        "type": maybe("allPrivate", "allPublic"),
+        "lifecycle_rules": maybe(
+            [],
+            [hide("", days_from_hiding_to_deleting=30)],
+            [hide("a/", days_from_hiding_to_deleting=1), hide("b/", days_from_uploading_to_hiding=7)],
+            [hide("", days_from_uploading_to_hiding=30)],
+            [hide("a/")],
+        ),
+        "accept_age_based_hiding": maybe(True),
+        "cors_rules": maybe([], [cors("readers", "https://b.example", "*")], [cors("bad", "*")]),
+        "default_encryption": maybe("SSE-B2"),
+        "bucket_info": maybe({}, {"by": "nixci", "year": 2026}, {"no blanks": ""}),
+        "file_lock": maybe(None, True, False),
+        "default_retention": maybe(
+            None, {"mode": "none"}, {"mode": "governance", "duration": 30}, {"mode": "compliance", "duration": 1}
+        ),
+        "accept_irreversible": maybe(True),
+        "state": some.sampled_from(["present"] * 5 + ["absent"]),
+    }
+)
+
+
+def test_check_run_again(serve: Callable[[t.Any], str], module: Callable[..., t.Any]) -> None:
+    lab = BucketLab(serve, module)
+    lab.run()
+    pattern = lab.b2.bucket("nix-cache")
+
+    def empty() -> None:
+        for bucket in [*lab.b2.buckets.values()]:
+            lab.b2.storage.delete(bucket["bucketName"])
+        lab.b2.buckets.clear()
+
+    def state() -> t.Any:
+        return {name: copy.deepcopy(bucket) for name, bucket in lab.b2.buckets.items()}
+
+    @hypothesis.settings(max_examples=100, deadline=None, derandomize=True, database=None)
+    @hypothesis.given(before=BEFORE, wish=WISH)
+    def prove(before: dict[str, t.Any] | None, wish: dict[str, t.Any]) -> None:
+        empty()
+        if before:
+            locked, mode = before["lock"]
+            settings = {member: value for member, value in before.items() if member != "lock"}
+            lock = {"fileLockEnabled": locked, "defaultRetention": retention(mode)}
+            lab.b2.buckets[pattern["bucketId"]] = {**pattern, **settings, **lock}
+            lab.b2.storage.create("nix-cache")
+
+        def run(*, check: bool = False) -> t.Any:
+            return lab.run(check, **wish)
+
+        if wish["name"] == "somebody-elses":  # check mode cannot know who owns a name that is not listed
+            hypothesis.assume(wish["state"] == "absent" or lab.run(True, **wish)["failed"])
+        agree(run, state, unknown=["bucket.id", "bucket.revision"])
+
+    prove()
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_name_of_somebody_else_is_the_one_thing_that_check_mode_cannot_know(
+    check: bool, serve: Callable[[t.Any], str], module: Callable[..., t.Any]
+) -> None:
+    assert BucketLab(serve, module).run(check, name="somebody-elses")["failed"] is not check

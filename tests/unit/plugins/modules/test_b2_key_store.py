@@ -1,0 +1,486 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A key and the place where it is stored are one step: nothing is lost, whatever happens in between."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import typing as t
+from collections.abc import Callable
+
+import pytest
+from ansible_collections.pantheros.nixci.plugins.module_utils import _b2_key_store
+
+from lab.clouds.onepassword import OnePasswordDouble
+from tests.b2_lab import ATTIC, KeyLab, wrap
+from tests.conftest import serving
+
+VAULT, TITLE, TOKEN = "pantherOS", "Backblaze-B2", "connect-canary-token"
+
+
+class StoreLab(KeyLab):
+    """What two kinds of stores have in common; `pair` is what the store holds now."""
+
+    store: dict[str, t.Any]
+
+    def run(self, check: bool = False, **params: t.Any) -> t.Any:
+        return super().run(check, **{**(self.store if params.get("state") != "absent" else {}), **params})
+
+    def pair(self) -> tuple[str, str] | None:
+        raise NotImplementedError
+
+    def keep(self, key_id: str, secret: str) -> None:
+        raise NotImplementedError
+
+    def break_writing(self) -> t.ContextManager[t.Any]:
+        """Reading works, writing fails."""
+        raise NotImplementedError
+
+    def stored(self) -> str:
+        """The id in the store, after a look at whether its secret is the right one."""
+        pair = self.pair()
+        assert pair and self.b2.keys[pair[0]].secret == pair[1]
+        return pair[0]
+
+
+class InFile(StoreLab):
+    def __init__(self, serve: t.Any, module: t.Any, folder: pathlib.Path) -> None:
+        super().__init__(serve, module)
+        self.folder = folder / "keys"
+        self.folder.mkdir()
+        self.path = self.folder / "b2.env"
+        self.store = {"file": str(self.path)}
+
+    def pair(self) -> tuple[str, str] | None:
+        if not self.path.exists():
+            return None
+        first, second = self.path.read_text().splitlines()
+        return first.removeprefix("AWS_ACCESS_KEY_ID="), second.removeprefix("AWS_SECRET_ACCESS_KEY=")
+
+    def keep(self, key_id: str, secret: str) -> None:
+        self.path.write_text(f"AWS_ACCESS_KEY_ID={key_id}\nAWS_SECRET_ACCESS_KEY={secret}\n")
+        self.path.chmod(0o600)
+
+    def break_writing(self) -> t.ContextManager[t.Any]:
+        def full(*_: t.Any) -> None:
+            raise OSError(28, "No space left on device")
+
+        patch = pytest.MonkeyPatch()
+        patch.setattr(_b2_key_store.os, "fsync", full)
+        return t.cast(t.Any, _Undo(patch))
+
+
+class InOnePassword(StoreLab):
+    def __init__(self, serve: t.Any, module: t.Any) -> None:
+        super().__init__(serve, module)
+        self.double = OnePasswordDouble(vaults={VAULT: {}}, tokens={TOKEN: {"vaults": {VAULT: "write"}}})
+        self.host = serve(self.double.app)
+        self.store = {
+            "onepassword": {"vault": VAULT, "title": TITLE, "connect_host": self.host, "connect_token": TOKEN}
+        }
+
+    def pair(self) -> tuple[str, str] | None:
+        if not self.double.items[self.double.vault_id(VAULT)]:
+            return None
+        values = self.double.values(VAULT, TITLE)
+        return values["application-key-id"], values["application-key"]
+
+    def keep(self, key_id: str, secret: str) -> None:
+        self.double.items[self.double.vault_id(VAULT)].clear()
+        fields = {"application-key-id": key_id, "application-key": secret, "note": "of the user"}
+        self.double.add_item(VAULT, TITLE, fields)
+
+    def break_writing(self) -> t.ContextManager[t.Any]:
+        patch = pytest.MonkeyPatch()
+        patch.setitem(self.double.tokens, TOKEN, {"vaults": {VAULT: "read"}})
+        return t.cast(t.Any, _Undo(patch))
+
+
+class _Undo:
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.patch = patch
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: t.Any) -> None:
+        self.patch.undo()
+
+
+@pytest.fixture(params=["file", "onepassword"])
+def lab(
+    request: pytest.FixtureRequest, serve: Callable[[t.Any], str], module: t.Any, tmp_path: pathlib.Path
+) -> StoreLab:
+    return InFile(serve, module, tmp_path) if request.param == "file" else InOnePassword(serve, module)
+
+
+@pytest.fixture
+def file(serve: Callable[[t.Any], str], module: t.Any, tmp_path: pathlib.Path) -> InFile:
+    return InFile(serve, module, tmp_path)
+
+
+@pytest.fixture
+def vault(serve: Callable[[t.Any], str], module: t.Any) -> InOnePassword:
+    return InOnePassword(serve, module)
+
+
+# The life of a stored key.
+
+
+def test_check_run_again(lab: StoreLab) -> None:
+    checked = lab.run(check=True)
+    assert (lab.ids(), lab.pair()) == ([], None)
+    made = lab.run()
+    assert (made["changed"], made["created"], made["secret"], made["diff"]) == (True, True, None, checked["diff"])
+    assert checked["application_key"] == {**made["application_key"], "id": None}
+    assert lab.ids() == [lab.stored()] == [made["application_key"]["id"]]
+    again = lab.run()
+    assert (again["changed"], again["created"], again["application_key"]) == (False, False, made["application_key"])
+    assert lab.b2.keys[lab.stored()].secret not in str([checked, made, again])
+
+
+def test_no_change_costs_four_requests(lab: StoreLab) -> None:
+    lab.run()
+    lab.journal()
+    lab.run()
+    login = "b2_authorize_account"
+    assert lab.journal() == [login, "b2_list_buckets", "b2_list_keys", login]
+
+
+def test_superseded_keys_end_when_the_new_one_is_stored(lab: StoreLab) -> None:
+    old = lab.seed().id
+    checked, made, again = lab.run(True), lab.run(), lab.run()
+    assert (checked["diff"], made["superseded"], lab.ids()) == (made["diff"], [], [lab.stored()])
+    assert old not in lab.ids() and not again["changed"]
+
+
+def test_superseded_keys_may_be_kept_until_their_users_have_the_new_one(lab: StoreLab) -> None:
+    old = lab.seed().id
+    for _ in range(2):
+        result = lab.run(superseded="keep")
+        assert (result["superseded"], lab.ids()) == ([old], sorted([old, lab.stored()]))
+    assert not result["changed"]
+    checked, last = lab.run(True), lab.run()
+    assert (checked["diff"], last["changed"], last["created"]) == (last["diff"], True, False)
+    assert lab.ids() == [lab.stored()]
+
+
+def test_absent_leaves_the_store_alone(lab: StoreLab) -> None:
+    lab.run()
+    pair = lab.pair()
+    assert lab.absent(**lab.store)["changed"]
+    assert (lab.ids(), lab.pair()) == ([], pair)
+
+
+# A key is replaced on request, or when its secret is lost.
+
+
+@pytest.mark.parametrize("rotated", [{"rotate": True}, {"recreate": True, "capabilities": ["readFiles"]}])
+def test_replaced_on_request(lab: StoreLab, rotated: dict[str, t.Any]) -> None:
+    old = lab.run()["application_key"]["id"]
+    checked, made = lab.run(True, **rotated), lab.run(**rotated)
+    assert (checked["diff"], made["created"]) == (made["diff"], True)
+    assert lab.ids() == [lab.stored()] != [old]
+
+
+def test_other_rights_alone_are_no_request(lab: StoreLab) -> None:
+    old = lab.run()["application_key"]["id"]
+    failed = lab.run(capabilities=["readFiles"])
+    assert "set recreate: true" in failed["msg"] and lab.ids() == [old]
+
+
+def test_key_that_is_gone_is_replaced(lab: StoreLab) -> None:
+    lab.keep("0030000000000000000000000", "K003-lost")
+    assert lab.run()["created"]
+    assert lab.ids() == [lab.stored()]
+
+
+def test_stored_secret_that_b2_refuses_is_lost(lab: StoreLab, capsys: pytest.CaptureFixture[str]) -> None:
+    old = lab.seed()
+    lab.keep(old.id, "K003-canary-wrong")
+    checked, made = lab.run(True), lab.run()
+    assert (checked["diff"], made["created"]) == (made["diff"], True)
+    assert lab.ids() == [lab.stored()] != [old.id]
+    told = capsys.readouterr()
+    assert "refuses the secret of the key" in told.err and "canary" not in told.err + str(made)
+
+
+def test_b2_that_cannot_be_asked_about_the_secret_is_no_proof_of_loss(lab: StoreLab) -> None:
+    lab.run()
+    pair = lab.pair()
+    seen = []
+
+    def second_login_fails(app: t.Any) -> t.Any:
+        def guarded(environ: t.Any, start: t.Any) -> t.Any:
+            if environ["PATH_INFO"].endswith("b2_authorize_account"):
+                seen.append(1)
+                if len(seen) == 2:
+                    start("503 .", [("Content-Length", "0")])
+                    return [b""]
+            return app(environ, start)
+
+        return guarded
+
+    with serving(second_login_fails(lab.b2.app)) as url:
+        failed = lab.run(realm=url)
+    assert "cannot try the stored key" in failed["msg"] and lab.ids() == [pair[0]] and lab.pair() == pair
+
+
+def test_stored_key_of_another_name_is_not_overwritten(lab: StoreLab) -> None:
+    other = lab.seed("somebody-elses")
+    lab.keep(other.id, other.secret)
+    for check in (True, False):
+        failed = lab.run(check)
+        assert f"the stored key {other.id} is named 'somebody-elses', not 'attic'" in failed["msg"]
+    assert lab.stored() == other.id
+    assert lab.run(recreate=True)["created"]
+    assert lab.stored() != other.id and other.id in lab.b2.keys
+
+
+# Validity.
+
+
+def test_key_with_an_end_is_renewed_in_time_and_on_request_only(lab: StoreLab) -> None:
+    wish = {"valid_duration_seconds": 1000}
+    made = lab.run(**wish)["application_key"]
+    assert made["expires"] and made["expires_at"].endswith("Z")
+    assert not lab.run(**wish)["changed"]
+    lab.b2.keys[made["id"]].expires -= 500
+    assert not lab.run(**wish)["changed"]
+    assert not lab.run(**wish, renew_before=400)["changed"]
+    checked, renewed = lab.run(True, **wish, renew_before=600), lab.run(**wish, renew_before=600)
+    assert (renewed["created"], renewed["diff"]) == (True, checked["diff"])
+    assert lab.ids() == [lab.stored()] != [made["id"]]
+    assert not lab.run(**wish, renew_before=600)["changed"]
+
+
+def test_key_past_its_end_is_lost(lab: StoreLab) -> None:
+    wish = {"valid_duration_seconds": 1000}
+    old = lab.run(**wish)["application_key"]["id"]
+    lab.b2.keys[old].expires = 1
+    assert lab.run(**wish)["created"]
+    assert lab.stored() != old
+
+
+# Before and after a creation.
+
+
+def test_failed_storing_takes_the_key_back(lab: StoreLab) -> None:
+    old = lab.seed()
+    lab.keep(old.id, "K003-wrong")
+    pair = lab.pair()
+    with lab.break_writing():
+        failed = lab.run()
+    assert failed["failed"] and "was deleted again; nothing else was changed." in failed["msg"], failed
+    assert (lab.ids(), lab.pair()) == ([old.id], pair)
+    assert lab.run()["created"]
+
+
+def test_key_that_cannot_be_taken_back_is_named(lab: StoreLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    with lab.break_writing():
+        lab.fault(status=500, path="b2_delete_key", body={"status": 500, "code": "internal_error", "message": "no"})
+        failed = lab.run()
+    (orphan,) = lab.ids()
+    assert f"The new key ({orphan}) could not be deleted again: B2: cannot delete" in failed["msg"]
+    assert lab.run()["created"]
+    assert lab.ids() == [lab.stored()] != [orphan]
+
+
+def test_crash_between_creating_and_storing_heals(lab: StoreLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_use = lab.run()["application_key"]["id"]
+
+    def crash(real: t.Any, *arguments: t.Any) -> t.Any:
+        real(*arguments)
+        raise ConnectionError
+
+    with monkeypatch.context() as patch:
+        wrap(patch, "b2_create_key", crash)
+        assert lab.run(rotate=True)["failed"]
+    assert len(lab.ids()) == 2 and lab.stored() == in_use
+    checked, healed = lab.run(True), lab.run()
+    assert (checked["diff"], healed["changed"], healed["created"]) == (healed["diff"], True, False)
+    assert lab.ids() == [in_use]
+    assert not lab.run()["changed"]
+
+
+def test_rights_that_b2_changes_are_not_accepted(lab: StoreLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def generous(real: t.Any, b2: t.Any, key: t.Any, body: dict[str, t.Any]) -> t.Any:
+        return real(b2, key, {**body, "capabilities": [*body["capabilities"], "shareFiles"]})
+
+    wrap(monkeypatch, "b2_create_key", generous)
+    failed = lab.run()
+    assert "got other rights than wanted: capabilities" in failed["msg"] and "shareFiles" in failed["msg"]
+    assert "was deleted again" in failed["msg"]
+    assert (lab.ids(), lab.pair()) == ([], None)
+    monkeypatch.undo()
+    assert lab.run(capabilities=[*ATTIC[::-1], "shareFiles"])["created"]
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_right_to_take_back_is_asked_for_first(lab: StoreLab, check: bool) -> None:
+    failed = lab.run(check, **lab.as_key("listBuckets", "listKeys", "writeKeys"))
+    assert (
+        "lacks the capability deleteKeys;" in failed["msg"] and "deleted again if it cannot be stored" in failed["msg"]
+    )
+    assert lab.ids() == []
+
+
+# The file.
+
+
+def test_file_is_private_and_nothing_else_is_left(file: InFile) -> None:
+    old = os.umask(0)
+    try:
+        file.run()
+    finally:
+        os.umask(old)
+    assert [path.name for path in file.folder.iterdir()] == ["b2.env"]
+    assert file.path.stat().st_mode & 0o777 == 0o600
+    with file.break_writing():
+        assert file.run(rotate=True)["failed"]
+    assert [path.name for path in file.folder.iterdir()] == ["b2.env"]
+
+
+def test_link_stays_a_link(file: InFile) -> None:
+    target = file.folder / "elsewhere"
+    file.path.symlink_to(target)
+    file.run()
+    assert file.path.is_symlink() and target.read_text().startswith("AWS_ACCESS_KEY_ID=")
+
+
+def test_file_that_others_may_read_is_warned_of(file: InFile, capsys: pytest.CaptureFixture[str]) -> None:
+    file.run()
+    assert "chmod 600" not in capsys.readouterr().err
+    file.path.chmod(0o644)
+    assert not file.run()["changed"]
+    assert "chmod 600" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["# mine\n", "AWS_ACCESS_KEY_ID=x\n", "A=1\nB=2\n", b"\xff\xfe"])
+@pytest.mark.parametrize("check", [True, False])
+def test_file_of_somebody_else_is_refused(file: InFile, content: str | bytes, check: bool) -> None:
+    before = content.encode() if isinstance(content, str) else content
+    file.path.write_bytes(before)
+    failed = file.run(check)
+    assert "name another file" in failed["msg"] and file.ids() == []
+    assert file.path.read_bytes() == before
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_missing_folder_is_found_before_the_key_is_made(file: InFile, check: bool) -> None:
+    failed = file.run(check, file=str(file.folder / "missing/b2.env"))
+    assert "/missing does not exist; create it first." in failed["msg"] and file.ids() == []
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_folder_that_may_not_be_written_is_found_before_the_key_is_made(
+    file: InFile, check: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The tests may run as root, who may write everywhere.
+    monkeypatch.setattr(_b2_key_store.os, "access", lambda *_: False)
+    failed = file.run(check)
+    assert "the folder may not be written to; run as another user." in failed["msg"] and file.ids() == []
+    assert "b2_create_key" not in file.journal()
+
+
+def test_folder_in_place_of_the_file(file: InFile) -> None:
+    file.path.mkdir()
+    assert "Cannot read the file" in file.run()["msg"]
+
+
+# 1Password.
+
+
+def test_other_fields_of_the_item_stay(vault: InOnePassword) -> None:
+    vault.keep("0030000000000000000000000", "K003-lost")
+    vault.run()
+    assert vault.double.values(VAULT, TITLE)["note"] == "of the user"
+
+
+def test_labels_may_be_chosen(vault: InOnePassword) -> None:
+    options = {"onepassword": {**vault.store["onepassword"], "id_label": "id", "secret_label": "secret"}}
+    made = vault.run(**options)
+    assert vault.double.values(VAULT, TITLE)["id"] == made["application_key"]["id"]
+    assert not vault.run(**options)["changed"]
+
+
+def test_half_a_pair_is_a_lost_secret(vault: InOnePassword) -> None:
+    old = vault.seed()
+    vault.double.add_item(VAULT, TITLE, {"application-key-id": old.id})
+    assert vault.run()["created"]
+    assert vault.ids() == [vault.stored()] != [old.id]
+
+
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"connect_token": "wrong-canary"}, "1Password"),
+        ({"vault": "missing"}, "missing"),
+        ({"connect_host": "http://127.0.0.1:9"}, "127.0.0.1:9"),
+        ({"connect_host": None, "connect_token": None}, "No credential for 1Password"),
+    ],
+)
+def test_place_that_cannot_be_reached_is_found_before_the_key_is_made(
+    vault: InOnePassword, options: dict[str, t.Any], words: str, check: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OP_CONNECT_HOST", "OP_CONNECT_TOKEN", "OP_SERVICE_ACCOUNT_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    given = {key: value for key, value in {**vault.store["onepassword"], **options}.items() if value is not None}
+    failed = vault.run(check, onepassword=given)
+    assert failed["failed"] and words in failed["msg"] and "canary" not in failed["msg"]
+    assert vault.ids() == [] and "b2_create_key" not in vault.journal()
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_login_with_a_passkey_is_not_touched(vault: InOnePassword, check: bool) -> None:
+    vault.double.add_item(VAULT, TITLE, {}, category="LOGIN")
+    assert "passkey" in vault.run(check)["msg"]
+    assert "b2_create_key" not in vault.journal()
+
+
+def test_answer_of_the_store_that_is_lost_is_read_again(vault: InOnePassword, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = vault.double._store
+
+    def keep_and_fail(*arguments: t.Any) -> t.Any:
+        store(*arguments)
+        raise ConnectionError
+
+    monkeypatch.setattr(vault.double, "_store", keep_and_fail)
+    made = vault.run()
+    assert (made["failed"], made["created"], vault.ids()) == (False, True, [vault.stored()])
+
+
+def test_key_is_left_when_nobody_knows_whether_it_is_stored(
+    vault: InOnePassword, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = vault.double._store
+
+    def keep_and_go_away(*arguments: t.Any) -> t.Any:
+        store(*arguments)
+        vault.double.tokens.clear()
+        raise ConnectionError
+
+    monkeypatch.setattr(vault.double, "_store", keep_and_go_away)
+    failed = vault.run()
+    (left,) = vault.ids()
+    assert "is not known, so the key was left. Run again" in failed["msg"] and left in failed["msg"]
+    monkeypatch.undo()
+    vault.double.tokens[TOKEN] = {"vaults": {VAULT: "write"}}
+    assert not vault.run()["changed"]
+    assert vault.stored() == left
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"stored_key_id": "x", "file": "/x"},
+        {"file": "/x", "onepassword": {"vault": "v", "title": "t"}},
+        {"renew_before": 5},
+    ],
+)
+def test_options_that_exclude_each_other(
+    serve: Callable[[t.Any], str], module: t.Any, params: dict[str, t.Any]
+) -> None:
+    lab = KeyLab(serve, module)
+    failed = lab.run(**params)
+    assert failed["failed"] and lab.journal() == []
