@@ -19,6 +19,7 @@ PREFIX = "pantheros.nixci."
 # Which file beside this one builds the world of a plugin; the host-side modules are run by the role tests.
 WORLDS = {
     "attic_cache": "attic",
+    "attic_stats_info": "attic_stats",
     "attic_token": "attic",
     "b2_application_key": "b2",
     "b2_bucket": "b2",
