@@ -12,38 +12,17 @@ from __future__ import annotations
 import base64
 import copy
 import datetime
-import hashlib
-import hmac
 import json
 import re
 import secrets
-import struct
 import threading
-import time
 import typing as t
-import urllib.parse
 
 from flask import Blueprint, Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from ._control import Control
-
-Json = dict[str, t.Any]
-
-ID = re.compile(r"^[\da-z]{26}$")
-FILTER = re.compile(r'^(\w+) eq "([^"\'\\]*)"$')
-# What a write must not contain: the server derives it.
-READ_ONLY = {"createdAt", "updatedAt", "lastEditedBy", "version", "state", "files"}
-READ_ONLY_FIELD = {"entropy", "passwordDetails", "totp", "reference"}
-CREATABLE = {"API_CREDENTIAL", "LOGIN", "PASSWORD", "SECURE_NOTE", "SERVER", "DATABASE"}
-
-
-class Refusal(Exception):
-    """An answer that is not a success."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status, self.message = status, message
+from ._onepassword_rules import ID, Json, Refusal, checked, grant, parse_filter, same, shown
 
 
 def new_id() -> str:
@@ -74,6 +53,7 @@ class OnePasswordDouble:
         self.archived: dict[str, Json] = {}  # item id -> item; what nobody sees without asking for the archive
         self.tokens = tokens if tokens is not None else {}
         self.service_accounts = service_accounts if service_accounts is not None else {}
+        self.contents: dict[str, bytes] = {}  # file id -> content
         self.lock = threading.RLock()
         for vault, items in (vaults or {}).items():
             self.add_vault(vault)
@@ -104,6 +84,17 @@ class OnePasswordDouble:
         concealed = [{"label": label, "value": value, "type": "CONCEALED"} for label, value in (fields or {}).items()]
         document = {"title": title, "category": "API_CREDENTIAL", "fields": [*concealed, *more_fields], **more}
         return t.cast(str, self._store(self.vault_id(vault), document, None)["id"])
+
+    def attach(self, vault: str, item_id: str, name: str, content: bytes, section_id: str | None = None) -> str:
+        """Add a file to an item, as a person does with the app; programs cannot do it through Connect."""
+        file_id = new_id()
+        self.contents[file_id] = content
+        vault_id = self.vault_id(vault)
+        path = f"v1/vaults/{vault_id}/items/{item_id}/files/{file_id}/content"
+        file = {"id": file_id, "name": name, "size": len(content), "content_path": path}
+        section = {"section": {"id": section_id}} if section_id else {}
+        self.items[vault_id][item_id].setdefault("files", []).append({**file, **section})
+        return file_id
 
     def values(self, vault: str, title: str) -> dict[str, str]:
         """The labels and values of the one item with this title."""
@@ -193,6 +184,16 @@ class OnePasswordDouble:
                 rights(vault_id, "read")
                 return jsonify(shown(existing(vault_id, item_id)))
 
+        @api.get("/vaults/<vault_id>/items/<item_id>/files/<file_id>/content")
+        def content(vault_id: str, item_id: str, file_id: str) -> Response:
+            with self.lock:
+                rights(vault_id, "read")
+                if not ID.match(file_id):
+                    raise Refusal(400, "Invalid File UUID")
+                if file_id not in [file["id"] for file in existing(vault_id, item_id).get("files", [])]:
+                    raise Refusal(404, "File not found")
+                return Response(self.contents[file_id], mimetype="application/octet-stream")
+
         @api.post("/vaults/<vault_id>/items")
         def create(vault_id: str) -> Response:
             with self.lock:
@@ -230,6 +231,8 @@ class OnePasswordDouble:
             "createdAt": before["createdAt"] if before else now,
             "updatedAt": now,
         }
+        if before and "files" in before:  # no write says anything about them
+            item["files"] = before["files"]
         fields = item.get("fields") or []
         for field in fields:
             field["id"] = field.get("id") or new_id()
@@ -288,65 +291,3 @@ class OnePasswordDouble:
         if len(fields) != 1:
             return "tooManyMatchingFields" if fields else "fieldNotFound", None
         return None, fields[0].get("value", "")
-
-
-def same(wanted: str, *names: str | None) -> bool:
-    return wanted.casefold() in [name.casefold() for name in names if name]
-
-
-def grant(tokens: dict[str, Json]) -> Json:
-    """What the token of the current request may do."""
-    kind, _, token = request.headers.get("Authorization", "").partition(" ")
-    if kind != "Bearer" or token not in tokens:
-        raise Refusal(401, "Invalid token signature")
-    return tokens[token]
-
-
-def parse_filter(text: str | None, attributes: set[str]) -> t.Callable[[dict[str, list[str]]], bool]:
-    """The part of SCIM that Connect knows: attribute eq "value"."""
-    if not text:
-        return lambda names: True
-    match = FILTER.match(text)
-    if not match or match[1] not in attributes:
-        raise Refusal(400, "Invalid filter")
-    return lambda names: match[2] in names[match[1]]
-
-
-def checked(vault_id: str, before: Json | None) -> Json:
-    """The body of a write, or a refusal."""
-    document = request.get_json(silent=True)
-    if not isinstance(document, dict):
-        raise Refusal(400, "Invalid item: body is not a JSON object")
-    if (document.get("vault") or {}).get("id") != vault_id:
-        raise Refusal(400, "Invalid item: vault does not match")
-    if before is None and document.get("category") not in CREATABLE:
-        raise Refusal(400, "Invalid item: category cannot be created")
-    if before is not None and (document.get("id"), document.get("category")) != (before["id"], before["category"]):
-        raise Refusal(400, "Invalid item: id and category cannot change")
-    fields, sections = document.get("fields") or [], document.get("sections") or []
-    if READ_ONLY & document.keys() or any(READ_ONLY_FIELD & field.keys() for field in fields):
-        raise Refusal(400, "Invalid item: read-only member")
-    if any(field.get("generate") for field in fields):
-        raise Refusal(501, "This double generates no values")
-    known = {section.get("id") for section in sections}
-    if any(field.get("section") and field["section"].get("id") not in known for field in fields):
-        raise Refusal(400, "Invalid item: field names an unknown section")
-    return document
-
-
-def shown(item: Json) -> Json:
-    """An item as the API answers it: one-time passwords come with their current code."""
-    item = copy.deepcopy(item)
-    for field in item["fields"]:
-        if field["type"] == "OTP" and field.get("value"):
-            field["totp"] = one_time_code(field["value"])
-    return item
-
-
-def one_time_code(uri: str) -> str:
-    """RFC 6238 with its defaults: six digits, 30 seconds, SHA-1."""
-    [secret] = urllib.parse.parse_qs(urllib.parse.urlsplit(uri).query)["secret"]
-    key = base64.b32decode(secret + "=" * (-len(secret) % 8), casefold=True)
-    digest = hmac.new(key, struct.pack(">Q", int(time.time()) // 30), hashlib.sha1).digest()
-    start = digest[-1] & 15
-    return f"{(struct.unpack('>I', digest[start : start + 4])[0] & 0x7FFFFFFF) % 1_000_000:06d}"

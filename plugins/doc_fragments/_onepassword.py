@@ -9,10 +9,20 @@ from __future__ import annotations
 class ModuleDocFragment:
     DOCUMENTATION = r"""
 options:
+  backend:
+    description:
+      - The way to 1Password; each takes its own credential and no other.
+      - V(connect) is a Connect server, V(op) the command of 1Password CLI on the C(PATH), V(sdk) the Python library
+        C(onepassword-sdk); the last two take a service account.
+      - V(auto) is V(connect) if an option for it is given, otherwise V(op), or V(sdk) if there is no C(op).
+    type: str
+    choices: [auto, connect, op, sdk]
+    default: auto
   connect_host:
     description:
       - URL of a 1Password Connect server, without C(/v1).
-      - Needs O(connect_token). Connect wins when a service account is given too.
+      - Needs O(connect_token). Without C(https) the token and all secrets travel unencrypted, which is warned of unless
+        the server is on the same machine.
       - Falls back to the environment variable E(OP_CONNECT_HOST).
     type: str
   connect_token:
@@ -20,21 +30,33 @@ options:
     type: str
   service_account_token:
     description:
-      - Token of a service account (C(ops_…)), used with the command C(op) on the C(PATH).
+      - Token of a service account (C(ops_…)), used with the command C(op) or the SDK.
       - C(op) sees only this token; other C(OP_…) variables of the environment do not reach it.
       - Falls back to the environment variable E(OP_SERVICE_ACCOUNT_TOKEN).
     type: str
 requirements:
   - requests, with a Connect server
-  - 1Password CLI (C(op)) 2.23 or newer, with a service account
+  - for a service account, 1Password CLI (C(op)) 2.23 or newer, or onepassword-sdk 0.3.2 or newer
 """
 
     LOOKUP = r"""
 options:
+  backend:
+    description:
+      - The way to 1Password; each takes its own credential and no other.
+      - V(connect) is a Connect server, V(op) the command of 1Password CLI on the C(PATH), V(sdk) the Python library
+        C(onepassword-sdk); the last two take a service account.
+      - V(auto) is V(connect) if an option for it is given, otherwise V(op), or V(sdk) if there is no C(op).
+    type: str
+    choices: [auto, connect, op, sdk]
+    default: auto
+    vars:
+      - name: nixci_onepassword_backend
   connect_host:
     description:
       - URL of a 1Password Connect server, without C(/v1).
-      - Needs O(connect_token). Connect wins when a service account is given too.
+      - Needs O(connect_token). Without C(https) the token and all secrets travel unencrypted, which is warned of unless
+        the server is on the same machine.
     type: str
     vars:
       - name: nixci_onepassword_connect_host
@@ -49,7 +71,7 @@ options:
       - name: OP_CONNECT_TOKEN
   service_account_token:
     description:
-      - Token of a service account (C(ops_…)), used with the command C(op) on the C(PATH).
+      - Token of a service account (C(ops_…)), used with the command C(op) or the SDK.
       - C(op) sees only this token; other C(OP_…) variables of the environment do not reach it.
       - Do not write it into a task, where an error would show it.
     type: str
@@ -58,7 +80,7 @@ options:
     env:
       - name: OP_SERVICE_ACCOUNT_TOKEN
   timeout:
-    description: Seconds to wait for one answer of the Connect server or for one run of C(op).
+    description: Seconds to wait for one answer of 1Password or for one run of C(op).
     type: int
     default: 30
     vars:
@@ -76,5 +98,5 @@ options:
       - name: nixci_onepassword_ca_path
 requirements:
   - requests, with a Connect server
-  - 1Password CLI (C(op)) 2.23 or newer, with a service account
+  - for a service account, 1Password CLI (C(op)) 2.23 or newer, or onepassword-sdk 0.3.2 or newer
 """

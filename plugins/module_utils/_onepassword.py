@@ -5,23 +5,34 @@
 
 from __future__ import annotations
 
+import importlib.util
+import shutil
 import typing as t
 
 from ._errors import InvalidError
 from ._http import http_argument_spec
 from ._onepassword_connect import ConnectBackend
 from ._onepassword_item import Item, Json
+from ._onepassword_names import Names
 from ._onepassword_op import OpBackend
+from ._onepassword_sdk import SdkBackend
+
+BACKENDS = ("auto", "connect", "op", "sdk")
 
 
 class Backend(t.Protocol):
-    """What Connect and `op` have in common. A vault and an item are given by name or ID; all calls block, bounded."""
+    """What the three ways have in common. A vault and an item are given by name or ID; all calls block, bounded."""
 
     credential: str
     can_archive: bool
-    vault_ids: dict[str, str]
+    names: Names
+
+    @property
+    def warning(self) -> str | None: ...
 
     def fetch(self, vault: str, name: str) -> Item: ...
+
+    def read_file(self, item: Item, file: Json) -> bytes: ...
 
     def create(self, vault: str, document: Json) -> Item: ...
 
@@ -29,12 +40,15 @@ class Backend(t.Protocol):
 
     def delete(self, item: Item, archive: bool = False) -> None: ...
 
+    def close(self) -> None: ...
+
 
 def onepassword_argument_spec() -> dict[str, t.Any]:
     """See doc_fragments/_onepassword.py. The variables of the environment are read on the controller."""
     from ansible.module_utils.basic import env_fallback
 
     return {
+        "backend": {"type": "str", "choices": list(BACKENDS), "default": "auto"},
         "connect_host": {"type": "str", "fallback": (env_fallback, ["OP_CONNECT_HOST"])},
         "connect_token": {"type": "str", "no_log": True, "fallback": (env_fallback, ["OP_CONNECT_TOKEN"])},
         "service_account_token": {
@@ -46,18 +60,38 @@ def onepassword_argument_spec() -> dict[str, t.Any]:
     }
 
 
-def backend(option: t.Callable[[str], t.Any]) -> Backend:
-    """The back end that the options ask for; Connect wins over a service account, as in `op` itself."""
+def backend(option: t.Callable[[str], t.Any], warn: t.Callable[[str], t.Any] = lambda text: None) -> Backend:
+    """The back end that the options ask for, with the credential that belongs to it and no other."""
+    source = _backend(option, option("backend") or "auto")
+    if source.warning:
+        warn(source.warning)
+    return source
+
+
+def _backend(option: t.Callable[[str], t.Any], wanted: str) -> Backend:
     host, token, account = option("connect_host"), option("connect_token"), option("service_account_token")
-    if host and token:
+    if wanted == "auto":
+        wanted = _automatic(bool(host or token), bool(account))
+    if wanted == "connect":
+        if not (host and token):
+            lacking = [("connect_host", "OP_CONNECT_HOST")] * (not host)
+            lacking += [("connect_token", "OP_CONNECT_TOKEN")] * (not token)
+            named = " and ".join(f"{name} ({variable})" for name, variable in lacking)
+            raise InvalidError(f"A 1Password Connect server needs {named} too.")
         return ConnectBackend(
             host, token, timeout=option("timeout"), retries=option("retries"), ca_path=option("ca_path")
         )
-    if host or token:
-        missing, variable = ("connect_token", "OP_CONNECT_TOKEN") if host else ("connect_host", "OP_CONNECT_HOST")
-        raise InvalidError(f"A 1Password Connect server needs {missing} ({variable}) too.")
+    if not account:
+        raise InvalidError(f"backend={wanted} needs service_account_token (OP_SERVICE_ACCOUNT_TOKEN).")
+    return (OpBackend if wanted == "op" else SdkBackend)(account, timeout=option("timeout"))
+
+
+def _automatic(connect: bool, account: bool) -> str:
+    """Connect wins over a service account, as in `op` itself; of the two ways for the latter the one that is there."""
+    if connect:
+        return "connect"
     if account:
-        return OpBackend(account, timeout=option("timeout"))
+        return "sdk" if shutil.which("op") is None and importlib.util.find_spec("onepassword") else "op"
     raise InvalidError(
         "No credential for 1Password: set connect_host and connect_token (OP_CONNECT_HOST, OP_CONNECT_TOKEN), "
         "or service_account_token (OP_SERVICE_ACCOUNT_TOKEN)."

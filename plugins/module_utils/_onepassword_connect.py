@@ -5,19 +5,14 @@
 
 from __future__ import annotations
 
-import re
+import ipaddress
 import typing as t
+import urllib.parse
 
-from ._errors import AuthenticationError, ForbiddenError, InvalidError, NixciError, NotFoundError
-from ._http import JsonClient
-from ._onepassword_item import Item, ItemNotFoundError, Json, VaultNotFoundError, choose, is_id
-
-# Connect documents no way to quote in its filters.
-FILTERABLE = re.compile(r"[\w. -]+", re.ASCII)
-
-
-def gone(entry: Json) -> bool:
-    return entry.get("state") in ("ARCHIVED", "DELETED")
+from ._errors import AuthenticationError, ForbiddenError, InvalidError, NixciError, NotFoundError, UnavailableError
+from ._http import JsonClient, parse
+from ._onepassword_item import Item, ItemNotFoundError, Json, VaultNotFoundError, is_id
+from ._onepassword_names import Names, Pairs
 
 
 class ConnectBackend(JsonClient):
@@ -29,8 +24,13 @@ class ConnectBackend(JsonClient):
     def __init__(self, host: str, token: str, **http: t.Any) -> None:
         super().__init__(host, {"Authorization": f"Bearer {token}"}, **http)
         self.credential = f"connect\0{self.base_url}\0{token}"
-        # name → ID; whoever keeps it between tasks may fill it
-        self.vault_ids: dict[str, str] = {}
+        self.names = Names(f"1Password Connect at {self.base_url}", self._vaults, self._items)
+
+    @property
+    def warning(self) -> str | None:
+        if self.base_url.startswith("https://") or is_loopback(urllib.parse.urlsplit(self.base_url).hostname or ""):
+            return None
+        return f"The token and all secrets travel unencrypted to 1Password Connect at {self.base_url}; use https."
 
     def error(self, method: str, path: str, status: int, content: t.Any) -> NixciError:
         if status == 401:
@@ -48,60 +48,84 @@ class ConnectBackend(JsonClient):
 
     def fetch(self, vault: str, name: str) -> Item:
         """One item by title or ID."""
-        vault_id = self.vault_id(vault)
-        if is_id(name):
-            document = self.request("GET", f"/v1/vaults/{vault_id}/items/{name}", none_on={404})
-            if document and not gone(document):
-                return Item(document)
-        return self._get(vault_id, self._item_id(vault, vault_id, name))
+        vault_id = vault if is_id(vault) else self.names.vault(vault)
+        if is_id(name):  # a title may look like one
+            item = self._get(vault_id, name)
+            if item and not gone(item.document):
+                return item
+        return self._existing(vault_id, self.names.item(vault, vault_id, name))
+
+    def read_file(self, item: Item, file: Json) -> bytes:
+        path = f"/v1/vaults/{item.vault_id}/items/{item.id}/files/{file['id']}/content"
+        response = self.send("GET", path, headers={"Accept": "*/*"})
+        if response.status_code != 200:
+            raise self.error("GET", path, response.status_code, parse(response))
+        return response.content
 
     def create(self, vault: str, document: Json) -> Item:
-        vault_id = self.vault_id(vault)
+        vault_id = vault if is_id(vault) else self.names.vault(vault)
+        self.names.forget()
         answer = self.request("POST", f"/v1/vaults/{vault_id}/items", {**document, "vault": {"id": vault_id}})
-        return self._get(vault_id, answer["id"])
+        return self._existing(vault_id, answer["id"])
 
     def replace(self, item: Item) -> Item:
+        self.names.forget()
         self.request("PUT", f"/v1/vaults/{item.vault_id}/items/{item.id}", item.writable())
-        return self._get(item.vault_id, item.id)
+        return self._existing(item.vault_id, item.id)
 
     def delete(self, item: Item, archive: bool = False) -> None:
         if archive:
             raise InvalidError("A Connect server cannot archive an item; use a service account, or delete the item.")
+        self.names.forget()
         self.request("DELETE", f"/v1/vaults/{item.vault_id}/items/{item.id}", none_on={404})
 
-    def vault_id(self, vault: str) -> str:
-        if is_id(vault):
-            return vault
-        if vault not in self.vault_ids:
-            known = self._named("/v1/vaults", "name", vault, f"Vault '{vault}'")
-            if known is None:
-                raise VaultNotFoundError(
-                    f"1Password Connect at {self.base_url} shows this token no vault '{vault}'; "
-                    "check the name and the vaults of the token."
-                )
-            self.vault_ids[vault] = known["id"]
-        return self.vault_ids[vault]
+    def close(self) -> None:
+        self.session.close()
 
-    def _item_id(self, vault: str, vault_id: str, title: str) -> str:
+    def _existing(self, vault_id: str, item_id: str) -> Item:
+        item = self._get(vault_id, item_id)
+        if item is None:
+            raise ItemNotFoundError(f"Item {item_id} in vault {vault_id} is gone; somebody deleted it just now.")
+        return item
+
+    def _get(self, vault_id: str, item_id: str) -> Item | None:
+        path = f"/v1/vaults/{vault_id}/items/{item_id}"
+        document = self.request("GET", path, none_on={404})
+        if document is not None and not (isinstance(document, dict) and {"id", "vault"} <= document.keys()):
+            raise self._strange(path, "an item")
+        return Item(document) if document else None
+
+    def _list(self, path: str) -> list[Json]:
+        entries = self.request("GET", path)
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) and "id" in entry for entry in entries):
+            raise self._strange(path, "a listing")
+        return entries
+
+    def _strange(self, path: str, wanted: str) -> UnavailableError:
+        return UnavailableError(
+            f"1Password Connect: GET {path} answered with something that is not {wanted}; "
+            f"check that {self.base_url} is the right address."
+        )
+
+    def _vaults(self) -> Pairs:
+        return [[entry["id"], entry.get("name") or ""] for entry in self._list("/v1/vaults")]
+
+    def _items(self, vault_id: str) -> Pairs:
         try:
-            known = self._named(f"/v1/vaults/{vault_id}/items", "title", title, f"Item '{title}' in vault '{vault}'")
+            entries = self._list(f"/v1/vaults/{vault_id}/items")
         except NotFoundError:
             raise VaultNotFoundError(
-                f"1Password Connect at {self.base_url} has no vault '{vault}'; check its ID."
+                f"1Password Connect at {self.base_url} has no vault '{vault_id}'; check its ID."
             ) from None
-        if known is None:
-            raise ItemNotFoundError(f"Vault '{vault}' has no item '{title}'.")
-        return str(known["id"])
+        return [[entry["id"], entry.get("title") or ""] for entry in entries if not gone(entry)]
 
-    def _get(self, vault_id: str, item_id: str) -> Item:
-        return Item(self.request("GET", f"/v1/vaults/{vault_id}/items/{item_id}"))
 
-    def _named(self, path: str, attribute: str, name: str, what: str) -> Json | None:
-        """One entry of a listing. The server compares exactly, so a miss is looked for in the whole list."""
-        filters = [{"filter": f'{attribute} eq "{name}"'}] if FILTERABLE.fullmatch(name) else []
-        for params in [*filters, None]:
-            entries = [entry for entry in self.request("GET", path, params=params) if not gone(entry)]
-            known = choose(what, entries, name, lambda entry: (entry["id"], entry.get(attribute) or ""))
-            if known is not None:
-                return known
-        return None
+def gone(entry: Json) -> bool:
+    return entry.get("state") in ("ARCHIVED", "DELETED")
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

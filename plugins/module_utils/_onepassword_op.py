@@ -12,45 +12,17 @@ import shutil
 import signal
 import subprocess
 
-from ._errors import (
-    AuthenticationError,
-    ConflictError,
-    ForbiddenError,
-    InvalidError,
-    NixciError,
-    UnavailableError,
-)
+from ._errors import ConflictError, InvalidError, NixciError, UnavailableError
 from ._onepassword_item import AmbiguousError, Item, ItemNotFoundError, Json, VaultNotFoundError, fold
+from ._onepassword_names import Names
+from ._onepassword_words import harmless, has, refusal
 
 # All that `op` gets to see. Every other OP_… variable would change what it does: OP_CONNECT_HOST even overrides the token.
 PASSED_ON = re.compile(r"PATH|HOME|USER|TMPDIR|XDG_\w+|SSL_CERT_(FILE|DIR)|(https?|no|all)_proxy", re.IGNORECASE)
 DATED = re.compile(r"^\[ERROR\] \d{4}/\d\d/\d\d \d\d:\d\d:\d\d ", re.MULTILINE)
+# Names that the user chose; they must not decide what an error means.
+QUOTED = re.compile(r'"[^"\n]*"')
 AN_ID = re.compile(r"\b[\da-z]{26}\b", re.ASCII)
-
-# `op` exits with 1 for everything, so its words decide. The first fragment found wins.
-KINDS: list[tuple[type[NixciError], tuple[str, ...]]] = [
-    (UnavailableError, ("(429)", "rate limit exceeded", "too many requests")),
-    (VaultNotFoundError, ("isn't a vault in this account",)),
-    (AmbiguousError, ("more than one item matches",)),
-    (ItemNotFoundError, ("isn't an item", "could not get item", "couldn't find item")),
-    (
-        AuthenticationError,
-        (
-            "decodesacredentials",
-            "(401)",
-            "invalid bearer token",
-            "signin credentials are not compatible",
-            "not currently signed in",
-            "no accounts configured",
-            "could not find session token",
-            "session expired",
-            "account is not signed in",
-        ),
-    ),
-    (ForbiddenError, ("(403)",)),
-    (UnavailableError, ("context deadline exceeded", "dial tcp", "no such host", "authorization timeout")),
-    (ConflictError, ("409",)),
-]
 
 
 class OpBackend:
@@ -67,7 +39,11 @@ class OpBackend:
             )
         self.path, self.token, self.timeout = path, token, timeout
         self.credential = f"op\0{token}"
-        self.vault_ids: dict[str, str] = {}  # `op` takes names itself
+        self.names = Names("op", list, lambda vault_id: [])  # not used: `op` takes names itself
+
+    @property
+    def warning(self) -> str | None:
+        return None
 
     def fetch(self, vault: str, name: str) -> Item:
         """One item by title or ID."""
@@ -77,6 +53,12 @@ class OpBackend:
             raise ItemNotFoundError(f"Vault '{vault}' has no item '{name}'.")
         return item
 
+    def read_file(self, item: Item, file: Json) -> bytes:
+        """`op document get` knows the files of documents only, `op read` those of every item."""
+        section_id, _label = item.section_of(file)
+        path = "/".join(part for part in (item.vault_id, item.id, section_id, str(file["id"])) if part)
+        return self._run(item.vault_id, item.title, "read", "--no-newline", f"op://{path}")
+
     def create(self, vault: str, document: Json) -> Item:
         return self._written(vault, "create", "-", document)
 
@@ -84,7 +66,11 @@ class OpBackend:
         return self._written(item.vault_id, "edit", item.id, item.writable())
 
     def delete(self, item: Item, archive: bool = False) -> None:
-        self._run(item.vault_id, item.id, "item", "delete", item.id, *(["--archive"] if archive else []))
+        options = [f"--vault={item.vault_id}", *(["--archive"] if archive else [])]
+        self._run(item.vault_id, item.id, "item", "delete", item.id, *options)
+
+    def close(self) -> None:
+        """Nothing stays open."""
 
     def _written(self, vault: str, verb: str, operand: str, document: Json) -> Item:
         """Exit code 0 proves nothing: `op` ignores input that it does not recognise. So read what is there now."""
@@ -92,10 +78,10 @@ class OpBackend:
         return self.fetch(answer.vault_id, answer.id)
 
     def _json(self, vault: str, name: str, *argv: str, stdin: str | None = None) -> Json:
-        output = self._run(vault, name, *argv, "--format=json", stdin=stdin)
+        output = self._run(vault, name, *argv, f"--vault={vault}", "--format=json", stdin=stdin)
         try:
             document = json.loads(output)
-        except ValueError:
+        except ValueError:  # also for what is not UTF-8
             document = None
         if not isinstance(document, dict) or not {"id", "vault"} <= document.keys():
             raise UnavailableError(
@@ -103,23 +89,19 @@ class OpBackend:
             )
         return document
 
-    def _run(self, vault: str, name: str, *argv: str, stdin: str | None = None) -> str:
+    def _run(self, vault: str, name: str, *argv: str, stdin: str | None = None) -> bytes:
         """What `op` prints. Secrets go by the environment and by a pipe: arguments are visible to every user."""
-        command = [self.path, *argv, f"--vault={vault}"]
         process = subprocess.Popen(
-            command,
+            [self.path, *argv],
             # Anything else than a pipe would be ignored as a template, or taken for one.
             stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=self._environment(),
-            text=True,
-            encoding="utf-8",
-            errors="replace",
             start_new_session=True,
         )
         try:
-            output, errors = process.communicate(stdin, timeout=self.timeout)
+            output, errors = process.communicate(stdin and stdin.encode(), timeout=self.timeout)
         except subprocess.TimeoutExpired:
             raise UnavailableError(
                 f"'op {argv[0]} {argv[1]}' did not end within {self.timeout:g} s; check the network or raise timeout."
@@ -129,7 +111,7 @@ class OpBackend:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         if process.returncode != 0:
-            raise self._error(vault, name, argv, errors)
+            raise self._error(vault, name, argv, errors.decode(errors="replace"))
         return output
 
     def _environment(self) -> dict[str, str]:
@@ -138,19 +120,25 @@ class OpBackend:
         return {**passed, "LC_ALL": "C", "OP_CACHE": "false", "OP_SERVICE_ACCOUNT_TOKEN": self.token}
 
     def _error(self, vault: str, name: str, argv: tuple[str, ...], errors: str) -> NixciError:
-        words = " ".join(DATED.sub("", errors).replace(self.token, "***").split())
-        kind = next((kind for kind, parts in KINDS if any(part in words.lower() for part in parts)), NixciError)
-        if kind is AmbiguousError:
+        """`op` exits with 1 for everything, so its words decide."""
+        words = DATED.sub("", errors)
+        meaning = QUOTED.sub("", words)
+        refused = refusal(meaning, vault)
+        if refused:
+            return refused
+        if has(meaning, ("isn't a vault in this account",)):
+            return VaultNotFoundError(
+                f"The service account sees no vault '{vault}'; check the name and the account's vaults."
+            )
+        if has(meaning, ("more than one item matches",)):
             return AmbiguousError(f"Item '{name}' in vault '{vault}'", set(AN_ID.findall(words)))
-        messages = {
-            VaultNotFoundError: f"The service account sees no vault '{vault}'; check the name and the account's vaults.",
-            ItemNotFoundError: f"Vault '{vault}' has no item '{name}'.",
-            AuthenticationError: "1Password does not accept the service account's token; check service_account_token.",
-            ForbiddenError: f"The service account may not do this in vault '{vault}'; give it read and write rights there.",
-        }
+        if has(meaning, ("isn't an item", "could not get item", "couldn't find item")):
+            return ItemNotFoundError(f"Vault '{vault}' has no item '{name}'.")
+        if has(meaning, ("409",)):
+            return ConflictError(f"Item '{name}' in vault '{vault}' was changed meanwhile; run again.")
         # A template that `op` cannot read comes back in its message, so the words of a write are not shown.
-        shown = "" if "-" in argv or "edit" in argv else f": {words[:300]}"
-        return kind(messages.get(kind, f"'op {argv[0]} {argv[1]}' for item '{name}' failed{shown or '.'}"))
+        shown = "" if "-" in argv or "edit" in argv else f": {harmless(words, self.token)}"
+        return NixciError(f"'op {argv[0]} {argv[1]}' for item '{name}' failed{shown or '.'}")
 
 
 def _operand(name: str) -> str:

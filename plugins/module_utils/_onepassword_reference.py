@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The pantheros.nixci contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Secret references, op://vault/item[/section]/field[?attribute=…]. Private: may change without notice."""
+"""Secret references, op://vault/item[/section]/field-or-file[?key=value]. Private: may change without notice."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ from ._errors import InvalidError
 SCHEME = "op://"
 # 1Password knows no escaping in references: whatever has another character must be named by its ID.
 PART = re.compile(r"[A-Za-z0-9_.-][A-Za-z0-9_. -]*", re.ASCII)
-ATTRIBUTES = ("value", "otp", "type", "id", "purpose")
+# What may follow the question mark, and what it means. The SDK knows otp, totp and openssh, `op` knows all of them.
+QUERIES = {
+    "attribute": {
+        **{name: name for name in ("value", "content", "otp", "type", "id", "purpose", "name", "size")},
+        "totp": "otp",
+    },
+    "ssh-format": {"openssh": "openssh"},
+}
+QUERIES["attr"] = QUERIES["attribute"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +37,8 @@ class Reference:
 
     def __str__(self) -> str:
         parts = [part for part in (self.vault, self.item, self.section, self.field) if part]
-        return SCHEME + "/".join(parts) + ("" if self.attribute == "value" else f"?attribute={self.attribute}")
+        key = "ssh-format" if self.attribute == "openssh" else "attribute"
+        return SCHEME + "/".join(parts) + ("" if self.attribute == "value" else f"?{key}={self.attribute}")
 
 
 def parse(text: object, position: int = 1) -> Reference:
@@ -48,20 +57,20 @@ def parse(text: object, position: int = 1) -> Reference:
     if len(parts) not in (3, 4):
         raise refuse(f"it has {len(parts)} parts instead of three or four")
     for number, part in enumerate(parts, 1):
-        if not PART.fullmatch(part):
+        if not PART.fullmatch(part) or part in (".", ".."):
             raise refuse(
-                f"part {number} is empty, starts with a space or has other characters than ASCII letters, digits, "
-                "space, '-', '_' and '.' (name it by its ID)"
+                f"part {number} is empty, only dots, starts with a space or has other characters than ASCII letters, "
+                "digits, space, '-', '_' and '.' (name it by its ID)"
             )
     section = parts[2] if len(parts) == 4 else None
     return Reference(parts[0], parts[1], section, parts[-1], _attribute(query, refuse) if mark else "value")
 
 
 def _attribute(query: str, refuse: Callable[[str], InvalidError]) -> str:
-    key, _equals, attribute = query.partition("=")
-    if key not in ("attribute", "attr"):
-        raise refuse("after '?' only attribute=… is known")
-    attribute = "otp" if attribute == "totp" else attribute
-    if attribute not in ATTRIBUTES:
-        raise refuse(f"the attribute is none of {', '.join(ATTRIBUTES)}")
-    return attribute
+    """There is at most one pair, and no escaping in it either."""
+    key, _equals, wanted = query.partition("=")
+    if key not in QUERIES:
+        raise refuse("after '?' only attribute=… and ssh-format=openssh are known")
+    if wanted not in QUERIES[key]:
+        raise refuse(f"after '?' {key} must be one of {', '.join(QUERIES[key])}")
+    return QUERIES[key][wanted]

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One suite for every way into 1Password: Connect and `op` on the doubles, and a real Connect server when one is given.
+"""One suite for every way into 1Password: Connect, `op` and the SDK on doubles, and the real ones when they are given.
 
-A real server: OP_CONNECT_TEST_HOST, OP_CONNECT_TEST_TOKEN (read and write) and OP_CONNECT_TEST_VAULT (its name).
+Real ones: OP_TEST_VAULT (a name), OP_CONNECT_TEST_HOST and OP_CONNECT_TEST_TOKEN for a Connect server,
+OP_SERVICE_ACCOUNT_TEST_TOKEN for `op` and for the SDK. Both need the right to read and write the vault.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
-import requests
-from ansible_collections.pantheros.nixci.plugins.module_utils._errors import AuthenticationError, ForbiddenError
+from ansible_collections.pantheros.nixci.plugins.module_utils._errors import (
+    AuthenticationError,
+    ConflictError,
+    ForbiddenError,
+)
 from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword import Backend
 from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword_connect import ConnectBackend
 from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword_item import (
@@ -26,8 +30,12 @@ from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword_item 
     Wish,
 )
 from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword_op import OpBackend
+from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword_reference import parse
+from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword_sdk import SdkBackend
+from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword_value import resolve
 
 from lab.clouds.onepassword import OnePasswordDouble, service_account_token
+from tests.onepassword_sdk import StandIn
 
 OP = pathlib.Path(__file__).resolve().parents[2] / "lab" / "op"
 OTP = "otpauth://totp/x?secret=JBSWY3DPEHPK3PXP"
@@ -39,6 +47,7 @@ class Service:
     source: Backend
     read_only: Backend | None = None
     unknown: Backend | None = None
+    double: OnePasswordDouble | None = None
     made: list[Item] = dataclasses.field(default_factory=list)
 
     def create(self, *wishes: Wish, title: str = "", tags: list[str] | None = None) -> Item:
@@ -48,34 +57,55 @@ class Service:
         self.made.append(item)
         return item
 
+    def attach(self, item: Item, name: str, content: bytes, section_id: str | None = None) -> Item:
+        """The item with a file; only a person can do it in a real vault."""
+        if self.double is None:
+            pytest.skip("no way in attaches files to items")
+        self.double.attach(self.vault, item.id, name, content, section_id)
+        return self.source.fetch(self.vault, item.id)
+
     def like(self, other: Backend | None) -> Backend:
         return other or pytest.skip("a real server gives one credential only")
 
 
-@pytest.fixture(params=["connect", "op", "real Connect"])
+def real(kind: str) -> tuple[str, Backend]:
+    """The vault and the back end that the environment gives."""
+    account = ("OP_TEST_VAULT", "OP_SERVICE_ACCOUNT_TEST_TOKEN")
+    names = ("OP_TEST_VAULT", "OP_CONNECT_TEST_HOST", "OP_CONNECT_TEST_TOKEN") if kind == "Connect" else account
+    vault, *credential = (os.environ.get(name, "") for name in names)
+    if not vault or not all(credential):
+        pytest.skip(f"no real 1Password given: {', '.join(names)}")
+    kinds: dict[str, t.Callable[..., Backend]] = {"Connect": ConnectBackend, "op": OpBackend, "SDK": SdkBackend}
+    return vault, kinds[kind](*credential)
+
+
+@pytest.fixture(params=["connect", "op", "sdk", "real Connect", "real op", "real SDK"])
 def service(
     request: pytest.FixtureRequest, serve: t.Callable[[t.Any], str], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Service]:
-    if request.param == "real Connect":
-        names = ("OP_CONNECT_TEST_HOST", "OP_CONNECT_TEST_TOKEN", "OP_CONNECT_TEST_VAULT")
-        host, token, vault = (os.environ.get(name) for name in names)
-        if not (host and token and vault):
-            pytest.skip(f"no real Connect server given: {', '.join(names)}")
-        real = Service(vault, ConnectBackend(host, token))
-        yield real
-        for item in real.made:
-            real.source.delete(item)
+    if request.param.startswith("real "):
+        given = Service(*real(request.param.removeprefix("real ")))
+        yield given
+        for item in given.made:
+            given.source.delete(item)
+        given.source.close()
         return
     double = OnePasswordDouble(vaults={"pantherOS": {}, "Private": {"Bank": {"pin": "1"}}})
     url = serve(double.app)
     scopes = {"rw": {"vaults": {"pantherOS": "write"}}, "ro": {"vaults": {"pantherOS": "read"}}}
-    if request.param == "connect":
-        double.tokens.update(scopes)
-        yield Service("pantherOS", *(ConnectBackend(url, token, retries=0) for token in ("rw", "ro", "wrong")))
-        return
-    monkeypatch.setenv("PATH", str(OP), prepend=os.pathsep)
+    double.tokens.update(scopes)
     double.service_accounts.update({service_account_token(url, secret): scope for secret, scope in scopes.items()})
-    yield Service("pantherOS", *(OpBackend(service_account_token(url, secret)) for secret in ("rw", "ro", "wrong")))
+    monkeypatch.setenv("PATH", str(OP), prepend=os.pathsep)
+    stand_in = StandIn(double)
+    kinds: dict[str, t.Callable[[str], Backend]] = {
+        "connect": lambda secret: ConnectBackend(url, secret, retries=0),
+        "op": lambda secret: OpBackend(service_account_token(url, secret)),
+        "sdk": lambda secret: SdkBackend(service_account_token(url, secret), authenticate=stand_in.authenticate),
+    }
+    sources = [kinds[request.param](secret) for secret in ("rw", "ro", "wrong")]
+    yield Service("pantherOS", *sources, double=double)
+    for source in sources:
+        source.close()
 
 
 def test_an_item_is_found_by_title_by_id_and_without_case(service: Service) -> None:
@@ -155,6 +185,57 @@ def test_one_time_codes_are_current(service: Service) -> None:
     assert code.isdigit()
 
 
+def value(service: Service, item: Item, reference: str) -> bytes:
+    """What a reference means in an item that has been fetched."""
+    return resolve(parse(f"op://v/i/{reference}"), item, lambda file: service.source.read_file(item, file))
+
+
+def test_files_come_back_to_the_byte(service: Service) -> None:
+    item = service.create(Wish("a", "1", section="Keys"))
+    [section] = item.document["sections"]
+    binary, text = bytes(range(256)) + b"\r\n\n", b"line\n"
+    service.attach(item, "ca.p12", binary)
+    service.attach(item, "README", b"")
+    item = service.attach(item, "ca.pem", text, section["id"])
+    assert value(service, item, "ca.p12") == binary
+    assert value(service, item, "CA.P12?attribute=content") == binary
+    assert value(service, item, "keys/ca.pem") == value(service, item, "ca.pem") == text
+    assert value(service, item, "README") == b""
+    assert value(service, item, "ca.p12?attribute=size") == b"259"
+    file_id = value(service, item, "ca.p12?attribute=id").decode()
+    assert value(service, item, file_id) == binary
+
+
+def test_a_file_needs_no_more_than_the_right_to_read(service: Service) -> None:
+    item = service.attach(service.create(Wish("a", "1")), "f", b"1")
+    [file] = item.document["files"]
+    assert service.like(service.read_only).read_file(item, file) == b"1"
+
+
+def test_every_attribute_means_the_same_on_each_way(service: Service) -> None:
+    item = service.create(Wish("a", "1", "STRING"), Wish("mail", "a@example.com", "EMAIL"), Wish("code", OTP, "OTP"))
+    assert value(service, item, "a?attribute=type") == b"STRING"
+    assert value(service, item, "mail?attribute=type") == b"EMAIL"
+    assert value(service, item, "code?attribute=type") == b"OTP"
+    assert value(service, item, "code") == OTP.encode()
+    assert value(service, item, "code?attribute=otp").isdigit()
+    assert value(service, item, "notesPlain?attribute=purpose") == b"NOTES"
+    field_id = value(service, item, "a?attribute=id").decode()
+    assert value(service, item, field_id) == b"1"
+
+
+def test_an_item_changed_meanwhile_is_a_conflict_or_the_last_one_wins(service: Service) -> None:
+    item = service.create(Wish("a", "1"))
+    service.source.replace(item.changed([Wish("a", "2")], None, False))
+    try:
+        after = service.source.replace(item.changed([Wish("a", "3")], None, False))
+    except ConflictError:
+        after = service.source.fetch(service.vault, item.id)
+        assert (after.find("a") or {})["value"] == "2"
+    else:
+        assert (after.find("a") or {})["value"] == "3"
+
+
 def test_an_unknown_credential_is_named(service: Service) -> None:
     with pytest.raises(AuthenticationError, match="does not accept"):
         service.like(service.unknown).fetch(service.vault, "x")
@@ -178,100 +259,3 @@ def test_another_vault_is_out_of_reach(service: Service) -> None:
     service.like(service.read_only)
     with pytest.raises(VaultNotFoundError):
         service.source.fetch("Private", "Bank")
-
-
-# The double itself, as far as the suite above does not show it
-
-
-@pytest.fixture
-def call(serve: t.Callable[[t.Any], str]) -> t.Callable[..., requests.Response]:
-    double = OnePasswordDouble(
-        vaults={"pantherOS": {"Attic": {"key": "v"}}, "Private": {}},
-        tokens={"t": {"vaults": {"pantherOS": "write"}}, "w": {"vaults": {"pantherOS": "write-only"}}},
-        service_accounts={"ops_a": {"vaults": {"pantherOS": "read"}}},
-    )
-    url = serve(double.app)
-    vault, private = double.vault_id("pantherOS"), double.vault_id("Private")
-    [item] = double.items[vault]
-
-    def send(method: str, path: str, token: str = "t", **more: t.Any) -> requests.Response:
-        path = path.format(vault=vault, private=private, item=item)
-        if "json" in more and isinstance(more["json"], dict) and "vault" in more["json"]:
-            more["json"] = {**more["json"], "vault": {"id": vault}}
-            more["json"] = {key: item if value == "{item}" else value for key, value in more["json"].items()}
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        return requests.request(method, url + path, headers=headers, timeout=5, **more)
-
-    return send
-
-
-GOOD = {"title": "x", "category": "API_CREDENTIAL", "vault": {}, "fields": []}
-SAME = {**GOOD, "id": "{item}"}
-ITEMS, ITEM = "/v1/vaults/{vault}/items", "/v1/vaults/{vault}/items/{item}"
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "token", "body", "status"),
-    [
-        ("GET", "/v1/vaults", "", None, 401),
-        ("GET", "/v1/vaults", "ops_a", None, 401),
-        ("GET", "/v1/vaults/{private}", "t", None, 403),
-        ("GET", "/v1/vaults/UPPER", "t", None, 400),
-        ("GET", "/v1/vaults/" + "a" * 26, "t", None, 404),
-        ("GET", ITEMS, "w", None, 403),
-        ("GET", ITEMS + "/x", "t", None, 400),
-        ("GET", ITEMS + "/" + "a" * 26, "t", None, 404),
-        ("GET", ITEMS + "?filter=title eq 'x'", "t", None, 400),
-        ("GET", ITEMS + '?filter=name eq "x"', "t", None, 400),
-        ("PATCH", ITEM, "t", [], 405),
-        ("GET", "/v1/activity", "t", None, 404),
-        ("POST", ITEMS, "t", GOOD, 200),
-        ("POST", ITEMS, "w", GOOD, 200),
-        ("POST", ITEMS, "t", [], 400),
-        ("POST", ITEMS, "t", {"title": "x", "category": "API_CREDENTIAL"}, 400),
-        ("POST", ITEMS, "t", {**GOOD, "category": "CUSTOM"}, 400),
-        ("POST", ITEMS, "t", {**GOOD, "fields": [{"label": "a", "section": {"id": "none"}}]}, 400),
-        ("PUT", ITEM, "t", SAME, 200),
-        ("PUT", ITEM, "t", {**SAME, "category": "SERVER"}, 400),
-        ("PUT", ITEM, "t", {**SAME, "version": 1}, 400),
-        ("PUT", ITEM, "t", {**SAME, "fields": [{"id": "a", "totp": "1"}]}, 400),
-        ("DELETE", ITEM, "t", None, 204),
-        ("POST", "/service-account/v1/resolve", "t", {"references": []}, 401),
-        ("POST", "/service-account/v1/resolve", "ops_a", {}, 400),
-    ],
-)
-def test_the_double_answers_as_connect_does(
-    call: t.Callable[..., requests.Response], method: str, path: str, token: str, body: t.Any, status: int
-) -> None:
-    answer = call(method, path, token, json=body)
-    assert answer.status_code == status, answer.text
-    if status >= 400:
-        assert answer.json()["status"] == status
-        assert answer.json()["message"]
-
-
-def test_listings_hold_no_fields_and_vaults_out_of_scope_are_hidden(call: t.Callable[..., requests.Response]) -> None:
-    assert [vault["name"] for vault in call("GET", "/v1/vaults").json()] == ["pantherOS"]
-    [summary] = call("GET", ITEMS, params={"filter": 'title eq "Attic"'}).json()
-    assert not {"fields", "sections"} & summary.keys()
-    assert call("GET", ITEMS, params={"filter": 'title eq "attic"'}).json() == []
-
-
-@pytest.mark.parametrize(
-    ("reference", "kind"),
-    [
-        ("op://pantherOS/Attic/ke%79", "parsing"),
-        ("op://Private/Attic/key", "vaultNotFound"),
-        ("op://pantherOS/Nothing/key", "itemNotFound"),
-        ("op://pantherOS/Attic/nothing", "fieldNotFound"),
-        ("op://pantherOS/Attic/section/key", "noMatchingSections"),
-    ],
-)
-def test_the_side_door_resolves_all_or_nothing(
-    call: t.Callable[..., requests.Response], reference: str, kind: str
-) -> None:
-    good = "op://pantherOS/Attic/key"
-    answer = call("POST", "/service-account/v1/resolve", "ops_a", json={"references": [good]})
-    assert answer.json() == {"values": {good: "v"}}
-    answer = call("POST", "/service-account/v1/resolve", "ops_a", json={"references": [good, reference]})
-    assert (answer.status_code, answer.json()) == (422, {"error": {"kind": kind, "reference": reference}})

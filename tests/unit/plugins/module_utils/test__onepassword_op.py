@@ -83,6 +83,7 @@ def test_secrets_are_in_no_argument_and_foreign_variables_do_not_reach_op(
         ("context deadline exceeded", _errors.UnavailableError),
         ("dial tcp: lookup my.1password.com: no such host", _errors.UnavailableError),
         ("(409) Conflict", _errors.ConflictError),
+        ('"Too many requests (401)" isn\'t an item in the "rate limit exceeded" vault.', ItemNotFoundError),
         ("something nobody has seen", _errors.NixciError),
     ],
 )
@@ -96,7 +97,7 @@ def test_the_words_of_op_decide_the_kind_of_error(
     assert type(caught.value) is kind
     assert "2026/11/23" not in str(caught.value)
     if "429" in words:
-        assert "retry in 42 minutes" in str(caught.value)
+        assert "run again in 42 minutes" in str(caught.value)
 
 
 def test_neither_the_token_nor_a_rejected_template_is_shown(script: t.Callable[[str], None]) -> None:

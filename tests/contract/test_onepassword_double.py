@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The double of 1Password itself, as far as the suite for the back ends does not show it."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+import requests
+
+from lab.clouds.onepassword import OnePasswordDouble
+
+
+@pytest.fixture
+def call(serve: t.Callable[[t.Any], str]) -> t.Callable[..., requests.Response]:
+    double = OnePasswordDouble(
+        vaults={"pantherOS": {"Attic": {"key": "v"}}, "Private": {}},
+        tokens={"t": {"vaults": {"pantherOS": "write"}}, "w": {"vaults": {"pantherOS": "write-only"}}},
+        service_accounts={"ops_a": {"vaults": {"pantherOS": "read"}}},
+    )
+    url = serve(double.app)
+    vault, private = double.vault_id("pantherOS"), double.vault_id("Private")
+    [item] = double.items[vault]
+
+    def send(method: str, path: str, token: str = "t", **more: t.Any) -> requests.Response:
+        path = path.format(vault=vault, private=private, item=item)
+        if "json" in more and isinstance(more["json"], dict) and "vault" in more["json"]:
+            more["json"] = {**more["json"], "vault": {"id": vault}}
+            more["json"] = {key: item if value == "{item}" else value for key, value in more["json"].items()}
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return requests.request(method, url + path, headers=headers, timeout=5, **more)
+
+    return send
+
+
+GOOD = {"title": "x", "category": "API_CREDENTIAL", "vault": {}, "fields": []}
+SAME = {**GOOD, "id": "{item}"}
+ITEMS, ITEM = "/v1/vaults/{vault}/items", "/v1/vaults/{vault}/items/{item}"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "token", "body", "status"),
+    [
+        ("GET", "/v1/vaults", "", None, 401),
+        ("GET", "/v1/vaults", "ops_a", None, 401),
+        ("GET", "/v1/vaults/{private}", "t", None, 403),
+        ("GET", "/v1/vaults/UPPER", "t", None, 400),
+        ("GET", "/v1/vaults/" + "a" * 26, "t", None, 404),
+        ("GET", ITEMS, "w", None, 403),
+        ("GET", ITEMS + "/x", "t", None, 400),
+        ("GET", ITEMS + "/" + "a" * 26, "t", None, 404),
+        ("GET", ITEMS + "?filter=title eq 'x'", "t", None, 400),
+        ("GET", ITEMS + '?filter=name eq "x"', "t", None, 400),
+        ("PATCH", ITEM, "t", [], 405),
+        ("GET", "/v1/activity", "t", None, 404),
+        ("POST", ITEMS, "t", GOOD, 200),
+        ("POST", ITEMS, "w", GOOD, 200),
+        ("POST", ITEMS, "t", [], 400),
+        ("POST", ITEMS, "t", {"title": "x", "category": "API_CREDENTIAL"}, 400),
+        ("POST", ITEMS, "t", {**GOOD, "category": "CUSTOM"}, 400),
+        ("POST", ITEMS, "t", {**GOOD, "fields": [{"label": "a", "section": {"id": "none"}}]}, 400),
+        ("PUT", ITEM, "t", SAME, 200),
+        ("PUT", ITEM, "t", {**SAME, "category": "SERVER"}, 400),
+        ("PUT", ITEM, "t", {**SAME, "version": 1}, 400),
+        ("PUT", ITEM, "t", {**SAME, "fields": [{"id": "a", "totp": "1"}]}, 400),
+        ("DELETE", ITEM, "t", None, 204),
+        ("POST", "/service-account/v1/resolve", "t", {"references": []}, 401),
+        ("POST", "/service-account/v1/resolve", "ops_a", {}, 400),
+    ],
+)
+def test_the_double_answers_as_connect_does(
+    call: t.Callable[..., requests.Response], method: str, path: str, token: str, body: t.Any, status: int
+) -> None:
+    answer = call(method, path, token, json=body)
+    assert answer.status_code == status, answer.text
+    if status >= 400:
+        assert answer.json()["status"] == status
+        assert answer.json()["message"]
+
+
+def test_listings_hold_no_fields_and_vaults_out_of_scope_are_hidden(call: t.Callable[..., requests.Response]) -> None:
+    assert [vault["name"] for vault in call("GET", "/v1/vaults").json()] == ["pantherOS"]
+    [summary] = call("GET", ITEMS, params={"filter": 'title eq "Attic"'}).json()
+    assert not {"fields", "sections"} & summary.keys()
+    assert call("GET", ITEMS, params={"filter": 'title eq "attic"'}).json() == []
+
+
+@pytest.mark.parametrize(
+    ("reference", "kind"),
+    [
+        ("op://pantherOS/Attic/ke%79", "parsing"),
+        ("op://Private/Attic/key", "vaultNotFound"),
+        ("op://pantherOS/Nothing/key", "itemNotFound"),
+        ("op://pantherOS/Attic/nothing", "fieldNotFound"),
+        ("op://pantherOS/Attic/section/key", "noMatchingSections"),
+    ],
+)
+def test_the_side_door_resolves_all_or_nothing(
+    call: t.Callable[..., requests.Response], reference: str, kind: str
+) -> None:
+    good = "op://pantherOS/Attic/key"
+    answer = call("POST", "/service-account/v1/resolve", "ops_a", json={"references": [good]})
+    assert answer.json() == {"values": {good: "v"}}
+    answer = call("POST", "/service-account/v1/resolve", "ops_a", json={"references": [good, reference]})
+    assert (answer.status_code, answer.json()) == (422, {"error": {"kind": kind, "reference": reference}})

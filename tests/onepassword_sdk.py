@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A stand-in for the client of 1Password's SDK: its own types and its words for failures, the vaults of our double.
+
+A service account signs in with SRP and everything after that is encrypted, so no server can play 1Password for the SDK.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import typing as t
+
+from onepassword import types as sdk
+
+from lab.clouds._onepassword_rules import shown
+from lab.clouds.onepassword import OnePasswordDouble
+
+Json = dict[str, t.Any]
+T = t.TypeVar("T", sdk.Item, sdk.ItemCreateParams)
+
+NOT_AUTHENTICATED = "authentication error: you are not authenticated"
+NO_RIGHT = "you don't have the right permissions to access this resource"
+WRONG_VERSION = "itemStatusIncorrectItemVersion"
+TYPES = {
+    "STRING": sdk.ItemFieldType.TEXT,
+    "CONCEALED": sdk.ItemFieldType.CONCEALED,
+    "URL": sdk.ItemFieldType.URL,
+    "EMAIL": sdk.ItemFieldType.EMAIL,
+    "OTP": sdk.ItemFieldType.TOTP,
+    "SSHKEY": sdk.ItemFieldType.SSHKEY,
+    "MONTH_YEAR": sdk.ItemFieldType.MONTHYEAR,
+}
+CATEGORIES = {
+    "API_CREDENTIAL": sdk.ItemCategory.APICREDENTIALS,
+    "LOGIN": sdk.ItemCategory.LOGIN,
+    "SECURE_NOTE": sdk.ItemCategory.SECURENOTE,
+    "DOCUMENT": sdk.ItemCategory.DOCUMENT,
+}
+NOW = "2026-01-01T00:00:00Z"  # what the types want is the JSON of the service
+
+
+class StandIn:
+    """`authenticate` takes the place of the SDK's; `log` tells what was asked for."""
+
+    def __init__(self, double: OnePasswordDouble) -> None:
+        self.double = double
+        self.log: list[str] = []
+
+    async def authenticate(self, token: str) -> Client:
+        self.log.append("sign in")
+        if token not in self.double.service_accounts:
+            raise Exception(NOT_AUTHENTICATED)
+        return Client(self, self.double.service_accounts[token]["vaults"])
+
+
+class Client:
+    def __init__(self, owner: StandIn, scope: dict[str, str]) -> None:
+        self.vaults = Vaults(owner, scope)
+        self.items = Items(owner, scope)
+
+
+class Part:
+    def __init__(self, owner: StandIn, scope: dict[str, str]) -> None:
+        self.double, self.log, self.scope = owner.double, owner.log, scope
+
+    def items_of(self, vault_id: str, write: bool = False) -> dict[str, Json]:
+        right = self.scope.get(self.double.vaults.get(vault_id, ""))
+        if right is None or (write and right == "read"):
+            raise Exception(NO_RIGHT)
+        return self.double.items[vault_id]
+
+
+class Vaults(Part):
+    async def list(self) -> list[sdk.VaultOverview]:
+        self.log.append("list vaults")
+        dull = {"description": "", "vault_type": "userCreated", "created_at": NOW, "updated_at": NOW}
+        counts = {"active_item_count": 0, "content_version": 1, "attribute_version": 1}
+        return [
+            sdk.VaultOverview.model_construct(id=vault_id, title=name, **dull, **counts)
+            for vault_id, name in self.double.vaults.items()
+            if name in self.scope
+        ]
+
+
+class Items(Part):
+    def __init__(self, owner: StandIn, scope: dict[str, str]) -> None:
+        super().__init__(owner, scope)
+        self.files = Files(owner, scope)
+
+    async def list(self, vault_id: str) -> list[sdk.ItemOverview]:
+        self.log.append("list items")
+        return [
+            sdk.ItemOverview(
+                id=item["id"],
+                title=item["title"],
+                category=CATEGORIES[item["category"]],
+                vault_id=vault_id,
+                websites=[],
+                tags=item["tags"],
+                created_at=NOW,
+                updated_at=NOW,
+                state=sdk.ItemState.ARCHIVED if item.get("state") == "ARCHIVED" else sdk.ItemState.ACTIVE,
+            )
+            for item in self.items_of(vault_id).values()
+        ]
+
+    async def get(self, vault_id: str, item_id: str) -> sdk.Item:
+        self.log.append("get item")
+        return to_sdk(shown(self.items_of(vault_id)[item_id]))
+
+    async def create(self, params: sdk.ItemCreateParams) -> sdk.Item:
+        self.log.append("create item")
+        self.items_of(params.vault_id, write=True)
+        params = sent(params)
+        return to_sdk(shown(self.double._store(params.vault_id, from_sdk(params), None)))
+
+    async def put(self, item: sdk.Item) -> sdk.Item:
+        self.log.append("put item")
+        item = sent(item)
+        before = self.items_of(item.vault_id, write=True)[item.id]
+        if before["version"] != item.version:
+            raise Exception(WRONG_VERSION)
+        return to_sdk(shown(self.double._store(item.vault_id, from_sdk(item), before)))
+
+    async def delete(self, vault_id: str, item_id: str) -> None:
+        self.log.append("delete item")
+        del self.items_of(vault_id, write=True)[item_id]
+
+    async def archive(self, vault_id: str, item_id: str) -> None:
+        self.log.append("archive item")
+        self.items_of(vault_id, write=True)[item_id]["state"] = "ARCHIVED"
+
+
+class Files(Part):
+    async def read(self, vault_id: str, item_id: str, attributes: sdk.FileAttributes) -> bytes:
+        self.log.append("read file")
+        assert attributes.id in [file["id"] for file in self.items_of(vault_id)[item_id]["files"]]
+        return self.double.contents[attributes.id]
+
+
+def sent(model: T) -> T:
+    """What comes out at the other side of the SDK, which passes JSON to its core."""
+    return type(model).model_validate_json(json.dumps(model.model_dump(by_alias=True)))
+
+
+def to_sdk(item: Json) -> sdk.Item:
+    fields = []
+    for field in item["fields"]:
+        if field.get("purpose") == "NOTES":
+            continue
+        details = None
+        if field["type"] == "OTP":
+            details = sdk.ItemFieldDetailsOtp(content=sdk.OtpFieldDetails(code=field.get("totp")))
+        if field["type"] == "SSHKEY":
+            facts = sdk.SshKeyAttributes(public_key="ssh-ed25519 AAAA", fingerprint="SHA256:x", key_type="ed25519")
+            details = sdk.ItemFieldDetailsSshKey(content=facts)
+        fields.append(
+            sdk.ItemField(
+                id=field["id"],
+                title=field["label"],
+                section_id=(field.get("section") or {}).get("id"),
+                field_type=TYPES[field["type"]],
+                value=field.get("value", ""),
+                details=details,
+            )
+        )
+    files, document = [], None
+    for file in item.get("files", []):
+        attributes = sdk.FileAttributes(id=file["id"], name=file["name"], size=file["size"])
+        if item["category"] == "DOCUMENT":
+            document = attributes
+        else:
+            section_id = (file.get("section") or {}).get("id", "")
+            files.append(sdk.ItemFile(attributes=attributes, section_id=section_id, field_id=file["id"]))
+    return sdk.Item(
+        id=item["id"],
+        title=item["title"],
+        category=CATEGORIES[item["category"]],
+        vault_id=item["vault"]["id"],
+        fields=fields,
+        sections=[sdk.ItemSection(id=part["id"], title=part.get("label", "")) for part in item["sections"]],
+        notes=next((field.get("value", "") for field in item["fields"] if field.get("purpose") == "NOTES"), ""),
+        tags=item["tags"],
+        websites=[],
+        version=item["version"],
+        files=files,
+        document=document,
+        created_at=NOW,
+        updated_at=NOW,
+    )
+
+
+def from_sdk(item: sdk.Item | sdk.ItemCreateParams) -> Json:
+    names = {kind: name for name, kind in TYPES.items()}
+    fields: list[Json] = []
+    for field in item.fields or []:
+        section = {"section": {"id": field.section_id}} if field.section_id else {}
+        content = {"id": field.id, "label": field.title, "type": names[field.field_type], "value": field.value}
+        fields.append({**content, **section})
+    assert len({field["id"] for field in fields}) == len(fields), "the SDK refuses two fields with one ID"
+    known = {section.id for section in item.sections or []}
+    assert all("section" not in field or field["section"]["id"] in known for field in fields)
+    if item.notes:
+        fields.append(
+            {"id": "notesPlain", "label": "notesPlain", "type": "STRING", "purpose": "NOTES", "value": item.notes}
+        )
+    return copy.deepcopy(
+        {
+            "title": item.title,
+            "category": next(name for name, kind in CATEGORIES.items() if kind == item.category),
+            "tags": item.tags or [],
+            "sections": [{"id": section.id, "label": section.title} for section in item.sections or []],
+            "fields": fields,
+        }
+    )
