@@ -229,3 +229,292 @@ def test_a_service_account_works_the_same(
     assert double.values("pantherOS", "Attic")["signing-key"] == "canary-key"
     assert run(title="New", state="absent", **account)["changed"]
     assert not run(title="New", state="absent", **account)["changed"]
+
+
+# Values that are made and kept
+
+
+def random_field(label: str = "password", **recipe: t.Any) -> dict[str, t.Any]:
+    return {"label": label, "generate": recipe}
+
+
+def test_a_value_is_generated_once(double: OnePasswordDouble, run: Run) -> None:
+    foretold = run(random_field(length=40), title="New", check=True, return_values=True)
+    assert (foretold["generated"], foretold["field_values"]) == (["password"], {"password": None})
+    made = run(random_field(length=40), title="New", return_values=True)
+    value = made["field_values"]["password"]
+    assert (made["generated"], len(value), value.isalnum()) == (["password"], 40, True)
+    assert double.values("pantherOS", "New") == {"password": value}
+    again = run(random_field(length=12, symbols=True), title="New", return_values=True)
+    assert (again["changed"], again["generated"], again["field_values"]) == (False, [], {"password": value})
+
+
+def test_an_empty_field_gets_a_value_and_a_lost_item_tells_of_its_new_one(double: OnePasswordDouble, run: Run) -> None:
+    assert run(random_field("empty"))["generated"] == ["empty"]
+    first = double.values("pantherOS", "Attic")["empty"]
+    double.items[double.vault_id("pantherOS")].clear()
+    assert run(random_field("empty"))["generated"] == ["empty"]
+    assert double.values("pantherOS", "Attic")["empty"] != first
+
+
+def test_a_new_generation_is_made_once(double: OnePasswordDouble, run: Run) -> None:
+    values = [double.values("pantherOS", "Attic")["signing-key"]]
+    for generation, expected in [(1, []), (2, ["signing-key"]), (2, []), (1, []), (4, ["signing-key"]), (3, [])]:
+        result = run(random_field("signing-key", generation=generation))
+        assert result["generated"] == expected, generation
+        assert result["changed"] == bool(expected)
+        values.append(double.values("pantherOS", "Attic")["signing-key"])
+    assert [one == other for one, other in zip(values, values[1:], strict=False)] == [
+        True,
+        False,
+        True,
+        True,
+        False,
+        True,
+    ]
+    assert double.values("pantherOS", "Attic")["signing-key generation"] == "4"
+    assert not run(random_field("signing-key"), random_field("empty"), mode="replace")["failed"]
+    assert double.values("pantherOS", "Attic")["signing-key generation"] == "4"
+
+
+def test_a_generation_that_is_no_number_is_not_guessed(double: OnePasswordDouble, run: Run) -> None:
+    double.add_item("pantherOS", "Odd", {"a": "canary", "a generation": "canary-second"})
+    result = run(random_field("a"), title="Odd")
+    assert result["msg"] == (
+        "Field 'a generation' of item 'Odd' must hold a number; write the one that is meant into it."
+    )
+
+
+def test_of_two_who_generate_at_once_the_first_wins(double: OnePasswordDouble, run: Run, url: str) -> None:
+    requests.post(f"{url}/_lab/faults", json={"status": 409, "method": "PUT"}, timeout=5)
+    take_fault = double.app._take_fault
+
+    def somebody_is_faster(method: str, path: str) -> t.Any:
+        if method == "PUT":
+            [item] = double.items[double.vault_id("pantherOS")].values()
+            item["fields"][1]["value"] = "canary-theirs"
+        return take_fault(method, path)
+
+    double.app._take_fault = somebody_is_faster  # type: ignore[method-assign]
+    result = run(random_field("empty"))
+    assert (result["changed"], result["generated"]) == (False, [])
+    assert double.values("pantherOS", "Attic")["empty"] == "canary-theirs"
+
+
+# An environment file
+
+
+def env(*variables: tuple[str, str], label: str = "environment") -> dict[str, t.Any]:
+    """Variables as (name, "label:…") or (name, value)."""
+    return {
+        "label": label,
+        "env": [
+            {"name": name, "label": text.removeprefix("label:")}
+            if text.startswith("label:")
+            else {"name": name, "value": text}
+            for name, text in variables
+        ],
+    }
+
+
+def test_an_environment_file_follows_the_fields_that_it_is_made_of(double: OnePasswordDouble, run: Run) -> None:
+    wanted = env(("KEY", "label:signing-key"), ("PASSWORD", "label:password"), ("REALM", "a $b"))
+    assert run(random_field(), wanted)["item"]["changed_labels"] == ["environment", "password"]
+    password = double.values("pantherOS", "Attic")["password"]
+    text = double.values("pantherOS", "Attic")["environment"]
+    assert text == f'KEY=canary-key\nPASSWORD={password}\nREALM="a \\$b"'
+    assert not run(random_field(), wanted)["changed"]
+    changed = run(field("signing-key", "canary-2"), wanted)
+    assert changed["item"]["changed_labels"] == ["environment", "signing-key"]
+    assert double.values("pantherOS", "Attic")["environment"] == text.replace("canary-key", "canary-2")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "KEY=canary-key\nREALM='a $b'",
+        'REALM="a \\$b"\nKEY="canary-key"\n',
+        "# made by hand\r\nKEY=canary-key\r\nREALM='a $b'\r\n",
+    ],
+)
+def test_another_notation_of_the_same_is_left_alone(double: OnePasswordDouble, run: Run, text: str) -> None:
+    double.add_item("pantherOS", "Old", {"signing-key": "canary-key", "environment": text})
+    wanted = env(("KEY", "label:signing-key"), ("REALM", "a $b"))
+    assert not run(wanted, title="Old")["changed"]
+    assert run(wanted, field("signing-key", "canary-2"), title="Old")["changed"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ([("KEY", "label:nothing")], "takes KEY from 'nothing', which is missing or empty"),
+        ([("KEY", "label:empty")], "takes KEY from 'empty', which is missing or empty"),
+        ([("KEY", "label:Environment")], "cannot take KEY from 'Environment', which is composed itself"),
+        ([("KEY", "canary\nLD_PRELOAD=x")], "has a newline or another control character"),
+        ([("1KEY", "canary")], "names that differ, of ASCII letters"),
+        ([("KEY", "canary"), ("KEY", "canary")], "names that differ"),
+        ([], "needs variables"),
+    ],
+)
+def test_what_no_environment_file_can_carry_is_refused(
+    double: OnePasswordDouble, run: Run, variables: list[tuple[str, str]], words: str
+) -> None:
+    before = json.dumps(double.items)
+    result = run(env(*variables))
+    assert words in result["msg"]
+    assert json.dumps(double.items) == before
+
+
+# Kinds of fields and items
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        ("otp", "otpauth://totp/x?secret=JBSWY3DPEHPK3PXP", "JBSWY3DPEHPK3PXP"),
+        ("date", "2026-02-28", "2026-02-30"),
+        ("month_year", "202612", "202613"),
+        ("email", "a@example.com", None),
+        ("url", "https://example.com/", None),
+    ],
+)
+def test_a_field_of_every_kind(double: OnePasswordDouble, run: Run, kind: str, good: str, bad: str | None) -> None:
+    assert run(field("a", good, type=kind))["changed"]
+    assert not run(field("a", good, type=kind))["changed"]
+    if bad:
+        result = run(field("a", bad, type=kind))
+        assert "Field 'a' of item 'Attic'" in result["msg"]
+        assert bad not in result["msg"]
+        assert double.values("pantherOS", "Attic")["a"] == good
+
+
+def test_built_in_fields_are_used_and_keep_their_kind(double: OnePasswordDouble, run: Run) -> None:
+    fields = [
+        field("username", "ci"),
+        field("Password", "canary-1"),
+        field("notesPlain", "two\nlines"),
+        field("a", "x"),
+    ]
+    assert run(*fields, title="Web", category="LOGIN")["changed"]
+    assert not run(*fields, title="Web", category="LOGIN")["changed"]
+    [item] = [item for item in double.items[double.vault_id("pantherOS")].values() if item["title"] == "Web"]
+    purposes = {one["id"]: one["purpose"] for one in item["fields"] if "purpose" in one}
+    assert purposes == {"username": "USERNAME", "password": "PASSWORD", "notesPlain": "NOTES"}
+    result = run(field("notesPlain", "x", type="concealed"))
+    assert result["msg"] == (
+        "Field 'notesPlain' of item 'Attic' is built in and cannot become concealed; leave its type out."
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"category": "SSH_KEY"}, "is of the category SSH_KEY"),
+        ({"category": "DOCUMENT"}, "is of the category DOCUMENT"),
+        ({"files": [{"id": "f", "name": "x", "size": 1}]}, "has files"),
+        ({"more_fields": [{"label": "key", "type": "SSHKEY", "value": "canary"}]}, "has a field of the type SSHKEY"),
+    ],
+)
+def test_what_programs_cannot_write_back_is_not_touched(
+    double: OnePasswordDouble, run: Run, more: dict[str, t.Any], words: str
+) -> None:
+    double.add_item("pantherOS", "Odd", {"a": "canary"}, **more)
+    before = json.dumps(double.items)
+    assert not run(field("a", "canary"), title="Odd")["failed"]
+    result = run(field("a", "canary-2"), title="Odd", may_replace_passkey=True)
+    assert f"{words}, which programs cannot write back; change it in the 1Password app" in result["msg"]
+    assert json.dumps(double.items) == before
+    assert run(title="Odd", state="absent")["changed"]
+
+
+def test_another_category_is_refused_with_the_remedy(double: OnePasswordDouble, run: Run) -> None:
+    assert not run(field("signing-key", "canary-key"), category="API_CREDENTIAL")["changed"]
+    for check in (True, False):
+        result = run(category="SERVER", check=check)
+        assert (
+            "is of the category API_CREDENTIAL, which 1Password cannot change to SERVER; leave category"
+            in result["msg"]
+        )
+
+
+def test_titles_and_labels_like_ids(double: OnePasswordDouble, run: Run) -> None:
+    like = "a" * 26
+    result = run(field("a", "canary"), title=like)
+    assert f"has no item with the ID '{like}'" in result["msg"]
+    assert not run(title=like, state="absent")["changed"]
+    double.add_item("pantherOS", like, {"a": "canary"})
+    assert run(field("a", "canary-2"), title=like)["changed"]
+    assert f"has no field with the ID '{like}'" in run(field(like, "canary"))["msg"]
+
+
+def test_fields_of_one_name_are_told_by_their_id_and_all_are_compared(double: OnePasswordDouble, run: Run) -> None:
+    twins = [{"id": name, "label": "twin", "value": f"canary-{name}", "type": "CONCEALED"} for name in ("one", "two")]
+    double.add_item("pantherOS", "Twins", more_fields=twins)
+    assert "is ambiguous: use the ID of one of one, two" in run(field("twin", "canary"), title="Twins")["msg"]
+    result = run(field("one", "canary-3"), title="Twins")
+    assert result["item"]["changed_labels"] == ["twin (one)"]
+    assert run(field("one", "canary-3"), title="Twins", mode="replace")["changed"]
+    assert double.values("pantherOS", "Twins") == {"twin": "canary-3"}
+
+
+def test_one_field_cannot_be_meant_twice(double: OnePasswordDouble, run: Run) -> None:
+    double.add_item("pantherOS", "One", more_fields=[{"id": "one", "label": "name", "value": "canary"}])
+    result = run(field("one", "canary-1"), field("name", "canary-2"), title="One")
+    assert result["msg"] == "Two fields for item 'One' mean its field 'name'; name it once."
+
+
+# What is shown, and who may do what
+
+
+def test_a_short_value_does_not_spoil_the_result(double: OnePasswordDouble, run: Run, module: Run, url: str) -> None:
+    values = {"a": "1", "b": "A", "c": "true", "d": "antherOS", "e": "CONCEALED"}
+    result = run(*[field(label, value) for label, value in values.items()], tags=["t1"])
+    assert (result["changed"], result["item"]["title"], result["item"]["version"]) == (True, "Attic", 2)
+    assert result["item"]["labels"] == ["a", "b", "c", "d", "e", "signing-key"]
+    invocation = result["invocation"]["module_args"]
+    assert {one["value"] for one in invocation["fields"]} == {"VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"}
+    assert (invocation["vault"], invocation["tags"]) == ("pantherOS", ["t1"])
+
+
+WRITES: dict[str, dict[str, t.Any]] = {
+    "create": {"title": "New"},
+    "change": {},
+    "delete": {"state": "absent"},
+}
+
+
+@pytest.mark.parametrize("write", WRITES)
+@pytest.mark.parametrize("token", ["canary-ro", "canary-wo", "canary-rw"])
+def test_reading_suffices_to_compare_and_writing_needs_both_rights(
+    double: OnePasswordDouble, run: Run, token: str, write: str
+) -> None:
+    """Read: check mode and no change. Read and write: everything else. Write alone: nothing."""
+    before = json.dumps(double.items)
+    more = {"connect_token": token, **WRITES[write]}
+    foretold = run(field("a", "canary-1"), check=True, **more)
+    unchanged = run(field("signing-key", "canary-key"), connect_token=token)
+    assert json.dumps(double.items) == before
+    done = run(field("a", "canary-1"), **more)
+    readable, writable = token != "canary-wo", token == "canary-rw"
+    assert (foretold["failed"], unchanged["failed"], done["failed"]) == (not readable, not readable, not writable)
+    assert foretold["changed"] == readable
+    if not readable:
+        assert "so a write-only credential does not suffice" in done["msg"]
+    if not writable:
+        assert json.dumps(double.items) == before
+
+
+def test_archiving_needs_a_service_account(
+    double: OnePasswordDouble, run: Run, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for check in (True, False):
+        assert "cannot archive an item" in run(state="absent", archive=True, check=check)["msg"]
+    token = service_account_token(url)
+    double.service_accounts[token] = {"vaults": {"pantherOS": "write"}}
+    monkeypatch.setenv("PATH", str(OP), prepend=os.pathsep)
+    account = {"connect_host": None, "connect_token": None, "service_account_token": token}
+    gone = {"state": "absent", "archive": True, **account}
+    assert run(check=True, **gone)["changed"]
+    assert run(**gone)["changed"]
+    assert [item["title"] for item in double.archived.values()] == ["Attic"]
+    assert not run(**gone)["changed"]
