@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
+from .signing import decode_base64
+
 TOP_LEVEL = (
     "listen", "allowed-hosts", "api-endpoint", "substituter-endpoint", "soft-delete-caches",
     "require-proof-of-possession", "max-nar-info-size", "database", "storage", "chunking", "compression",
@@ -24,9 +26,9 @@ TOP_LEVEL = (
 SIGNING = ("token-rs256-pubkey-base64", "token-rs256-secret-base64", "token-hs256-secret-base64")
 COMPRESSION_LEVELS = {"none": 0, "zstd": 8, "xz": 2}
 SPANS = {
-    "ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1, "sec": 1, "second": 1, "m": 60, "min": 60, "minute": 60,
-    "h": 3600, "hr": 3600, "hour": 3600, "d": 86400, "day": 86400, "w": 604800, "week": 604800,
-    "M": 2630016, "month": 2630016, "y": 31557600, "year": 31557600,
+    "ns": 1e-9, "nsec": 1e-9, "us": 1e-6, "usec": 1e-6, "ms": 1e-3, "msec": 1e-3, "s": 1, "sec": 1, "second": 1, "m": 60, "min": 60, "minute": 60,
+    "h": 3600, "hr": 3600, "hour": 3600, "d": 86400, "day": 86400, "w": 604800, "wk": 604800, "week": 604800,
+    "M": 2630016, "month": 2630016, "y": 31557600, "yr": 31557600, "year": 31557600,
 }  # fmt: skip
 
 
@@ -232,7 +234,7 @@ def _signing(jwt: dict[str, t.Any]) -> Signing:
 
 def read_key(name: str, encoded: str) -> Signing:
     """`name` is one of SIGNING; raises ValueError."""
-    raw = base64.b64decode(encoded, validate=True)
+    raw = decode_base64(encoded)
     if "hs256" in name:
         return Signing("HS256", raw)
     key: t.Any

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -14,14 +13,22 @@ ALPHABET = "0123456789abcdfghijklmnpqrsvwxyz"
 STORE_HASH = re.compile(f"[{ALPHABET}]{{32}}")
 
 
+def decode_base64(text: str) -> bytes:
+    """As strict as the server: padded, and without stray bits in the last character. Raises ValueError."""
+    raw = base64.b64decode(text, validate=True)
+    if base64.b64encode(raw).decode() != text:
+        raise ValueError("Invalid last symbol")
+    return raw
+
+
 class Keypair:
     """`name:base64(seed || public key)`, as `nix-store --generate-binary-cache-key` writes it."""
 
     def __init__(self, text: str) -> None:
         self.name, colon, encoded = text.partition(":")
         try:
-            raw = base64.b64decode(encoded, validate=True)
-        except (binascii.Error, ValueError):
+            raw = decode_base64(encoded)
+        except ValueError:
             raise ValueError("Signing error: Base64 decode error") from None
         if not self.name or not colon or len(raw) != 64:
             raise ValueError("Signing error: Invalid signing key")

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 import typing as t
 
 import jwt
 
 from .config import Config
+from .signing import decode_base64
 
 NAMESPACE = "https://jwt.attic.rs/v1"
 RIGHTS = ("r", "w", "d", "cc", "cr", "cq", "cd")
@@ -51,7 +50,7 @@ def identify(header: str | None, config: Config) -> Bearer:
         )
     except (jwt.PyJWTError, ValueError):
         return Bearer()
-    return Bearer(claims) if _well_formed(claims.get(NAMESPACE)) else Bearer()
+    return Bearer(claims) if _texts(claims) and _well_formed(claims.get(NAMESPACE)) else Bearer()
 
 
 def _from_header(header: str) -> str | None:
@@ -61,10 +60,17 @@ def _from_header(header: str) -> str | None:
     if scheme.lower() == "bearer":
         return rest
     try:
-        _, colon, password = base64.b64decode(rest, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
+        _, colon, password = decode_base64(rest).decode().partition(":")
+    except ValueError:
         return None
     return password if colon else None
+
+
+def _texts(claims: dict[str, t.Any]) -> bool:
+    audiences = claims.get("aud", "")
+    texts = [claims.get(name) or "" for name in ("iss", "sub", "jti", "nonce")]
+    texts += audiences if isinstance(audiences, list) else [audiences]
+    return all(isinstance(text, str) for text in texts)
 
 
 def _well_formed(namespace: t.Any) -> bool:
