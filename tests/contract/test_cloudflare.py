@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import requests
+from jsonschema import ValidationError
 
 from lab.clouds.cloudflare import ROOT, CloudflareDouble
 from tests.contract.cloudflare_schema import validate
@@ -52,8 +53,13 @@ class Api:
         body = {"type": type_, "name": self.host, "content": content, **more}
         return self.call("POST", self.records, body, sends="record_write", answer="record_response")["result"]
 
+    def typed(self, type_: str) -> str:
+        """A name that suits the type."""
+        prefix = {"SRV": "_sip._tcp.", "TLSA": "_443._tcp.", "URI": "_https._tcp.", "SVCB": "_dns."}.get(type_, "")
+        return prefix + self.host
+
     def listed(self) -> list[t.Any]:
-        path = f"{self.records}?name.exact={self.host}&per_page=1000&page=1"
+        path = f"{self.records}?name.endswith={self.host}&per_page=1000&page=1"
         return self.call("GET", path, answer="record_list_response")["result"]
 
 
@@ -94,6 +100,79 @@ def test_a_record_lives_through_create_patch_put_and_delete(api: Api) -> None:
     api.call("DELETE", path, answer="record_delete_response")
     assert api.listed() == []
     assert api.refused("DELETE", path) == (404, [81044])
+
+
+VALUES: dict[str, dict[str, t.Any]] = {
+    "AAAA": {"content": "2001:db8::1"},
+    "CAA": {"data": {"flags": 0, "tag": "issue", "value": "letsencrypt.org"}},
+    "CERT": {"data": {"type": 1, "key_tag": 1, "algorithm": 8, "certificate": "mQENBFVHm5sBCADH"}},
+    "CNAME": {"content": "a.example.org"},
+    "DNSKEY": {"data": {"flags": 257, "protocol": 3, "algorithm": 13, "public_key": "mQENBFVHm5sBCADH"}},
+    "DS": {"data": {"key_tag": 1, "algorithm": 13, "digest_type": 2, "digest": "ab" * 32}},
+    "HTTPS": {"data": {"priority": 1, "target": ".", "value": 'alpn="h2"'}},
+    "LOC": {
+        "data": {
+            **{"lat_degrees": 52, "lat_minutes": 22, "lat_seconds": 23, "lat_direction": "N"},
+            **{"long_degrees": 4, "long_minutes": 53, "long_seconds": 32.5, "long_direction": "E"},
+            **{"altitude": -2, "size": 0, "precision_horz": 10000, "precision_vert": 10},
+        }
+    },
+    "MX": {"content": "mail.example.org", "priority": 10},
+    "NAPTR": {
+        "data": {
+            **{"order": 100, "preference": 10, "flags": "u", "service": "E2U+sip"},
+            **{"regex": "!^.*$!sip:me@example.org!", "replacement": "."},
+        }
+    },
+    "NS": {"content": "ns1.example.org"},
+    "OPENPGPKEY": {"content": "mQENBFVHm5sBCADH"},
+    "PTR": {"content": "host.example.org"},
+    "SMIMEA": {"data": {"usage": 3, "selector": 0, "matching_type": 1, "certificate": "ab" * 32}},
+    "SRV": {"data": {"priority": 10, "weight": 5, "port": 5060, "target": "sip.example.org"}},
+    "SSHFP": {"data": {"algorithm": 4, "type": 2, "fingerprint": "ab" * 32}},
+    "SVCB": {"data": {"priority": 1, "target": "svc.example.org", "value": 'port="8443"'}},
+    "TLSA": {"data": {"usage": 3, "selector": 1, "matching_type": 1, "certificate": "ab" * 32}},
+    "URI": {"data": {"weight": 1, "target": "https://example.org/"}, "priority": 10},
+}
+
+
+@pytest.mark.parametrize("type_", VALUES)
+def test_a_record_of_every_type_is_created_changed_and_found(api: Api, type_: str) -> None:
+    body = {"type": type_, "name": api.typed(type_), **VALUES[type_]}
+    made = api.call("POST", api.records, body, sends="record_write", answer="record_response")["result"]
+    path = f"{api.records}/{made['id']}"
+    patched = api.call("PATCH", path, {"ttl": 300}, sends="record_patch", answer="record_response")["result"]
+    assert patched == {**made, "ttl": 300, "modified_on": patched["modified_on"]}
+    if "data" in body:
+        seen = {name: part.removesuffix(".") if name == "target" else part for name, part in made["data"].items()}
+        assert seen == {
+            name: part.removesuffix(".") if name == "target" else part for name, part in body["data"].items()
+        }
+        assert made["content"], "composed"
+    assert api.refused("POST", api.records, body) == (400, [81058]) or type_ == "CNAME"
+    api.call("DELETE", path, answer="record_delete_response")
+
+
+def test_another_type_with_the_same_name_may_stay(api: Api) -> None:
+    api.create("TXT", '"text"')
+    api.create("CNAME", "a.example.org")
+    api.call("POST", api.records, {"type": "MX", "name": api.host, **VALUES["MX"]}, sends="record_write")
+    assert len(api.listed()) == 3
+
+
+def test_settings_and_priority_change_in_place(api: Api) -> None:
+    body = {"type": "MX", "name": api.host, **VALUES["MX"]}
+    made = api.call("POST", api.records, body, sends="record_write", answer="record_response")["result"]
+    changed = api.call("PATCH", f"{api.records}/{made['id']}", {"priority": 20}, sends="record_patch")["result"]
+    assert (changed["priority"], changed["content"]) == (20, "mail.example.org")
+
+
+@pytest.mark.parametrize("operator", ["", ".exact", ".contains", ".startswith", ".endswith"])
+def test_filters_ignore_case(api: Api, operator: str) -> None:
+    api.create("A", "203.0.113.1", comment="Note")
+    path = f"{api.records}?name{operator}={api.host.upper()}&type=A&comment{operator}=note&per_page=50"
+    found = api.call("GET", path, answer="record_list_response")["result"]
+    assert [one["content"] for one in found] == ["203.0.113.1"]
 
 
 def test_a_batch_is_one_transaction(api: Api) -> None:
@@ -231,3 +310,27 @@ def test_zone_read_is_a_right_of_its_own(double: Api) -> None:
 def test_other_routes_do_not_exist(double: Api) -> None:
     assert double.refused("GET", "/accounts") == (404, [7000])
     assert double.refused("GET", "/zones/nonsense/dns_records") == (400, [7003])
+
+
+@pytest.mark.parametrize("type_", VALUES)
+def test_the_double_is_as_strict_as_the_schema(double: Api, type_: str) -> None:
+    """A part too few, a part too many and a part of a wrong kind: what the schema refuses, the double refuses."""
+    body = {"type": type_, "name": double.host, **VALUES[type_]}
+    spoilt: list[dict[str, t.Any]] = [{name: part for name, part in body.items() if name != gone} for gone in body]
+    spoilt += [{**body, "nonsense": 1}, {**body, "proxied": True}, {**body, "ttl": 29}, {**body, "comment": "a\nb"}]
+    if "data" in body:
+        data = body["data"]
+        spoilt += [{**body, "data": {**data, "nonsense": 1}}, {**body, "data": {**data, "proto": "_tcp"}}]
+        spoilt += [{**body, "data": {name: part for name, part in data.items() if name != gone}} for gone in data]
+        spoilt += [{**body, "data": {**data, name: -100_001}} for name in data]
+        spoilt += [{**body, "data": {**data, name: "x"}} for name, part in data.items() if not isinstance(part, str)]
+    checked = 0
+    for one in spoilt:
+        try:
+            validate("record_write", one)
+        except ValidationError:
+            checked += 1
+            status, _codes = double.refused("POST", double.records, one)
+            assert status == 400, one
+    assert checked > 4
+    assert double.listed() == []

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""For any records in the zone and any wish: check mode foretells the run, and a second run changes nothing."""
+
+from __future__ import annotations
+
+import collections
+import typing as t
+from collections.abc import Callable
+
+import hypothesis
+from hypothesis import strategies as st
+
+from lab.clouds._cloudflare_rules import Refused
+from tests.agreement import agree
+from tests.unit.plugins.modules.cloudflare_lab import ZONE, Lab, Run, laboratory
+
+NAMES = ["cache", "www", "@", "_x.cache"]
+CONTENTS: dict[str, list[t.Any]] = {
+    "A": ["203.0.113.1", "203.0.113.2", "10.0.0.1"],
+    "AAAA": ["2001:db8::1", "2001:DB8:0::2"],
+    "CNAME": ["a.example.org", "B.example.org."],
+    "TXT": ["text", '"text"', '"te" "xt"', 'say "hi"', "ü;\\"],
+    "MX": ["10 mail.example.org", "20 mail.example.org", "0 ."],
+    "CAA": ['0 issue "letsencrypt.org"', "0 ISSUE letsencrypt.org", "0 iodef mailto:me@example.org"],
+    "NS": ["ns1.example.org", "ns2.example.org"],
+}
+STORED: dict[str, list[dict[str, t.Any]]] = {
+    "A": [{"content": "203.0.113.1"}, {"content": "203.0.113.3"}, {"content": "10.0.0.1"}],
+    "AAAA": [{"content": "2001:db8::1"}, {"content": "2001:db8::3"}],
+    "CNAME": [{"content": "a.example.org"}, {"content": "c.example.org"}],
+    "TXT": [{"content": "text"}, {"content": '"te" "xt"'}, {"content": '"other"'}],
+    "MX": [{"content": "mail.example.org", "priority": 10}, {"content": "old.example.org", "priority": 5}],
+    "CAA": [{"data": {"flags": 0, "tag": "issue", "value": "letsencrypt.org"}}],
+    "NS": [{"content": "ns1.example.org"}, {"content": "ns3.example.org"}],
+}
+COMMENTS = [None, "", "theirs", "managed by nixci", "web (managed by nixci)", "managed by somebody"]
+
+
+@st.composite
+def stored(draw: st.DrawFn) -> dict[str, t.Any]:
+    type_ = draw(st.sampled_from(sorted(STORED)))
+    members = {"comment": st.sampled_from(COMMENTS), "ttl": st.sampled_from([1, 300])}
+    if type_ in ("A", "CNAME"):
+        members["proxied"] = st.booleans()
+    members["tags"] = st.sampled_from([[], ["Team:infra"]])
+    value = draw(st.sampled_from(STORED[type_]))
+    return {"name": draw(st.sampled_from(NAMES)), "type": type_, **value, **draw(st.fixed_dictionaries(members))}
+
+
+def mostly(good: list[t.Any], *bad: t.Any) -> st.SearchStrategy[t.Any]:
+    return st.sampled_from([*good * 8, *bad])
+
+
+OPTIONS = {
+    "exclusive": st.booleans(),
+    "ttl": mostly([1, 300], 7),
+    "proxied": mostly([False], True),
+    "comment": mostly(["", "note"], "two\nlines"),
+    "tags": mostly([[], ["team:infra"], ["team:infra", "env:x"]], ["no good"]),
+    "settings": mostly([{}, {"ipv4_only": True}, {"flatten_cname": False}], {"flatten_cname": True}),
+    "state": mostly(["present"], *["absent"] * 4),
+}
+TASK = {
+    "owner": mostly(["nixci"], "me too"),
+    "take_over": st.booleans(),
+    "replace_conflicting": st.booleans(),
+    "batch_size": st.sampled_from([1, 2, 200]),
+}
+
+
+@st.composite
+def entry(draw: st.DrawFn) -> dict[str, t.Any]:
+    type_ = draw(st.sampled_from(sorted(CONTENTS)))
+    options = draw(st.fixed_dictionaries({}, optional=OPTIONS))
+    if options.get("state") != "absent" or draw(st.booleans()):
+        most = 1 if type_ == "CNAME" else 2
+        options["content"] = draw(st.lists(st.sampled_from(CONTENTS[type_]), min_size=1, max_size=most))
+    return {"name": draw(st.sampled_from(NAMES)), "type": type_, **options}
+
+
+@st.composite
+def wish(draw: st.DrawFn) -> dict[str, t.Any]:
+    task = draw(st.fixed_dictionaries({}, optional=TASK))
+    if draw(st.booleans()):
+        return {**task, **draw(entry())}
+    task |= draw(st.fixed_dictionaries({}, optional={"prune": st.booleans(), **OPTIONS}))
+    return {**task, "records": draw(st.lists(entry(), max_size=4))}
+
+
+def state(lab: Lab) -> list[dict[str, t.Any]]:
+    records = [{**one, "modified_on": None, "created_on": None} for one in lab.double.all_records(ZONE)]
+    return sorted(records, key=lambda one: one["id"])
+
+
+def test_check_mode_foretells_the_run(serve: Callable[[t.Any], str], module: Callable[..., Run]) -> None:
+    outcomes: collections.Counter[str] = collections.Counter()
+
+    @hypothesis.settings(max_examples=80, deadline=None, derandomize=True, database=None)
+    @hypothesis.given(before=st.lists(stored(), max_size=8), wish=wish())
+    def holds(before: list[dict[str, t.Any]], wish: dict[str, t.Any]) -> None:
+        lab.double.records[lab.double.zone_id(ZONE)].clear()
+        for record in before:
+            try:
+                lab.double.add_record(ZONE, **record)
+            except Refused:
+                continue  # such a zone cannot exist
+
+        def run(*, check: bool = False) -> Run:
+            return lab.run(check=check, **wish)
+
+        found = agree(run, lambda: state(lab), unknown={"record.id", "records.*.id"}, once={"changes"})
+        outcomes["refused" if found.again is None else "changed" if found.done["changed"] else "no change"] += 1
+
+    with laboratory(serve, module, plan="pro") as lab:
+        holds()
+    assert min(outcomes[kind] for kind in ("refused", "changed", "no change")) > 9, outcomes
+    print(outcomes)

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the module does, as tables: how many requests a case costs, which faults of other clients it does not have, and
+what it makes of Cloudflare's error codes.
+
+A record is written as a zone file has it, with its other members in brackets: "A cache 203.0.113.1 [ttl=300]".
+"""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.unit.plugins.modules.cloudflare_lab import ZONE, Lab, Run, laboratory
+
+Task = dict[str, t.Any]
+STRUCTURED = {
+    "CAA": ("flags", "tag", "value"),
+    "SRV": ("priority", "weight", "port", "target"),
+    "TLSA": ("usage", "selector", "matching_type", "certificate"),
+    "DS": ("key_tag", "algorithm", "digest_type", "digest"),
+    "SSHFP": ("algorithm", "type", "fingerprint"),
+}
+
+
+@pytest.fixture
+def lab(serve: Callable[[t.Any], str], module: Callable[..., Run]) -> Iterator[Lab]:
+    with laboratory(serve, module, plan="pro") as lab:
+        yield lab
+
+
+def put(lab: Lab, line: str) -> None:
+    """Puts a record into the zone as somebody else would have."""
+    line, _bracket, members = line.removesuffix("]").partition(" [")
+    type_, label, content = line.split(" ", 2)
+    more: dict[str, t.Any] = {}
+    for member in filter(None, members.split(", ")):
+        name, _equals, value = member.partition("=")
+        more[name] = {"ttl": int, "tags": str.split}.get(name, str)(value) if value else True
+    if "flatten" in more:
+        more["settings"] = {"flatten_cname": more.pop("flatten")}
+    value: t.Any = content
+    if type_ in STRUCTURED:
+        parts = content.split(" ")
+        value = {
+            name: int(part) if part.isdigit() else part for name, part in zip(STRUCTURED[type_], parts, strict=True)
+        }
+    if type_ == "MX":
+        more["priority"], value = int(content.split()[0]), content.split()[1]
+    lab.seed(type_, value, name=ZONE if label == "@" else f"{label}.{ZONE}", **more)
+
+
+def held(lab: Lab) -> list[str]:
+    """What the zone holds, in the same form."""
+    lines = []
+    for one in lab.double.all_records(ZONE):
+        label = "@" if one["name"] == ZONE else one["name"].removesuffix(f".{ZONE}")
+        content = " ".join(map(str, one["data"].values())) if "data" in one else one["content"]
+        content = f"{one['priority']} {content}" if one["type"] == "MX" else content
+        members = [f"ttl={one['ttl']}"] * (one["ttl"] != 1) + ["proxied"] * one["proxied"]
+        members += [f"comment={one['comment']}"] * bool(one["comment"]) + [f"tags={' '.join(one['tags'])}"] * bool(
+            one["tags"]
+        )
+        members += ["flatten"] * bool(one["settings"].get("flatten_cname"))
+        lines.append(f"{one['type']} {label} {content}" + (f" [{', '.join(members)}]" if members else ""))
+    return sorted(lines)
+
+
+# -- requests ----------------------------------------------------------------------------------------------------------
+
+ONE, OTHER = "A cache 203.0.113.1", "A cache 203.0.113.2"
+MANY = [{"name": f"host{number}", "type": "A", "content": f"203.0.113.{number}"} for number in range(50)]
+FIFTY = sorted(f"A host{number} 203.0.113.{number}" for number in range(50))
+LOOK, LIST = "GET zones", "GET dns_records"
+
+REQUESTS: list[tuple[str, list[str], Task, list[str], list[str]]] = [
+    # case, before, task, after, requests
+    ("no-op", [ONE], {"content": "203.0.113.1"}, [ONE], [LOOK, LIST]),
+    ("no-op by id", [ONE], {"content": "203.0.113.1", "zone_id": "…"}, [ONE], [LIST]),
+    ("create", [], {"content": "203.0.113.1"}, [ONE], [LOOK, LIST, "POST dns_records"]),
+    ("update", [ONE], {"content": "203.0.113.2"}, [OTHER], [LOOK, LIST, "PATCH …"]),
+    ("absent, one match", [ONE], {"state": "absent"}, [], [LOOK, LIST, "DELETE …"]),
+    ("absent, no match", [], {"state": "absent"}, [], [LOOK, LIST]),
+    ("exclusive, no-op", [ONE], {"content": "203.0.113.1", "exclusive": True}, [ONE], [LOOK, LIST]),
+    ("exclusive, one other to delete", [ONE, OTHER], {"content": "203.0.113.1"}, [ONE], [LOOK, LIST, "DELETE …"]),
+    ("fifty, create", [], {"records": MANY}, FIFTY, [LOOK, LIST, "POST batch"]),
+    ("fifty, no-op", FIFTY, {"records": MANY}, FIFTY, [LOOK, LIST]),
+    ("fifty, one change", [*FIFTY[:-1], "A host9 198.51.100.1"], {"records": MANY}, FIFTY, [LOOK, LIST, "PATCH …"]),
+]
+
+
+@pytest.mark.parametrize(("case", "before", "task", "after", "requests"), REQUESTS, ids=[row[0] for row in REQUESTS])
+def test_a_case_costs_these_requests(
+    lab: Lab, case: str, before: list[str], task: Task, after: list[str], requests: list[str]
+) -> None:
+    for line in before:
+        put(lab, line)
+    ids = {record["id"] for record in lab.double.all_records(ZONE)}
+    result = lab.run(**{**task, "zone_id": lab.double.zone_id(ZONE) if "zone_id" in task else None})
+    assert not result["failed"], result
+    assert result["changed"] == (before != after)
+    assert held(lab) == after
+    assert [f"{method} {'…' if last in ids else last}" for method, last in lab.requests()] == requests
+
+
+# -- faults of others --------------------------------------------------------------------------------------------------
+
+TWO_CAA = ["CAA cache 0 issue letsencrypt.org", "CAA cache 0 issue pki.goog"]
+FULL = "A cache 203.0.113.1 [ttl=300, comment=by hand, tags=team:web]"
+BEHAVIOUR: list[tuple[str, list[str], Task, list[str]]] = [
+    # what others get wrong, before, task, after (the same as before: nothing may change)
+    ("a changed address does not add a record", [ONE], {"content": "203.0.113.2"}, [OTHER]),
+    ("nor a changed text", ['TXT cache "old"'], {"type": "TXT", "content": "new"}, ['TXT cache "new"']),
+    ("nor a changed mail server", ["MX @ 10 a.example.org"], {"name": "@", "type": "MX", "content": "10 b.example.org"},
+     ["MX @ 10 b.example.org"]),
+    ("nor a changed priority", ["MX @ 10 a.example.org"], {"name": "@", "type": "MX", "content": "20 a.example.org"},
+     ["MX @ 20 a.example.org"]),
+    ("what is not set stays", [FULL], {"content": "203.0.113.1"}, [FULL]),
+    ("also when the value changes", [FULL], {"content": "203.0.113.2"}, [FULL.replace("3.1 ", "3.2 ")]),
+    ("also proxying", ["A cache 203.0.113.1 [proxied]"], {"content": "203.0.113.1"}, ["A cache 203.0.113.1 [proxied]"]),
+    ("also settings", ["CNAME cache a.example.org [flatten]"], {"type": "CNAME", "content": "b.example.org"},
+     ["CNAME cache b.example.org [flatten]"]),
+    ("empty clears comment and tags", [FULL], {"content": "203.0.113.1", "comment": "", "tags": []}, [ONE + " [ttl=300]"]),
+    ("a second CAA is added beside the first", TWO_CAA[:1],
+     {"type": "CAA", "content": '0 issue "pki.goog"', "exclusive": False}, TWO_CAA),
+    ("two CAA do not flip", TWO_CAA, {"type": "CAA", "content": ['0 issue "pki.goog"', '0 issue "letsencrypt.org"']}, TWO_CAA),
+    ("absent removes one CAA", TWO_CAA, {"type": "CAA", "content": '0 issue "pki.goog"', "state": "absent"}, TWO_CAA[:1]),
+    ("absent removes all CAA", TWO_CAA, {"type": "CAA", "state": "absent"}, []),
+    ("an SRV is recognised", ["SRV _sip._tcp 10 5 5060 sip.example.org"],
+     {"name": "_sip._tcp", "type": "SRV", "content": "10 5 5060 SIP.example.org."}, ["SRV _sip._tcp 10 5 5060 sip.example.org"]),
+    ("a TLSA is recognised", ["TLSA _443._tcp 3 1 1 ABCDEF"],
+     {"name": "_443._tcp", "type": "TLSA", "content": "3 1 1 abc def"}, ["TLSA _443._tcp 3 1 1 ABCDEF"]),
+    ("a DS is recognised", ["DS sub 12345 13 2 ABCDEF"],
+     {"name": "sub", "type": "DS", "content": {"key_tag": 12345, "algorithm": 13, "digest_type": 2, "digest": "abcdef"}},
+     ["DS sub 12345 13 2 ABCDEF"]),
+    ("an SSHFP is recognised", ["SSHFP cache 4 2 abcdef"], {"type": "SSHFP", "content": "4 2 ABCDEF"},
+     ["SSHFP cache 4 2 abcdef"]),
+    ("a name that only ends like the zone is completed", [], {"name": "notexample.com", "content": "203.0.113.1"},
+     ["A notexample.com 203.0.113.1"]),
+    ("IPv6 has many spellings", ["AAAA cache 2001:db8::1"], {"type": "AAAA", "content": "2001:0DB8::0:1"},
+     ["AAAA cache 2001:db8::1"]),
+    ("unquoted text is recognised", ["TXT cache v=spf1 -all"], {"type": "TXT", "content": '"v=spf1 " "-all"'},
+     ["TXT cache v=spf1 -all"]),
+    ("text with commas is one text", [], {"type": "TXT", "content": "v=DMARC1; rua=mailto:a@x.org,mailto:b@x.org"},
+     ['TXT cache "v=DMARC1; rua=mailto:a@x.org,mailto:b@x.org"']),
+    ("a proxied record has an automatic TTL", ["A cache 203.0.113.1 [proxied]"], {"content": "203.0.113.1", "ttl": 300},
+     ["A cache 203.0.113.1 [proxied]"]),
+    ("tags are a set, without case in names", ["A cache 203.0.113.1 [tags=a:1 Team:Web]"],
+     {"content": "203.0.113.1", "tags": ["team:Web", "a:1"]}, ["A cache 203.0.113.1 [tags=a:1 Team:Web]"]),
+    ("a CNAME gives way when that is told", ["CNAME cache a.example.org", 'TXT cache "stays"'],
+     {"content": "203.0.113.1", "replace_conflicting": True}, [ONE, 'TXT cache "stays"']),
+    ("addresses give way when that is told", [ONE, "AAAA cache 2001:db8::1"],
+     {"type": "CNAME", "content": "a.example.org", "replace_conflicting": True}, ["CNAME cache a.example.org"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("case", "before", "task", "after"), BEHAVIOUR, ids=[row[0] for row in BEHAVIOUR])
+def test_behaviour(lab: Lab, case: str, before: list[str], task: Task, after: list[str]) -> None:
+    for line in before:
+        put(lab, line)
+    result = lab.prove(**task)
+    assert result["changed"] == (before != after)
+    assert held(lab) == after
+
+
+def test_exclusive_leaves_no_gap(lab: Lab) -> None:
+    """Deleting and creating are one call: when it fails, everything is as before."""
+    for line in (ONE, OTHER):
+        put(lab, line)
+    lab.fault(status=400, method="POST", path="batch$", body=refusal(9005))
+    assert lab.run(content=["203.0.113.8"])["failed"]
+    assert held(lab) == [ONE, OTHER]
+
+
+# -- error codes -------------------------------------------------------------------------------------------------------
+
+
+def refusal(code: int, message: str = "no") -> dict[str, t.Any]:
+    return {"success": False, "errors": [{"code": code, "message": message}], "messages": [], "result": None}
+
+
+CODES: list[tuple[str, int, list[str] | None]] = [
+    # what Cloudflare says to the first attempt, the code, words of the failure; none: looked again, and it worked
+    ("the record exists", 81057, None),
+    ("an identical record exists", 81058, None),
+    ("the host exists", 81053, None),
+    ("a CNAME exists", 81054, None),
+    ("CNAME conflict", 81055, None),
+    ("name servers exist", 81056, None),
+    ("the record is gone", 81044, None),
+    ("bad name", 9000, ["9000"]),
+    ("bad address", 9005, ["9005"]),
+    ("bad target", 9009, ["9009"]),
+    ("too long", 9015, ["9015"]),
+    ("bad ttl", 9021, ["9021"]),
+    ("the set is too long", 83011, ["83011"]),
+    ("validation", 1004, ["1004"]),
+    ("the plan has no more records", 81045, ["81045", "as many as its plan allows"]),
+    ("the token is wrong", 10000, ["10000", "Zone / DNS / Edit"]),
+    ("the token lacks a right", 9109, ["9109", "Zone / DNS / Edit"]),
+    ("the token is missing", 9106, ["9106"]),
+    ("the token is malformed", 6003, ["without 'Bearer'"]),
+    ("a wrong zone id", 7003, ["check zone_id"]),
+]
+
+
+@pytest.mark.parametrize(("said", "code", "words"), CODES, ids=[str(row[1]) for row in CODES])
+def test_an_error_code_is_read(lab: Lab, said: str, code: int, words: list[str] | None) -> None:
+    lab.fault(status=400, method="POST", body=refusal(code, said))
+    result = lab.run(content="203.0.113.1")
+    if words is None:
+        assert not result["failed"], result
+        assert held(lab) == [ONE]
+        assert [method for method, _path in lab.requests()] == ["GET", "GET", "POST", "GET", "POST"]
+        lab.fault(status=400, method="PATCH", body=refusal(code, said), times=2)
+        result, words = lab.run(content="203.0.113.2"), [str(code)]
+    assert result["failed"]
+    assert result["codes"] == [code]
+    for word in (said, *words):
+        assert word in result["msg"]
+
+
+def test_the_reason_in_the_chain_is_shown(lab: Lab) -> None:
+    body = refusal(1004, "DNS Validation Error")
+    body["errors"][0]["error_chain"] = [{"code": 9021, "message": "Invalid TTL."}]
+    lab.fault(status=400, method="POST", body=body)
+    result = lab.run(content="203.0.113.1")
+    assert "9021 Invalid TTL." in result["msg"]
+    assert result["codes"] == [1004, 9021]

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which permission each operation needs: exactly those of the table suffice, and a missing one is told."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.unit.plugins.modules.cloudflare_lab import ZONE, Lab, Run, laboratory
+
+READ_ZONE, READ, EDIT = "zone:read", "dns:read", "dns:edit"
+CALLED = {READ_ZONE: "Zone / Zone / Read", READ: "Zone / DNS / Read", EDIT: "Zone / DNS / Edit"}
+PRESENT: dict[str, t.Any] = {"content": ["203.0.113.1"]}
+OTHER: dict[str, t.Any] = {"content": ["203.0.113.2"]}
+BY_NAME, BY_ID = False, True
+
+# operation, how the zone is given, what is needed
+TABLE = [
+    ("see that nothing is to do", PRESENT, False, BY_NAME, {READ_ZONE, READ}),
+    ("see that nothing is to do", PRESENT, False, BY_ID, {READ}),
+    ("foretell a change", OTHER, True, BY_NAME, {READ_ZONE, READ}),
+    ("foretell a change", OTHER, True, BY_ID, {READ}),
+    ("update", OTHER, False, BY_NAME, {READ_ZONE, EDIT}),
+    ("update", OTHER, False, BY_ID, {EDIT}),
+    ("create", {**OTHER, "exclusive": False}, False, BY_ID, {EDIT}),
+    ("delete", {"state": "absent"}, False, BY_ID, {EDIT}),
+    ("a batch", {"content": ["203.0.113.2", "203.0.113.3"]}, False, BY_ID, {EDIT}),
+]
+
+
+@pytest.fixture
+def lab(serve: Callable[[t.Any], str], module: Callable[..., Run]) -> Iterator[Lab]:
+    with laboratory(serve, module) as lab:
+        yield lab
+
+
+def attempt(lab: Lab, params: dict[str, t.Any], check: bool, by_id: bool, rights: set[str]) -> Run:
+    token = "canary-minimal-" + "m" * 40
+    lab.double.tokens[token] = {ZONE: rights}
+    zone = {"zone_id": lab.double.zone_id(ZONE)} if by_id else {}
+    return lab.run(check=check, token=token, **zone, **params)
+
+
+@pytest.mark.parametrize(("operation", "params", "check", "by_id", "needed"), TABLE)
+def test_these_rights_suffice(
+    lab: Lab, operation: str, params: dict[str, t.Any], check: bool, by_id: bool, needed: set[str]
+) -> None:
+    lab.seed("A", "203.0.113.1")
+    result = attempt(lab, params, check, by_id, needed)
+    assert not result["failed"], (operation, result)
+    assert result["changed"] == (params != PRESENT)
+
+
+@pytest.mark.parametrize(("operation", "params", "check", "by_id", "needed"), TABLE)
+def test_a_missing_right_is_told(
+    lab: Lab, operation: str, params: dict[str, t.Any], check: bool, by_id: bool, needed: set[str]
+) -> None:
+    lab.seed("A", "203.0.113.1")
+    before = lab.records()
+    for right in needed:
+        result = attempt(lab, params, check, by_id, needed - {right})
+        assert result["failed"], (operation, right)
+        # Without any right over records, listing them is what fails first.
+        expected = CALLED[READ] if right == EDIT else CALLED[right]
+        assert expected in result["msg"]
+        if right == EDIT:
+            weaker = attempt(lab, params, check, by_id, needed - {EDIT} | {READ})
+            assert weaker["failed"], operation
+            assert "the token is valid" in weaker["msg"]
+            assert CALLED[EDIT] in weaker["msg"]
+    assert lab.records() == before
+
+
+def test_an_unknown_zone_looks_like_a_missing_right(lab: Lab) -> None:
+    result = lab.refused("Zone / Zone / Read", "zone_id", zone="example.net", content=["203.0.113.1"])
+    assert "example.net" in result["msg"]
