@@ -20,6 +20,7 @@ import typing as t
 
 import jwt
 import requests
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 COMMANDS = {
@@ -191,3 +192,26 @@ class Path:
             "nar_hash": f"sha256:{self.nar_hash}",
             "nar_size": len(self.nar),
         }
+
+
+# -- what it answers -----------------------------------------------------------------------------------------------
+
+
+def fields(narinfo: requests.Response) -> dict[str, str]:
+    assert narinfo.status_code == 200, narinfo.text
+    return dict(line.split(": ", 1) for line in narinfo.text.splitlines())
+
+
+def nix32(digest: bytes) -> str:
+    number = int.from_bytes(digest, "little")
+    return "".join(ALPHABET[number >> shift & 31] for shift in range(255, -5, -5))
+
+
+def assert_signed(narinfo: dict[str, str], path: Path, public_key: str) -> None:
+    name, _, encoded = public_key.partition(":")
+    signer, _, signature = narinfo["Sig"].partition(":")
+    assert signer == name
+    references = ",".join(f"/nix/store/{reference}" for reference in path.references)
+    nar_hash = nix32(bytes.fromhex(path.nar_hash))
+    message = f"1;{path.path};sha256:{nar_hash};{len(path.nar)};{references}"
+    Ed25519PublicKey.from_public_bytes(base64.b64decode(encoded)).verify(base64.b64decode(signature), message.encode())

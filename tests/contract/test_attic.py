@@ -22,12 +22,11 @@ import requests
 import zstandard
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from tests.contract.atticd import (
     ALL,
-    ALPHABET,
     COMMANDS,
     NAMESPACE,
     NEW_CACHE,
@@ -36,7 +35,10 @@ from tests.contract.atticd import (
     TOML,
     Atticd,
     Path,
+    assert_signed,
+    fields,
     mint,
+    nix32,
 )
 
 
@@ -87,30 +89,10 @@ def assert_text(answer: requests.Response, code: int, beginning: str) -> None:
     assert answer.text.startswith(beginning)
 
 
-def fields(narinfo: requests.Response) -> dict[str, str]:
-    assert narinfo.status_code == 200, narinfo.text
-    return dict(line.split(": ", 1) for line in narinfo.text.splitlines())
-
-
 def unpacked(nar: requests.Response) -> bytes:
     assert nar.status_code == 200, nar.text
     assert nar.headers["Content-Type"] == "application/x-nix-nar"
     return zstandard.ZstdDecompressor().stream_reader(nar.content, read_across_frames=True).read()
-
-
-def nix32(digest: bytes) -> str:
-    number = int.from_bytes(digest, "little")
-    return "".join(ALPHABET[number >> shift & 31] for shift in range(255, -5, -5))
-
-
-def assert_signed(narinfo: dict[str, str], path: Path, public_key: str) -> None:
-    name, _, encoded = public_key.partition(":")
-    signer, _, signature = narinfo["Sig"].partition(":")
-    assert signer == name
-    references = ",".join(f"/nix/store/{reference}" for reference in path.references)
-    nar_hash = nix32(bytes.fromhex(path.nar_hash))
-    message = f"1;{path.path};sha256:{nar_hash};{len(path.nar)};{references}"
-    Ed25519PublicKey.from_public_bytes(base64.b64decode(encoded)).verify(base64.b64decode(signature), message.encode())
 
 
 # -- configuration and modes -----------------------------------------------------------------------------------
