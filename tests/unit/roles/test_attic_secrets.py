@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The role attic keeps the signing key and the server's environment file in 1Password."""
+
+from __future__ import annotations
+
+import pathlib
+import typing as t
+
+from ansible_collections.pantheros.nixci.plugins.module_utils._env_file import parse
+
+from lab.clouds.onepassword import OnePasswordDouble
+from tests.conftest import serving
+from tests.playbook import play
+
+TOKEN = "canary-connect-token"
+NAMES = ["ATTIC_SERVER_TOKEN_RS256_SECRET_BASE64", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
+
+
+def test_the_key_is_made_once_and_the_environment_follows_the_bucket_s_key(tmp_path: pathlib.Path) -> None:
+    bucket_key = {"application-key-id": "0051234", "application-key": "canary-K005/old+key="}
+    double = OnePasswordDouble(vaults={"V": {"Backblaze-B2": bucket_key}}, tokens={TOKEN: {"vaults": {"V": "write"}}})
+    versions: list[int] = []
+
+    def run(name: str) -> dict[str, str]:
+        role = {"name": "pantheros.nixci.attic", "tasks_from": "secrets"}
+        tasks: list[dict[str, t.Any]] = [
+            {"ansible.builtin.include_role": role},
+            {"ansible.builtin.debug": {"msg": "version={{ attic_environment_version }};"}},
+        ]
+        variables = {"nixci_onepassword_vault": "V", "nixci_cache_domain": "cache.example.com"}
+        with serving(double.app) as url:
+            access = {"OP_CONNECT_HOST": url, "OP_CONNECT_TOKEN": TOKEN}
+            played = play(tasks, variables, tmp_path / name, secrets=[TOKEN, "canary-K005"], environment=access)
+        assert played.returncode == 0, played.output[-4000:]
+        values = double.values("V", "Attic-server")
+        assert played.leaks == []
+        assert values["signing-key"] not in played.output
+        versions.append(int(played.output.partition("version=")[2].partition(";")[0]))
+        return values
+
+    first = run("first")
+    expected = [first["signing-key"], *bucket_key.values()]
+    assert first["environment"] == "\n".join(f"{name}={value}" for name, value in zip(NAMES, expected, strict=True))
+
+    # Somebody has written the same by hand in another way.
+    [item] = [item for item in double.items[double.vault_id("V")].values() if item["title"] == "Attic-server"]
+    [field] = [field for field in item["fields"] if field["label"] == "environment"]
+    field["value"] = "\n".join(f"{name}='{value}'" for name, value in zip(NAMES, expected, strict=True)) + "\n"
+    assert run("again") == {**first, "environment": field["value"]}
+
+    [other] = [item for item in double.items[double.vault_id("V")].values() if item["title"] == "Backblaze-B2"]
+    other["fields"][1]["value"] = "canary-K005/new+key="
+    after = run("new bucket key")
+    assert after["signing-key"] == first["signing-key"]
+    assert parse(after["environment"]) == dict(
+        zip(NAMES, [first["signing-key"], "0051234", "canary-K005/new+key="], strict=True)
+    )
+    assert versions == [1, 1, 2]
