@@ -32,7 +32,7 @@ class Sources:
 
     def __init__(self, before: Item, wishes: list[Wish], *, foretell: bool) -> None:
         self.foretell = foretell
-        self.generated: list[str] = []
+        self.generated: list[Wish] = []
         self.wishes: list[Wish] = []
         for wish in wishes:
             if wish.generate:
@@ -68,7 +68,7 @@ class Sources:
         value = before.value(wish.label, wish.section)
         if not value or generation > known:
             value = self.UNKNOWN if self.foretell else recipe.make()
-            self.generated.append(wish.path)
+            self.generated.append(wish)
         made = [dataclasses.replace(wish, value=value, generate=None)]
         if remembered or generation > 1:
             made.append(dataclasses.replace(memory, value=str(generation)))

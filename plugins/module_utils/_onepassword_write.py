@@ -10,13 +10,15 @@ import typing as t
 from collections.abc import Callable
 
 from ._change import Change
-from ._errors import ConflictError, ForbiddenError, InvalidError, NotFoundError, UnavailableError
+from ._errors import ConflictError, ForbiddenError, InvalidError, NixciError, NotFoundError, UnavailableError
 from ._onepassword import Backend
 from ._onepassword_cache import forget
 from ._onepassword_item import Item, ItemNotFoundError, Wish, is_id
 from ._onepassword_source import Sources, check_wishes
 
 WRITE_ATTEMPTS = 3
+# Shorter values are parts of other words, and masking those would tell more than it hides.
+SHORTEST_SECRET = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +89,8 @@ def store(
         sources = Sources(known, wishes, foretell=check)
         after = known.changed(sources.wishes, tags, mode == "replace")
         sources.verify(after)
-        planned = Stored(before, after, after, sources.generated, foretold=check)
+        generated = [after.path(after.find(wish.label, wish.section) or {}) for wish in sources.generated]
+        planned = Stored(before, after, after, generated, foretold=check)
         if before and planned.change:
             _refuse_loss(before, may_replace_passkey)
         return planned
@@ -156,6 +159,9 @@ def _write(source: Backend, vault: str, planned: Stored, archive: bool) -> Item 
             source.delete(t.cast(Item, before), archive)
             return None
         written = source.replace(wanted) if before else source.create(vault, wanted.document)
+    except NixciError as exc:
+        exc.args = (_without_values(str(exc), before, wanted),)
+        raise
     finally:
         forget()
     hoped, now = wanted.values(), written.values()
@@ -167,6 +173,16 @@ def _write(source: Backend, vault: str, planned: Stored, archive: bool) -> Item 
             f"look at its {'fields ' + ', '.join(wrong) if wrong else 'tags'} and run again."
         )
     return written
+
+
+def _without_values(words: str, *items: Item | None) -> str:
+    """What the service says about a refused write may quote from it."""
+    values = [content for item in items if item for _kind, content in item.values().values()]
+    lines = {line for content in values for line in content.splitlines()}
+    for part in sorted(lines | {line.partition("=")[2] for line in lines}, key=len, reverse=True):
+        if len(part) >= SHORTEST_SECRET:
+            words = words.replace(part, "***")
+    return words
 
 
 def value(item: Item, wish: Wish) -> str:

@@ -299,6 +299,7 @@ field_values:
     password: the stored value
 """
 
+import contextlib
 import copy
 import typing as t
 
@@ -308,11 +309,9 @@ from ..module_utils._errors import NixciError
 from ..module_utils._onepassword import Backend, backend, onepassword_argument_spec
 from ..module_utils._onepassword_item import Item
 from ..module_utils._onepassword_wish import Recipe, Variable, Wish
-from ..module_utils._onepassword_write import Stored, remove, store
+from ..module_utils._onepassword_write import SHORTEST_SECRET, Stored, remove, store
 
 Params = dict[str, t.Any]
-# Ansible masks secret options wherever they occur in the result; done to "1" or "true" that would spoil it.
-SHORTEST_MASKED = 8
 
 
 def run(params: Params, source: Backend, check: bool) -> dict[str, t.Any]:
@@ -362,8 +361,8 @@ def take_values(module: AnsibleModule) -> Params:
             if value is None:
                 continue
             holder["value"] = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
-            # The result is made without secrets; masking parts of names in it would tell more than it hides.
-            if len(value) < SHORTEST_MASKED or any(value in name for name in public):
+            # Ansible masks secret options wherever they occur; done to "1" or to a part of a name it would spoil the result.
+            if len(value) < SHORTEST_SECRET or any(value in name for name in public):
                 module.no_log_values.discard(value)
     return params
 
@@ -428,7 +427,8 @@ def main() -> None:
     )
     params = take_values(module)
     try:
-        result = run(params, backend(params.get), module.check_mode)
+        with contextlib.closing(backend(params.get, module.warn)) as source:
+            result = run(params, source, module.check_mode)
     except NixciError as exc:
         module.fail_json(msg=str(exc), **exc.details)
     # What was asked for must not be masked because it is also the value of an option.
