@@ -281,13 +281,14 @@ def failure(error: Json) -> flask.Response:
     return flask.jsonify({"success": False, "errors": [error], "messages": [], "result": None})
 
 
-def page_of(items: list[Json], default: int, least: int, most: int) -> flask.Response:
+def page_of(items: list[Json], default: int, least: int, most: int, cap: int = 5_000_000) -> flask.Response:
     try:
         page, size = int(flask.request.args.get("page", 1)), int(flask.request.args.get("per_page", default))
     except ValueError:
         page = size = 0
     if page < 1 or not least <= size <= most:
         raise invalid(1004, "Invalid page or per_page.")
+    size = min(size, cap)
     part = items[(page - 1) * size : page * size]
     info = {
         "page": page,

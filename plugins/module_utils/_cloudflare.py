@@ -13,7 +13,15 @@ from ansible.module_utils.basic import env_fallback
 
 from ._cloudflare_plan import Step
 from ._cloudflare_record import Record
-from ._errors import AuthenticationError, ConflictError, ForbiddenError, InvalidError, NixciError, NotFoundError
+from ._errors import (
+    AuthenticationError,
+    ConflictError,
+    ForbiddenError,
+    InvalidError,
+    NixciError,
+    NotFoundError,
+    UnavailableError,
+)
 from ._http import JsonClient, http_argument_spec
 
 # The numbers are all that the API promises; it has no complete official list.
@@ -61,15 +69,33 @@ class CloudflareClient(JsonClient):
             retries=params["retries"],
             ca_path=params["ca_path"],
         )
+        self.token = token
         self.token_works = False
 
-    def request(self, *args: t.Any, **kwargs: t.Any) -> t.Any:
-        answer = super().request(*args, **kwargs)
+    def explain(self, status: int, body: t.Any) -> str:
+        return super().explain(status, body).replace(self.token, "(the token)")
+
+    def answer(self, kind: type, method: str, path: str, body: t.Any = None, params: t.Any = None) -> dict[str, t.Any]:
+        """An answer with a result, which is a list or a mapping."""
+        answer = self.request(method, path, body, params)
+        if not isinstance(answer, dict) or not answer.get("success") or not isinstance(answer.get("result"), kind):
+            raise self.strange(method, path)
         self.token_works = True  # a later refusal is about rights, see error()
         return answer
 
+    def strange(self, method: str, path: str) -> NixciError:
+        return UnavailableError(
+            f"Cloudflare: {method} {path} answered with something else than Cloudflare's API does; check that url is right."
+        )
+
+    def parse(self, method: str, path: str, answers: t.Iterable[t.Any]) -> list[Record]:
+        try:
+            return [Record.parse(one) for one in answers]
+        except (AttributeError, KeyError, TypeError):
+            raise self.strange(method, path) from None
+
     def zone_id(self, zone: str) -> str:
-        found = self.request("GET", "/zones", params={"name": zone, "per_page": 50})["result"]
+        found = self.answer(list, "GET", "/zones", params={"name": zone, "per_page": 50})["result"]
         if not found:
             raise NotFoundError(
                 f"Cloudflare: the token sees no zone '{zone}'. Either the name is wrong or belongs to another account, or "
@@ -88,17 +114,15 @@ class CloudflareClient(JsonClient):
 
         Content is not filtered here, because the API's filters fail on quotes, case and spellings of addresses.
         """
+        path = f"/zones/{zone_id}/dns_records"
         only = {"name.exact": name} if name else {}
         found: dict[str | None, Record] = {}  # one that moves to a later page meanwhile would come twice
         for page in itertools.count(1):
-            answer = self.request(
-                "GET", f"/zones/{zone_id}/dns_records", params={**only, "per_page": self.PAGE, "page": page}
-            )
-            found |= {record.id: record for record in map(Record.parse, answer["result"])}
-            info = answer.get("result_info") or {}
-            if len(answer["result"]) < self.PAGE or page >= info.get("total_pages", page + 1):
-                break
-        return list(found.values())
+            answer = self.answer(list, "GET", path, params={**only, "per_page": self.PAGE, "page": page})
+            found |= {record.id: record for record in self.parse("GET", path, answer["result"])}
+            pages = (answer.get("result_info") or {}).get("total_pages")
+            if len(answer["result"]) < self.PAGE if pages is None else page >= pages:
+                return list(found.values())
 
     def apply(self, zone_id: str, steps: list[Step], batch_size: int) -> list[Record]:
         """One call for one change, batches for several; returns the records written."""
@@ -116,10 +140,9 @@ class CloudflareClient(JsonClient):
         return written
 
     def single(self, path: str, step: Step) -> list[Record]:
-        if step.kind == "posts":
-            return [Record.parse(self.request("POST", path, step.body)["result"])]
-        if step.kind == "patches":
-            return [Record.parse(self.request("PATCH", f"{path}/{step.before.id}", step.body)["result"])]
+        if step.kind != "deletes":
+            call = ("PATCH", f"{path}/{step.before.id}") if step.before else ("POST", path)
+            return self.parse(*call, [self.answer(dict, *call, step.body)["result"]])
         # 404: somebody was faster, or the answer to our first try got lost.
         self.request("DELETE", f"{path}/{step.before.id}", none_on=(404,))
         return []
@@ -129,17 +152,19 @@ class CloudflareClient(JsonClient):
         body: dict[str, list[t.Any]] = {"deletes": [], "patches": [], "posts": []}
         for step in steps:
             body[step.kind].append({**({"id": step.before.id} if step.before else {}), **step.body})
-        answer = self.request("POST", f"{path}/batch", {kind: items for kind, items in body.items() if items})["result"]
-        return [Record.parse(one) for kind in ("patches", "posts") for one in answer.get(kind) or ()]
+        filled = {kind: items for kind, items in body.items() if items}
+        done = self.answer(dict, "POST", f"{path}/batch", filled)["result"]
+        answers = (one for kind in ("patches", "posts") for one in done.get(kind) or ())
+        return self.parse("POST", f"{path}/batch", answers)
 
     def error(self, method: str, path: str, status: int, content: t.Any) -> NixciError:
         errors = content.get("errors") if isinstance(content, dict) else None
-        if not errors or status == 429 or status >= 500:
+        chain = causes(errors)
+        if not chain or status == 429 or status >= 500:
             return super().error(method, path, status, content)
-        chain = [cause for one in errors for cause in (one, *(one.get("error_chain") or ()))]
-        codes = {cause.get("code") for cause in chain}
-        words = "; ".join(f"{cause.get('code')} {cause.get('message')}" for cause in chain)[:500]
-        details = {"status": status, "codes": [cause.get("code") for cause in chain]}
+        codes = {code for code, _message in chain}
+        words = "; ".join(f"{code} {message}" for code, message in chain)[:500].replace(self.token, "(the token)")
+        details = {"status": status, "codes": [code for code, _message in chain]}
         right = "Zone / DNS / Read, or Edit to change something," if method == "GET" else "Zone / DNS / Edit"
         if codes & TOKEN_MALFORMED:
             return AuthenticationError(
@@ -173,6 +198,15 @@ class CloudflareClient(JsonClient):
             )
         kind = ConflictError if codes & RECORD_CONFLICT else InvalidError
         return kind(f"Cloudflare refuses {method} {path} ({words}).", **details)
+
+
+def causes(errors: t.Any) -> list[tuple[int, str]]:
+    """Code and message of each error, with those that are hidden in a chain below it."""
+    found: list[tuple[int, str]] = []
+    for one in errors if isinstance(errors, list) else ():
+        if isinstance(one, dict) and isinstance(one.get("code"), int):
+            found += [(one["code"], str(one.get("message"))), *causes(one.get("error_chain"))]
+    return found
 
 
 def batches(steps: list[Step], size: int) -> list[list[Step]]:

@@ -194,6 +194,15 @@ def test_a_long_zone_is_read_to_its_end(paid: Lab, monkeypatch: pytest.MonkeyPat
     assert paid.requests() == [("GET", "zones"), *[("GET", "dns_records")] * 3]
 
 
+def test_a_service_with_smaller_pages_is_read_to_its_end(paid: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    paid.run(records=addresses(45))
+    double = importlib.import_module("lab.clouds.cloudflare")
+    page_of = double.page_of
+    monkeypatch.setattr(double, "page_of", lambda items, *bounds: page_of(items, *bounds, cap=10))
+    paid.nothing_to_do(records=addresses(45))
+    assert paid.requests() == [("GET", "zones"), *[("GET", "dns_records")] * 5]
+
+
 # -- what excludes each other
 
 
