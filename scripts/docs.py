@@ -149,10 +149,10 @@ def role_pages() -> dict[pathlib.Path, str]:
     pages, rows = {}, []
     for fqcn, role in sorted(documented("role", names).items()):
         name = fqcn.rpartition(".")[2]
-        markup = Markup(dom.PluginIdentifier(fqcn=fqcn, type="role"))
         parts = [f"# Role {name}", NOTICE]
         # The entry point that a playbook uses without tasks_from comes first.
         for entry, doc in sorted(role["entry_points"].items(), key=lambda item: (item[0] != "main", item[0])):
+            markup = Markup(dom.PluginIdentifier(fqcn=fqcn, type="role"), entry)
             title = "" if entry == "main" else f"## Entry point `{entry}`\n\n"
             parts += [f"{title}{sentence(doc['short_description'])}", markup.paragraphs(doc.get("description") or [])]
             if doc.get("options"):
@@ -168,10 +168,10 @@ def role_pages() -> dict[pathlib.Path, str]:
 
 
 class Markup:
-    """Ansible's markup and data, as Markdown, seen from one plugin."""
+    """Ansible's markup and data, as Markdown, seen from one plugin or one entry point of a role."""
 
-    def __init__(self, plugin: dom.PluginIdentifier) -> None:
-        self.context = Context(current_plugin=plugin)
+    def __init__(self, plugin: dom.PluginIdentifier, entry_point: str | None = None) -> None:
+        self.context = Context(current_plugin=plugin, role_entrypoint=entry_point)
 
     def text(self, text: str) -> str:
         parsed = parse(str(text), self.context, errors="exception")
