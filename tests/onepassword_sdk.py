@@ -29,10 +29,14 @@ TYPES = {
     "OTP": sdk.ItemFieldType.TOTP,
     "SSHKEY": sdk.ItemFieldType.SSHKEY,
     "MONTH_YEAR": sdk.ItemFieldType.MONTHYEAR,
+    "DATE": sdk.ItemFieldType.DATE,
 }
 CATEGORIES = {
     "API_CREDENTIAL": sdk.ItemCategory.APICREDENTIALS,
+    "DATABASE": sdk.ItemCategory.DATABASE,
     "LOGIN": sdk.ItemCategory.LOGIN,
+    "PASSWORD": sdk.ItemCategory.PASSWORD,
+    "SERVER": sdk.ItemCategory.SERVER,
     "SECURE_NOTE": sdk.ItemCategory.SECURENOTE,
     "DOCUMENT": sdk.ItemCategory.DOCUMENT,
 }
