@@ -13,6 +13,7 @@ from ._errors import AuthenticationError, ForbiddenError, InvalidError, NixciErr
 from ._http import JsonClient, parse
 from ._onepassword_item import Item, ItemNotFoundError, Json, VaultNotFoundError, is_id
 from ._onepassword_names import Names, Pairs
+from ._onepassword_words import harmless
 
 
 class ConnectBackend(JsonClient):
@@ -31,6 +32,10 @@ class ConnectBackend(JsonClient):
         if self.base_url.startswith("https://") or is_loopback(urllib.parse.urlsplit(self.base_url).hostname or ""):
             return None
         return f"The token and all secrets travel unencrypted to 1Password Connect at {self.base_url}; use https."
+
+    def explain(self, status: int, body: t.Any) -> str:
+        """Connect's own words; a page of something in between may repeat anything."""
+        return harmless(str(body.get("message") or "")) if isinstance(body, dict) else ""
 
     def error(self, method: str, path: str, status: int, content: t.Any) -> NixciError:
         if status == 401:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import base64
 import os
 import pathlib
 import subprocess
@@ -14,8 +15,17 @@ from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import lookup_loader
 from ansible.template import Templar
+from ansible_collections.pantheros.nixci.plugins.module_utils._errors import NixciError
+from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword import (
+    ConnectBackend,
+    OpBackend,
+    SdkBackend,
+    backend,
+)
+from onepassword.client import Client
 
 from lab.clouds.onepassword import OnePasswordDouble, service_account_token
+from tests.onepassword_sdk import StandIn
 
 ROOT = pathlib.Path(__file__).resolve().parents[4]
 ATTIC = {"ci-token": "canary-1", "root-token": "canary-2", "template": "{{ 1 + 1 }}", "lines": "a\nb\n"}
@@ -136,15 +146,98 @@ def test_options_come_from_templated_variables_and_the_environment(
         plugin.run(["op://pantherOS/B2/id"], variables={"nixci_onepassword_connect_token": "wrong"})
 
 
-def test_a_service_account_reads_through_op(
-    double: OnePasswordDouble, url: str, lookup: t.Callable[..., list[t.Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture(params=["op", "sdk"])
+def account(
+    request: pytest.FixtureRequest, double: OnePasswordDouble, url: str, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, t.Any]:
+    """Options for a service account that may read, on both of its ways."""
     token = service_account_token(url)
     double.service_accounts[token] = {"vaults": {"pantherOS": "read"}}
     monkeypatch.setenv("PATH", str(ROOT / "lab" / "op"), prepend=os.pathsep)
-    options = {"connect_host": None, "connect_token": None, "service_account_token": token}
-    references = ["op://pantherOS/Attic/lines", "op://pantherOS/Attic/template", "op://pantherOS/Nothing/x"]
-    assert lookup(*references, default="-", **options) == ["a\nb\n", "{{ 1 + 1 }}", "-"]
+
+    async def authenticate(auth: str, integration_name: str, integration_version: str) -> t.Any:
+        return await StandIn(double).authenticate(auth)
+
+    monkeypatch.setattr(Client, "authenticate", authenticate)
+    credentials = {"connect_host": None, "connect_token": None, "service_account_token": token}
+    return {**credentials, "backend": request.param}
+
+
+def test_a_service_account_reads_like_connect(
+    double: OnePasswordDouble, lookup: t.Callable[..., list[t.Any]], account: dict[str, t.Any]
+) -> None:
+    [item] = [key for key, item in double.items[double.vault_id("pantherOS")].items() if item["title"] == "Attic"]
+    double.attach("pantherOS", item, "ca.pem", b"text\n")
+    references = [
+        *("op://pantherOS/Attic/lines", "op://pantherOS/Attic/template", "op://pantherOS/Nothing/x"),
+        *("op://pantherOS/Attic/ca.pem", "op://pantherOS/Attic/ci-token?attribute=type"),
+    ]
+    expected = ["a\nb\n", "{{ 1 + 1 }}", "-", "text\n", "CONCEALED"]
+    assert lookup(*references, default="-") == expected
+    assert lookup(*references, default="-", **account) == expected
+
+
+def test_files_are_text_or_base64(double: OnePasswordDouble, lookup: t.Callable[..., list[t.Any]]) -> None:
+    item = double.add_item("pantherOS", "Files")
+    binary = b"\x00\xff\n"
+    double.attach("pantherOS", item, "binary", binary)
+    double.attach("pantherOS", item, "text", "ä\r\n\n".encode())
+    references = [f"op://pantherOS/Files/{name}" for name in ("text", "binary", "nothing")]
+    assert lookup(references[0]) == ["ä\r\n\n"]
+    text, encoded, missing = lookup(*references, base64=True, default="-")
+    assert (base64.b64decode(text), base64.b64decode(encoded), missing) == ("ä\r\n\n".encode(), binary, "-")
+    with pytest.raises(AnsibleError, match="'op://pantherOS/Files/binary': the file is no text in UTF-8") as caught:
+        lookup(references[1], default="-")
+    assert "xff" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"backend": "connect", "connect_host": ""}, "needs connect_host \\(OP_CONNECT_HOST\\) too"),
+        ({"backend": "op"}, "backend=op needs service_account_token"),
+        ({"backend": "sdk"}, "backend=sdk needs service_account_token"),
+        ({"connect_token": "", "service_account_token": "ops_x"}, "needs connect_token \\(OP_CONNECT_TOKEN\\) too"),
+        ({"backend": "other"}, "other"),
+    ],
+)
+def test_a_way_takes_its_own_credential_only(
+    double: OnePasswordDouble, lookup: t.Callable[..., list[t.Any]], options: dict[str, t.Any], words: str
+) -> None:
+    with pytest.raises(AnsibleError, match=words):
+        lookup("op://pantherOS/B2/id", **options)
+    assert double.app.requests == []
+
+
+def test_auto_takes_connect_then_op_then_the_sdk(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    def chosen(**options: t.Any) -> type[t.Any]:
+        return type(backend({"timeout": 1, "retries": 0, **options}.get))
+
+    account = {"service_account_token": "ops_x"}
+    monkeypatch.setenv("PATH", str(ROOT / "lab" / "op"))
+    assert chosen(connect_host="https://x", connect_token="x", **account) is ConnectBackend
+    assert chosen(**account) is OpBackend
+    assert chosen(backend="sdk", connect_host="https://x", connect_token="x", **account) is SdkBackend
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert chosen(**account) is SdkBackend
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(NixciError, match="'op' is not on the PATH"):
+        chosen(**account)
+
+
+@pytest.mark.parametrize(
+    ("host", "warned"),
+    [
+        *[("http://connect.example:8080", True), ("http://10.0.0.1", True), ("https://connect.example", False)],
+        *[("http://127.0.0.1:8080", False), ("http://[::1]:8080", False), ("http://localhost:8080", False)],
+        ("http://127.0.0.1.example.com", True),
+    ],
+)
+def test_a_token_on_its_way_without_tls_is_warned_of(host: str, warned: bool) -> None:
+    warnings: list[str] = []
+    backend({"connect_host": host, "connect_token": "canary", "timeout": 1, "retries": 0}.get, warnings.append)
+    assert [f"unencrypted to 1Password Connect at {host}" in warning for warning in warnings] == [True] * warned
+    assert "canary" not in str(warnings)
 
 
 # Across tasks, hosts and runs: only a real playbook forks workers.

@@ -7,7 +7,7 @@ import typing as t
 
 import pytest
 import requests
-from ansible_collections.pantheros.nixci.plugins.module_utils._errors import UnavailableError
+from ansible_collections.pantheros.nixci.plugins.module_utils._errors import NixciError, UnavailableError
 from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword_connect import ConnectBackend
 from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword_item import ItemNotFoundError
 
@@ -55,3 +55,37 @@ def test_a_long_pause_is_reported_instead_of_waited_for(
     requests.post(f"{url}/_lab/faults", json=fault, timeout=5)
     with pytest.raises(UnavailableError, match="asks to wait 600 s"):
         ConnectBackend(url, "t").fetch("V", "x")
+
+
+def test_an_item_deleted_after_the_listing_is_missing(
+    double: OnePasswordDouble, serve: t.Callable[[t.Any], str]
+) -> None:
+    source = ConnectBackend(serve(double.app), "t")
+    source.fetch("V", "x")
+    double.items[double.vault_id("V")].clear()
+    with pytest.raises(ItemNotFoundError, match="deleted it just now"):
+        source.fetch("V", "x")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("/vaults$", {"vaults": []}), ("/vaults$", [{"name": "V"}]), ("/items$", ["x"]), ("/items/", []), ("/items/", {})],
+)
+def test_an_answer_of_another_shape_is_no_crash(
+    double: OnePasswordDouble, serve: t.Callable[[t.Any], str], path: str, body: t.Any
+) -> None:
+    url = serve(double.app)
+    requests.post(f"{url}/_lab/faults", json={"status": 200, "body": body, "path": path}, timeout=5)
+    with pytest.raises(UnavailableError, match="answered with something that is not"):
+        ConnectBackend(url, "t").fetch("V", "x")
+
+
+@pytest.mark.parametrize("status", [400, 404, 500])
+def test_a_page_of_something_in_between_is_not_shown(
+    double: OnePasswordDouble, serve: t.Callable[[t.Any], str], status: int
+) -> None:
+    url = serve(double.app)
+    requests.post(f"{url}/_lab/faults", json={"status": status, "body": "<html>canary", "path": "/vaults$"}, timeout=5)
+    with pytest.raises(NixciError, match=f"answered {status}") as caught:
+        ConnectBackend(url, "t", retries=0).fetch("V", "x")
+    assert "canary" not in str(caught.value)
