@@ -90,3 +90,14 @@ def test_what_the_server_derives_is_not_sent_back() -> None:
     document = item(field("a", "x", totp="1", entropy=3, reference="op://…"), version=3, createdAt="", updated_at="")
     assert document.writable().keys() == {"id", "title", "vault", "sections", "fields"}
     assert document.writable()["fields"] == [field("a", "x")]
+
+
+def test_the_sections_of_removed_fields_go_with_them() -> None:
+    before = item(field("a", "token", "s1"), field("b", "token", "s2"))
+    after = before.changed([Wish("token", "x", section="Two")], None, True)
+    assert after.document["sections"] == [{"id": "s2", "label": "Two"}]
+
+
+def test_a_value_is_empty_where_there_is_no_field() -> None:
+    assert item(field("a", "token", "s1")).value("token", "one") == "value of a"
+    assert item(field("a", "token")).value("other") == ""
