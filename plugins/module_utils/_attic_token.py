@@ -123,13 +123,13 @@ def _differing_grants(have: Grants, want: Grants) -> list[str]:
     return found
 
 
-def shown(claims: Claims, expires: str) -> dict[str, t.Any]:
+def shown(claims: Claims) -> dict[str, t.Any]:
     """Claims in words, for --diff."""
     return {
         "subject": claims.get("sub"),
         "issuer": claims.get("iss"),
         "audiences": sorted(audiences(claims)),
-        "expires": expires,
+        "expires": instant(claims["exp"]) if "exp" in claims else "never",
         # a list, because the order decides
         "permissions": [
             {"caches": pattern, "rights": [right for right, key in RIGHTS.items() if rights.get(key)]}

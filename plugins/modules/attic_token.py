@@ -132,7 +132,7 @@ options:
     type: path
 attributes:
   diff_mode:
-    details: Shows what the tokens grant, never the tokens. The expiry of a new one is shown as its life time.
+    details: Shows what the tokens grant and when they expire, never the tokens.
   idempotent:
     details: As long as the token of the last run is given as O(current).
 requirements:
@@ -199,7 +199,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 token:
-  description: The token to use from now on, kept or new. Missing in check mode when a new one would be minted.
+  description: The token to use from now on, kept or new. Null in check mode when a new one would be minted.
   returned: success
   type: str
   sample: eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.eyJleHAiOjE4MDI0NzY4MDB9.c2lnbmF0dXJl
@@ -219,7 +219,7 @@ verified:
   type: bool
   sample: true
 client_config:
-  description: The configuration of the C(attic) client. It holds the token, and is missing whenever that is.
+  description: The configuration of the C(attic) client. It holds the token, and is null whenever that is.
   returned: when O(url) is given
   type: str
   sample: |
@@ -259,18 +259,17 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils._attic_files import UP_TO_DATE, texts, token_files
 from ..module_utils._attic_keys import SigningKey
 from ..module_utils._attic_proof import prove
-from ..module_utils._attic_token import BACKDATE, RIGHTS, Claims, instant, shown
+from ..module_utils._attic_token import BACKDATE, RIGHTS, Claims, shown
 from ..module_utils._attic_wish import Wish
 from ..module_utils._change import Change
-from ..module_utils._duration import format_duration
 from ..module_utils._errors import NixciError
 from ..module_utils._http import http_argument_spec
 
 
-def plan(current: Claims | None, new: Claims | None, validity: int, files: dict[str, str]) -> Change:
+def plan(current: Claims | None, new: Claims | None, files: dict[str, str]) -> Change:
     """From the current token, or none, to a new one, unless that is None; files by path, each with its state."""
-    before = shown(current, instant(current["exp"]) if "exp" in current else "never") if current else {}
-    after = shown(new, f"{format_duration(validity)} from now") if new else before
+    before = shown(current) if current else {}
+    after = shown(new) if new else before
     if files:
         before = {**before, "files": files}
         after = {**after, "files": dict.fromkeys(files, UP_TO_DATE)}
@@ -296,7 +295,7 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
     contents = texts(params, token)
     files = token_files(params, contents)
     states = {file.path: file.state() for file in files}
-    change = plan(current, new, wish.validity, states)
+    change = plan(current, new, states)
     if params["verify"]:
         prove(params["url"], key, claims, **{option: params[option] for option in http_argument_spec()})
         result["verified"] = True
@@ -304,9 +303,8 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
         for file in files:
             if states[file.path] != UP_TO_DATE:
                 file.write()
-    if not new or not module.check_mode:
-        result.update(token=token, **contents)
-    return change.result(**result)
+    handed_out = {"token": token, **contents}
+    return change.result(**result, **(dict.fromkeys(handed_out) if new and module.check_mode else handed_out))
 
 
 def main() -> None:

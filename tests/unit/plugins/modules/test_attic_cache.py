@@ -9,6 +9,9 @@ import typing as t
 import jwt
 import pytest
 import requests
+from ansible_collections.pantheros.nixci.plugins.module_utils._attic import AtticClient
+from ansible_collections.pantheros.nixci.plugins.module_utils._change import Change
+from ansible_collections.pantheros.nixci.plugins.modules import attic_cache
 
 from lab.attic.server import create_app
 from lab.clouds._control import Control
@@ -158,6 +161,57 @@ def test_a_soft_deleted_name_is_explained(start: Start) -> None:
     assert "choose another name" in result["msg"]
 
 
+def test_what_nobody_knows_yet_is_null_in_check_mode(attic: Attic) -> None:
+    predicted = attic.cache(check=True)["cache"]
+    assert [predicted[key] for key in ("public_key", "substituter_endpoint", "api_endpoint", "nix_conf")] == [None] * 4
+    done = attic.cache()["cache"]
+    assert done["nix_conf"] == [
+        f"extra-substituters = {attic.url}/ci-cache",
+        f"extra-trusted-public-keys = {done['public_key']}",
+    ]
+    replaced = attic.cache(check=True, replace_public_key=done["public_key"])
+    assert (replaced["cache"]["public_key"], replaced["cache"]["nix_conf"]) == (None, None)
+    assert replaced["diff"]["before"]["public_key"] == done["public_key"]
+    assert replaced["diff"]["after"]["public_key"] == "another one"
+
+
+def test_a_creation_that_somebody_else_was_faster_with_is_not_called_soft_deleted(attic: Attic) -> None:
+    attic.cache(name="other")
+    # The first look finds nothing, the second one what the other has made meanwhile.
+    attic.fail(status=404, method="GET", body={"code": 404, "error": "NoSuchCache", "message": "The cache is missing."})
+    result = attic.cache(name="other")
+    assert "somebody else has created it just now; run again" in result["msg"]
+
+
+def test_a_failed_retention_says_what_there_is_now(attic: Attic) -> None:
+    attic.fail(status=403, method="PATCH", body={"code": 403, "error": "AccessError", "message": "No."})
+    result = attic.cache(retention_period="30d")
+    assert "The cache has been created, but follows the server's retention; run again to set it." in result["msg"]
+
+
+def test_an_answer_with_a_strange_retention_is_explained(attic: Attic) -> None:
+    attic.fail(status=200, body={"public_key": "a:b", "retention_period": 5})
+    assert "answers, but not as Attic does" in attic.cache()["msg"]
+
+
+@pytest.mark.parametrize(
+    ("substituter", "api", "words"),
+    [
+        ("https://c.example.org/ci-cache", "https://c.example.org/", []),
+        ("http://c.example.org/ci-cache", "http://c.example.org/", ["addresses without https"]),
+        ("https://c.example.orgci-cache", "https://c.example.org", ["end api-endpoint and substituter-endpoint"]),
+        (None, None, []),
+    ],
+)
+def test_addresses_that_clients_could_not_use_are_remarked(
+    substituter: str | None, api: str | None, words: list[str]
+) -> None:
+    cache = {"substituter_endpoint": substituter, "api_endpoint": api}
+    found = attic_cache.warnings(AtticClient("https://c.example.org", ROOT), "ci-cache", Change(None, {}), cache)
+    assert len(found) == len(words)
+    assert all(word in warning for word, warning in zip(words, found, strict=True))
+
+
 # ---- refusals ----------------------------------------------------------------------------------------------------
 
 
@@ -238,6 +292,14 @@ def test_on_a_public_cache_a_bad_token_shows_with_the_first_change(attic: Attic,
         ({"retention_period": "Global"}, "retention_period: 'Global' is not a duration"),
         ({"retention_period": 2**31}, "retention_period: 2147483648 does not fit"),
         ({"priority": 2**31}, "priority: 2147483648 does not fit"),
+        ({"store_dir": "nix/store"}, "store_dir: 'nix/store' is not a folder's absolute path"),
+        (
+            {"upstream_cache_key_names": ["a-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY="]},
+            "give the part before the colon",
+        ),
+        ({"upstream_cache_key_names": [""]}, "upstream_cache_key_names: '' is not a key's name"),
+        ({"keypair": "ci-cache:AAAA"}, "keypair: this is not a name, a colon and base64 of 64 bytes"),
+        ({"replace_public_key": "ci-cache"}, "replace_public_key: this is not a name, a colon and base64 of 32 bytes"),
     ],
 )
 def test_wrong_input_is_found_before_any_request(attic: Attic, wish: dict[str, t.Any], message: str) -> None:

@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import base64
 import json
+import pathlib
+import tomllib
 import typing as t
 
 import jwt
@@ -75,7 +77,7 @@ def test_rs256_is_signed_with_the_private_key(mint: Mint) -> None:
 
 def test_check_run_again(mint: Mint) -> None:
     predicted = mint(check=True)
-    assert "token" not in predicted
+    assert predicted["token"] is None
     done = mint()
     assert {key: predicted[key] for key in ("changed", "diff", "kept", "reason")} == {
         key: done[key] for key in ("changed", "diff", "kept", "reason")
@@ -190,6 +192,14 @@ def test_exact_names_may_come_in_any_order(mint: Mint) -> None:
         ({"validity": "soon"}, "validity: 'soon' is not a duration"),
         ({"renew_before": "90d"}, "renew_before (90d) must be shorter than validity (90d)"),
         ({"validity": "0"}, "must be shorter than validity (0s)"),
+        (
+            {"validity": "80y", "renew_before": "1d"},
+            "validity: '80y' ends after 2106-02-07 06:28:15 UTC, which is the last",
+        ),
+        ({"config_path": "x"}, "missing parameter(s) required by 'config_path': url"),
+        ({"verify": True}, "verify is True but all of the following are missing: url"),
+        ({"url": "cache.example.org"}, "url: 'cache.example.org' is not the address of a server"),
+        ({"url": "https://a", "server_name": "a.b"}, "server_name: 'a.b' is not a name"),
         ({"permissions": [{"caches": "a b"}]}, "permissions: 'a b' is not a pattern"),
     ],
 )
@@ -198,3 +208,62 @@ def test_wrong_input_fails_with_one_sentence(mint: Mint, wish: dict[str, t.Any],
         result = mint(check=check, **wish)
         assert result["failed"] is True
         assert message in result["msg"]
+
+
+def test_permissions_that_do_not_mean_what_they_seem_are_remarked(mint: Mint) -> None:
+    wide, narrow = {"caches": "*", "pull": True}, {"caches": "ci-*", "push": True}
+    [never, loses] = mint(permissions=[wide, narrow]).warnings
+    assert "'ci-*' never applies, because '*' stands before it" in never
+    assert "'ci-*' does not grant pull, and '*' does not add it" in loses
+    assert mint(permissions=[{**narrow, "pull": True}, wide]).warnings == []
+    [weak] = mint(signing_key="YQ==").warnings
+    assert "8 bits is too short for HS256" in weak
+
+
+# ---- what clients read -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def files(tmp_path: pathlib.Path) -> dict[str, str]:
+    return {
+        "url": "https://cache.example.org:8443/sub",
+        "config_path": str(tmp_path / "attic" / "config.toml"),
+        "netrc_path": str(tmp_path / "netrc"),
+    }
+
+
+def test_the_client_s_files_are_returned_and_written(mint: Mint, files: dict[str, str]) -> None:
+    predicted = mint(check=True, **files)
+    assert (predicted["client_config"], predicted["netrc"]) == (None, None)
+    assert not pathlib.Path(files["netrc_path"]).exists()
+    done = mint(**files)
+    assert tomllib.loads(done["client_config"]) == {
+        "default-server": "attic",
+        "servers": {"attic": {"endpoint": "https://cache.example.org:8443/sub/", "token": done["token"]}},
+    }
+    assert done["netrc"] == f"machine cache.example.org\nlogin attic\npassword {done['token']}\n"
+    for option, kind in (("config_path", "client_config"), ("netrc_path", "netrc")):
+        path = pathlib.Path(files[option])
+        assert (path.read_text(), path.stat().st_mode & 0o777) == (done[kind], 0o600)
+    assert mint(current=done["token"], **files)["changed"] is False
+
+
+def test_a_file_that_others_can_read_is_a_change_although_the_token_is_kept(mint: Mint, files: dict[str, str]) -> None:
+    token = mint(**files)["token"]
+    pathlib.Path(files["netrc_path"]).chmod(0o644)
+    done = mint(current=token, **files)
+    assert (done["changed"], done["kept"]) == (True, True)
+    assert done["diff"]["before"]["files"][files["netrc_path"]] == "mode 0644"
+    assert pathlib.Path(files["netrc_path"]).stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_the_servers_of_others_are_not_lost(mint: Mint, files: dict[str, str], check: bool) -> None:
+    path = pathlib.Path(files["config_path"])
+    path.parent.mkdir()
+    path.write_text('[servers.prod]\nendpoint = "https://prod.example.org/"\ntoken = "canary"\n')
+    result = mint(check=check, **files)
+    assert result["failed"] is True
+    assert "holds more than this token (prod), which would get lost" in result["msg"]
+    assert "canary" not in json.dumps(result)
+    assert not pathlib.Path(files["netrc_path"]).exists()
