@@ -18,6 +18,7 @@ description:
   - A run that has nothing to do makes two requests, or one with O(zone_id).
 extends_documentation_fragment:
   - pantheros.nixci._attributes
+  - pantheros.nixci._attributes.actiongroup_cloudflare
   - pantheros.nixci._cloudflare
   - pantheros.nixci._http
   - pantheros.nixci._http.ca_path

@@ -18,11 +18,12 @@ description:
   - Settings that GitLab drops without a word are a failure, see the notes.
 notes:
   - >-
-    Rights: writing needs a token with the scope C(api) whose user or bot is Maintainer of the project, or Owner of the group.
-    For check mode and for a run that changes nothing the scope C(read_api) suffices, with the same role.
+    Rights: writing needs a token with the scope C(api) whose user or bot is Maintainer of the project, or Owner of the group,
+    see U(https://docs.gitlab.com/user/permissions/). For check mode and for a run that changes nothing the scope C(read_api) suffices, with the same role.
     A job token (C(CI_JOB_TOKEN)) cannot manage variables.
   - A new variable that GitLab makes otherwise than asked is removed again at once, because it might be visible or reach other
-    environments. This happens to O(environment_scope) in a group without GitLab Premium and to O(hidden) before GitLab 17.4.
+    environments. This happens to O(environment_scope) in a group without GitLab Premium (EE::API::Helpers::VariablesHelpers in
+    GitLab's source) and to O(hidden) before GitLab 17.4.
   - Variables of the whole instance are not supported; they need an administrator's token and have neither scopes nor hiding.
 extends_documentation_fragment:
   - pantheros.nixci._attributes
@@ -46,8 +47,8 @@ options:
     type: str
   final_newline:
     description:
-      - Whether the value gets a line end if it has none. Tools such as OpenSSH refuse a file without it,
-        and O(ansible.builtin.file#lookup:rstrip) takes it away.
+      - Whether the value gets a line end if it has none. Tools such as OpenSSH refuse a file without it, and the lookup
+        P(ansible.builtin.file#lookup) takes it away.
       - By default this is done for O(variable_type=file), unless the variable is masked, because GitLab masks no line ends.
       - A private key with the line ends of Windows is refused, because OpenSSH does not read it.
     type: bool
@@ -228,12 +229,12 @@ variable:
       sample: Pull and push on ci-cache
 status:
   description: The HTTP status of GitLab's refusal.
-  returned: failure
+  returned: when GitLab refuses
   type: int
   sample: 403
 answer:
   description: GitLab's own words for its refusal, unless they repeat a secret.
-  returned: failure
+  returned: when GitLab refuses
   type: str
   sample: 403 Forbidden
 """
