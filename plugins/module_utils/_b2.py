@@ -14,7 +14,7 @@ import typing as t
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from ._b2_http import B2_IMPORT_ERROR, REMEDIES, BoundedSession, Refusal, refused
+from ._b2_http import B2_IMPORT_ERROR, REMEDIES, BoundedSession, Refusal, known_code, refused, without
 from ._errors import AuthenticationError, ForbiddenError, InvalidError, NixciError, UnavailableError
 from ._http import http_argument_spec
 
@@ -52,6 +52,7 @@ class B2Client:
             raise InvalidError(f"B2: realm '{realm}' is neither production nor a URL with https:// or http://.")
         self.check_mode = check_mode
         self.key_id = params["key_id"]
+        self.secrets = {params["key"]}
         self.realm_url = REALM_URLS.get(realm, realm)
         config = B2HttpApiConfig(
             http_session_factory=lambda: BoundedSession(params["timeout"], params["retries"]),
@@ -80,6 +81,7 @@ class B2Client:
 
     def accepts(self, key_id: str, secret: str) -> bool:
         """Is this the secret of that key? Asks without changing who is logged in here."""
+        self.secrets.add(secret)
         try:
             with self.typed(f"try the stored key {key_id}"):
                 self.session.raw_api.authorize_account(self.realm_url, key_id, secret)
@@ -89,27 +91,35 @@ class B2Client:
 
     @contextlib.contextmanager
     def typed(self, doing: str) -> Iterator[None]:
-        """Turns what b2sdk raises into one sentence about what we were doing."""
+        """Turns what b2sdk raises into one sentence about what we were doing, without a secret that an answer repeats."""
         try:
             yield
-        except Refusal as exc:
-            raise exc.error or refused(exc.status, exc.code, exc.message, doing) from None
-        except InvalidAuthToken as exc:
-            raise AuthenticationError(
-                f"B2: cannot {doing}: B2 does not know this key id with this secret; check both, "
-                "and that the key was not deleted and has not expired.",
-                status=401,
-                code=exc.code,
-            ) from None
-        except Unauthorized as exc:
-            remedy = REMEDIES.get(exc.code, "use a key that may do this")
-            raise ForbiddenError(f"B2: cannot {doing}: {exc}; {remedy}.", status=401, code=exc.code) from None
-        except B2Error as exc:
-            raise NixciError(f"B2: cannot {doing}: {str(exc)[:300]}.") from None
-        except (KeyError, TypeError, ValueError, AttributeError):
-            raise UnavailableError(
-                f"B2: cannot {doing}: the answer is not one of B2's native API; check that realm is the right address."
-            ) from None
+        except (B2Error, KeyError, TypeError, ValueError, AttributeError) as exc:
+            error = _error(exc, doing)
+            raise type(error)(without(str(error), self.secrets), **error.details) from None
+
+
+def _error(exc: Exception, doing: str) -> NixciError:
+    if isinstance(exc, Refusal):
+        return exc.error or refused(exc.status, exc.code, exc.message, doing)
+    if isinstance(exc, InvalidAuthToken):
+        return AuthenticationError(
+            f"B2: cannot {doing}: B2 does not know this key id with this secret; check both, "
+            "and that the key was not deleted and has not expired.",
+            status=401,
+            code=exc.code,
+        )
+    if isinstance(exc, Unauthorized):
+        code = known_code(exc.code)
+        words = f"{str(exc.message)[:300]} (401 {code})"
+        return ForbiddenError(
+            f"B2: cannot {doing}: {words}; {REMEDIES.get(code, 'use a key that may do this')}.", status=401, code=code
+        )
+    if isinstance(exc, B2Error):
+        return NixciError(f"B2: cannot {doing}: {str(exc)[:300]}.")
+    return UnavailableError(
+        f"B2: cannot {doing}: the answer is not one of B2's native API; check that realm is the right address."
+    )
 
 
 def region_of(s3_endpoint: str, expected: str | None) -> str | None:

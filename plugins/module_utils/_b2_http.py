@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 import typing as t
 from urllib.parse import urlsplit
@@ -116,9 +117,22 @@ def refused(status: int, code: str, message: str, doing: str) -> NixciError:
     return kind(f"B2: cannot {doing}: {words}{remedy}.", status=status, code=code)
 
 
+def known_code(code: t.Any) -> str:
+    """The code of an answer, empty unless it looks like one of B2's, so that it is safe to print."""
+    return code if isinstance(code, str) and re.fullmatch(r"[a-z_]{1,60}", code) else ""
+
+
+def without(text: str, secrets: t.Collection[str]) -> str:
+    """The text without secrets that an answer may repeat, plain or as in the header of the login."""
+    for secret in secrets:
+        if secret in text:
+            text = text.replace(secret, "(a secret)")
+    return re.sub(r"(?i)\b(basic|bearer) +[a-z0-9+/=_.-]{8,}", r"\1 (a secret)", text)
+
+
 def _read_error(response: t.Any) -> tuple[str, str]:
     try:
         body = response.json()
-        return str(body["code"]), str(body.get("message", ""))[:300]
+        return known_code(body["code"]), str(body.get("message", ""))[:300]
     except (ValueError, KeyError, TypeError, AttributeError):
         return "", ""

@@ -10,6 +10,7 @@ import time
 import typing as t
 
 from ._b2 import B2Client
+from ._b2_http import without
 from ._b2_key_store import Pair, Store
 from ._errors import InvalidError, NixciError, UnavailableError
 
@@ -99,17 +100,18 @@ def create_and_store(
     try:
         store.write(pair)
     except NixciError as exc:
+        reason = type(exc)(without(str(exc), [secret]), **exc.details)
         try:
             stored = store.read() == pair
         except NixciError:
             # Deleting it could leave a dead key in the store, for its users to fetch.
             raise UnavailableError(
-                f"{exc} Whether {store.where} holds the new key '{name}' ({key['id']}) is not known, so the key was left. "
+                f"{reason} Whether {store.where} holds the new key '{name}' ({key['id']}) is not known, so the key was left. "
                 "Run again when the store can be reached: that settles it.",
                 **exc.details,
             ) from None
         if not stored:
-            _take_back(keys, key, exc)
+            _take_back(keys, key, reason)
     return key, None
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import traceback
 import typing as t
 import uuid
@@ -17,9 +18,10 @@ try:
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+    from botocore.parsers import ResponseParserError
 except ImportError:
     BOTO3_IMPORT_ERROR: str | None = traceback.format_exc()
-    BotoCoreError = ClientError = HTTPClientError = Exception
+    BotoCoreError = ClientError = HTTPClientError = ResponseParserError = Exception
 else:
     BOTO3_IMPORT_ERROR = None
 
@@ -106,7 +108,8 @@ def _typed(who: str, doing: str, capability: str) -> Iterator[None]:
     try:
         yield
     except ClientError as exc:
-        code = exc.response.get("Error", {}).get("Code", "")
+        # Letters only, since something else that answers could put anything there, also a secret.
+        code = "".join(re.findall("^[A-Za-z]{1,60}$", str(exc.response.get("Error", {}).get("Code", ""))))
         status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         details = {"status": status, "code": code}
         if code in ("InvalidAccessKeyId", "SignatureDoesNotMatch"):
@@ -122,6 +125,12 @@ def _typed(who: str, doing: str, capability: str) -> Iterator[None]:
                 **details,
             ) from None
         kind = NotFoundError if status == 404 else UnavailableError if status >= 500 else InvalidError
-        raise kind(f"B2: cannot {doing} an object with {who}: the answer was {status} {code}.", **details) from None
+        raise kind(
+            f"B2: cannot {doing} an object with {who}: the answer was {status}{code and ' '}{code}.", **details
+        ) from None
+    except ResponseParserError:
+        raise UnavailableError(
+            f"B2: cannot {doing} an object with {who}: the answer is not one of S3's; check that realm is the right address."
+        ) from None
     except (BotoCoreError, HTTPClientError) as exc:
         raise UnavailableError(f"B2: cannot {doing} an object with {who}: {str(exc)[:200]}.") from None
