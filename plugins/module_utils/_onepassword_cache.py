@@ -74,17 +74,32 @@ class Cache:
     def store(self, value: t.Any, started: int, *key: str) -> None:
         """Keep a value; `started` is time.time_ns() from before it was asked for."""
         content = self.fernet.encrypt(json.dumps([started, value]).encode())
-        handle, name = tempfile.mkstemp(dir=self.directory, suffix=ENTRY)  # mode 0600
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.replace(name, self._path(key))
+        with self._told():
+            handle, name = tempfile.mkstemp(dir=self.directory, suffix=ENTRY)  # mode 0600
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+            os.replace(name, self._path(key))
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """One worker asks 1Password at a time; the others then find its answer. A dead worker holds no lock."""
-        with open(self.directory / LOCK, "w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with self._told():
+            handle = os.open(self.directory / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
             yield
+        finally:
+            os.close(handle)
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as exc:
+            raise NixciError(
+                f"Cannot keep anything of 1Password in {self.directory}: {exc.strerror}; "
+                "make room there, or set cache_seconds to 0."
+            ) from None
 
     def _path(self, key: tuple[str, ...]) -> pathlib.Path:
         name = hmac.HMAC(self.naming_key, hashes.SHA256())

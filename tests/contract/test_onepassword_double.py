@@ -3,12 +3,18 @@
 
 from __future__ import annotations
 
+import os
+import pathlib
+import re
+import subprocess
 import typing as t
 
 import pytest
 import requests
 
-from lab.clouds.onepassword import OnePasswordDouble
+from lab.clouds.onepassword import OnePasswordDouble, service_account_token
+
+OP = pathlib.Path(__file__).resolve().parents[2] / "lab" / "op" / "op"
 
 
 @pytest.fixture
@@ -103,3 +109,62 @@ def test_the_side_door_resolves_all_or_nothing(
     assert answer.json() == {"values": {good: "v"}}
     answer = call("POST", "/service-account/v1/resolve", "ops_a", json={"references": [good, reference]})
     assert (answer.status_code, answer.json()) == (422, {"error": {"kind": kind, "reference": reference}})
+
+
+# The stand-in for `op`
+
+
+@pytest.fixture
+def op(serve: t.Callable[[t.Any], str]) -> t.Callable[..., subprocess.CompletedProcess[bytes]]:
+    double = OnePasswordDouble(vaults={"V": {"Item": {"a": "1\n"}}})
+    [item_id] = double.items[double.vault_id("V")]
+    double.attach("V", item_id, "f", b"\xff\n")
+    token = service_account_token(serve(double.app))
+    double.service_accounts[token] = {"vaults": {"V": "read"}}
+
+    def run(*argv: str, stdin: t.Any = subprocess.DEVNULL, **variables: str) -> subprocess.CompletedProcess[bytes]:
+        environment = {"PATH": os.environ["PATH"], "OP_SERVICE_ACCOUNT_TOKEN": token, **variables}
+        return subprocess.run([OP, *argv], stdin=stdin, capture_output=True, env=environment, timeout=20)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "words"),
+    [
+        (["item", "list", "--vault=V"], 97, "does not know these arguments"),
+        (["item", "get", "Item", "--vault=V", "--format=json", "--fields=a"], 97, "does not know these arguments"),
+        (["read", "--force", "op://V/Item/a"], 97, "does not know these arguments"),
+        (["item", "get", "Item", "--format=json"], 1, "a vault query must be provided"),
+        (["item", "get", "None", "--vault=V", "--format=json"], 1, 'isn\'t an item in the "V" vault'),
+        (["item", "get", "Item", "--vault=W", "--format=json"], 1, "isn't a vault in this account"),
+        (["read", "op://V/Item/nothing"], 1, "does not have a field 'nothing'"),
+        (["read", "op://V/Item/a?attribute=otp"], 1, "not a one-time password"),
+        (["read", "op://V/Item%20/a"], 1, "invalid secret reference"),
+    ],
+)
+def test_op_refuses_with_a_dated_line(
+    op: t.Callable[..., subprocess.CompletedProcess[bytes]], argv: list[str], code: int, words: str
+) -> None:
+    done = op(*argv)
+    assert (done.returncode, done.stdout) == (code, b"")
+    assert re.match(r"\[ERROR\] \d{4}/\d\d/\d\d \d\d:\d\d:\d\d ", done.stderr.decode())
+    assert words in done.stderr.decode()
+
+
+def test_op_read_adds_a_line_end_unless_told_not_to(op: t.Callable[..., subprocess.CompletedProcess[bytes]]) -> None:
+    assert op("read", "op://V/Item/a").stdout == b"1\n\n"
+    assert op("read", "--no-newline", "op://V/Item/a").stdout == b"1\n"
+    assert op("read", "--no-newline", "op://V/Item/f").stdout == b"\xff\n"
+
+
+def test_op_takes_standard_input_for_a_template_and_connect_for_the_account(
+    op: t.Callable[..., subprocess.CompletedProcess[bytes]], tmp_path: pathlib.Path
+) -> None:
+    (tmp_path / "file").write_text("{}")
+    with (tmp_path / "file").open() as file:
+        assert (
+            b"invalid JSON in piped input" in op("item", "get", "Item", "--vault=V", "--format=json", stdin=file).stderr
+        )
+    done = op("read", "op://V/Item/a", OP_CONNECT_HOST="http://127.0.0.1:9", OP_CONNECT_TOKEN="x")
+    assert b"dial tcp" in done.stderr

@@ -99,6 +99,17 @@ def test_a_directory_that_others_could_use_is_refused(directory: pathlib.Path, k
     forget()  # nobody can have used it, so a write does not fail for it
 
 
+@pytest.mark.parametrize("action", ["store", "lock"])
+def test_a_directory_that_is_gone_is_one_sentence(directory: pathlib.Path, action: str) -> None:
+    cache = Cache("token", 60, "run")
+    cache.directory.rmdir()
+    with pytest.raises(NixciError, match="Cannot keep anything of 1Password in .*set cache_seconds to 0"):
+        if action == "store":
+            cache.store("canary", time.time_ns(), "k")
+        else:
+            cache.locked().__enter__()
+
+
 def test_a_directory_of_somebody_else_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     path = _onepassword_cache.directory()
     monkeypatch.setattr(_onepassword_cache.os, "geteuid", lambda: 4242)

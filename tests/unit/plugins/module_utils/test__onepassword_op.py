@@ -103,7 +103,7 @@ def test_the_words_of_op_decide_the_kind_of_error(
 def test_neither_the_token_nor_a_rejected_template_is_shown(script: t.Callable[[str], None]) -> None:
     script('echo "[ERROR] bad: $OP_SERVICE_ACCOUNT_TOKEN" >&2; exit 1')
     with pytest.raises(_errors.NixciError, match="bad: \\*\\*\\*") as caught:
-        OpBackend("ops_canary").fetch("V", "x")
+        OpBackend("strange-canary").fetch("V", "x")
     assert "canary" not in str(caught.value)
     script("cat >&2; exit 1")
     with pytest.raises(_errors.NixciError, match="'op item create' for item '-' failed") as caught:
