@@ -12,8 +12,8 @@ options:
   token:
     description:
       - An API token, not the global key.
-      - It needs C(Zone / DNS / Edit) for the zone, and C(Zone / Zone / Read) to find the zone by its name.
-        The dashboard's template "Edit zone DNS" grants the first one only.
+      - It needs C(Zone / DNS / Edit) for the zone, or C(Zone / DNS / Read) to look only, and C(Zone / Zone / Read) to find
+        the zone by its name. The dashboard's template "Edit zone DNS" grants the first one only.
       - Without this option the environment variables E(CLOUDFLARE_API_TOKEN) and then E(CLOUDFLARE_TOKEN) are read.
     type: str
     required: true

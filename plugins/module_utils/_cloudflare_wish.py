@@ -116,6 +116,8 @@ class Task:
             )
         if params["prune"] and (params["owner"] is None or params["records"] is None):
             raise InvalidError("prune removes what carries the owner's mark and is not in records; it needs both.")
+        if params["batch_size"] < 1:
+            raise InvalidError("batch_size is at least 1.")
         zone = host_name(params["zone"]) if params["zone"] else None
         sets: dict[tuple[str, str], RecordSet] = {}
         entries = [params] if params["records"] is None else params["records"]
