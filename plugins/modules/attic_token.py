@@ -149,7 +149,7 @@ seealso:
 EXAMPLES = r"""
 - name: A token with which CI reads and writes its own cache, renewed in its last 30 days
   pantheros.nixci.attic_token:
-    signing_key: "{{ attic_signing_key }}"
+    signing_key: "{{ attic_rsa_key }}"
     subject: ci
     validity: 90d
     renew_before: 30d
