@@ -3,7 +3,8 @@
 
 moto checks no credential, accepts every checksum and lets anybody make buckets. Here a request reaches moto only with
 a Signature V4 of an application key that exists in the B2 double, for an operation and a bucket that this key may use.
-Only the path style is understood (http://address:port/bucket/key). moto's state is one per process, so is this double.
+The bucket is named in the path (http://address:port/bucket/key) or, as B2 understands too, before the host of the S3
+address (http://bucket.s3.region.example:port/key). moto's state is one per process, so is this double.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import io
 import re
 import typing as t
 from collections.abc import Iterable
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, unquote, urlsplit
 from xml.sax.saxutils import escape
 
 from moto.s3.models import s3_backends
@@ -91,7 +92,9 @@ class S3Double:
         raw = environ.get("RAW_URI") or environ.get("REQUEST_URI") or environ["PATH_INFO"]
         path, query = raw.partition("?")[0], environ.get("QUERY_STRING", "")
         headers = _headers(environ)
-        bucket, _, name = unquote(path).lstrip("/").partition("/")
+        own = self._bucket_of_host(headers.get("host", ""))
+        inside = f"/{own}{path}" if own else path
+        bucket, _, name = unquote(inside).lstrip("/").partition("/")
         claim = read_claim(headers, query)
         if claim is None:
             self._admit_anonymous(method, bucket, name, query)
@@ -104,6 +107,16 @@ class S3Double:
         environ["HTTP_AUTHORIZATION"] = "AWS4-HMAC-SHA256 Credential=lab/20260101/us-east-1/s3/aws4_request"
         environ["HTTP_X_MOTO_ACCOUNT_ID"] = MOTO_ACCOUNT
         environ["HTTP_HOST"] = "127.0.0.1"
+        if own:
+            # moto is asked in the path style alone.
+            environ["PATH_INFO"] = f"/{own}{environ['PATH_INFO']}"
+            environ["RAW_URI"] = environ["REQUEST_URI"] = inside + (f"?{query}" if query else "")
+
+    def _bucket_of_host(self, host: str) -> str:
+        """The name before the host of the S3 address; empty in the path style."""
+        base = urlsplit(self.b2.s3_url).hostname or ""
+        name = host.partition(":")[0].lower()
+        return name.removesuffix(f".{base}") if name.endswith(f".{base}") else ""
 
     def _key(self, claim: Claim) -> Key:
         with self.b2.lock:

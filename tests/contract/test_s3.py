@@ -1,18 +1,29 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The S3 side of the B2 double: who gets in, for what, and what B2 refuses although moto would take it."""
+"""The S3 side of B2: what a client does with files, and who gets in for what.
+
+What files do is asked of the double, of moto alone, and of the real service when B2_TEST_KEY_ID and B2_TEST_KEY name a
+key that may do everything with buckets and keys; what is made there is removed again. moto checks no credentials and takes
+every checksum, so who gets in is asked of the double alone.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import os
+import socket
 import typing as t
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import boto3
 import pytest
 import requests
+from ansible_collections.pantheros.nixci.plugins.module_utils._b2_s3 import round_trip
+from ansible_collections.pantheros.nixci.plugins.module_utils._errors import AuthenticationError
+from b2sdk.v3 import B2Api, B2HttpApiConfig, InMemoryAccountInfo
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from moto.server import ThreadedMotoServer
 
 from lab.clouds.b2 import B2Double, Key
 from lab.clouds.s3 import S3Double
@@ -41,21 +52,25 @@ class Lab:
     def create(self, name: str, kind: str = "allPrivate") -> str:
         return self.native_call("b2_create_bucket", bucketName=name, bucketType=kind).json()["bucketId"]
 
-    def client(self, key: Key, *, region: str = REGION, **config: t.Any) -> t.Any:
-        chosen = {"request_checksum_calculation": "when_required", "response_checksum_validation": "when_required"}
-        return boto3.client(
-            "s3",
-            endpoint_url=self.url,
-            region_name=region,
-            aws_access_key_id=key.id,
-            aws_secret_access_key=key.secret,
-            config=Config(
-                **{**chosen, **config},
-                signature_version="s3v4",
-                retries={"total_max_attempts": 1},
-                s3={"addressing_style": "path"},
-            ),
-        )
+    def client(self, key: Key, *, region: str = REGION, url: str | None = None, **config: t.Any) -> t.Any:
+        return s3_client(url or self.url, region, key.id, key.secret, **config)
+
+
+def s3_client(url: str, region: str, key_id: str, secret: str, style: str = "path") -> t.Any:
+    return boto3.client(
+        "s3",
+        endpoint_url=url,
+        region_name=region,
+        aws_access_key_id=key_id,
+        aws_secret_access_key=secret,
+        config=Config(
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            signature_version="s3v4",
+            retries={"total_max_attempts": 1},
+            s3={"addressing_style": style},
+        ),
+    )
 
 
 @pytest.fixture
@@ -78,25 +93,140 @@ def refusal(call: Callable[..., t.Any], **arguments: t.Any) -> tuple[int, str]:
     return response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Code"]
 
 
+@pytest.fixture
+def by_host(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of the double under a name below which every bucket has its own; nobody's DNS is asked."""
+    real = socket.getaddrinfo
+
+    def look_up(host: t.Any, *rest: t.Any, **more: t.Any) -> t.Any:
+        return real("127.0.0.1" if str(host).endswith(".example") else host, *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    lab.b2.s3_url = lab.url.replace("127.0.0.1", f"s3.{REGION}.example")
+    return lab.b2.s3_url
+
+
 OBJECT = {"Bucket": "the-cache", "Key": "a folder/ümlaut+1.chunk"}
 
 
-def test_right_key_writes_reads_lists_and_deletes(lab: Lab, key: Key) -> None:
-    s3 = lab.client(key)
-    s3.put_object(**OBJECT, Body=b"chunk", Metadata={"by": "test"})
-    assert s3.get_object(**OBJECT)["Body"].read() == b"chunk"
-    assert s3.head_object(**OBJECT)["ContentLength"] == 5
-    assert [each["Key"] for each in s3.list_objects_v2(Bucket="the-cache")["Contents"]] == [OBJECT["Key"]]
-    s3.delete_object(**OBJECT)
-    assert refusal(s3.get_object, **OBJECT) == (404, "NoSuchKey")
+# What files do, everywhere.
 
 
-def test_deleting_by_name_only_hides(lab: Lab, key: Key) -> None:
-    s3 = lab.client(key)
-    version = s3.put_object(**OBJECT, Body=b"chunk")["VersionId"]
-    assert s3.delete_object(**OBJECT)["DeleteMarker"]
-    assert s3.get_object(**OBJECT, VersionId=version)["Body"].read() == b"chunk"
-    assert len(s3.list_object_versions(Bucket="the-cache")["DeleteMarkers"]) == 1
+@dataclasses.dataclass
+class Place:
+    """A bucket, a key that may use it, and where."""
+
+    client: Callable[..., t.Any]
+    bucket: str
+    endpoint: str
+    region: str
+    key_id: str
+    secret: str
+    checks_keys: bool = True
+
+
+@pytest.fixture(params=["double", "moto", "real"])
+def place(request: pytest.FixtureRequest, serve: Callable[[t.Any], str]) -> Iterator[Place]:
+    if request.param == "double":
+        b2 = B2Double(region=REGION)
+        made = Lab(b2, serve(S3Double(b2).app), serve(b2.app))
+        b2.s3_url = made.url
+        key = b2.add_key("attic", ATTIC, bucket_ids=[made.create("the-cache")])
+        yield Place(lambda: made.client(key), "the-cache", made.url, REGION, key.id, key.secret)
+    elif request.param == "moto":
+        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        server.start()
+        host, port = server.get_host_and_port()
+        url = f"http://{host}:{port}"
+        # The double's files are moto's too, in this process.
+        requests.post(f"{url}/moto-api/reset", timeout=5)
+        s3 = s3_client(url, REGION, "any", "thing")
+        s3.create_bucket(Bucket="the-cache", CreateBucketConfiguration={"LocationConstraint": REGION})
+        # B2 keeps versions always, moto when it is told.
+        s3.put_bucket_versioning(Bucket="the-cache", VersioningConfiguration={"Status": "Enabled"})
+        yield Place(lambda: s3, "the-cache", url, REGION, "any", "thing", checks_keys=False)
+        server.stop()
+    else:
+        yield from _real()
+
+
+def _real() -> Iterator[Place]:
+    if not (os.environ.get("B2_TEST_KEY_ID") and os.environ.get("B2_TEST_KEY")):
+        pytest.skip("B2_TEST_KEY_ID and B2_TEST_KEY are not set: no real account to compare with")
+    api = B2Api(InMemoryAccountInfo(), api_config=B2HttpApiConfig())
+    api.authorize_account(os.environ["B2_TEST_KEY_ID"], os.environ["B2_TEST_KEY"], realm="production")
+    name = f"nixci-test-{uuid.uuid4().hex[:12]}"
+    bucket = api.create_bucket(name, "allPrivate")
+    key = api.create_key(ATTIC, name, bucket_ids=[bucket.id_], valid_duration_seconds=3600)
+    url = api.account_info.get_s3_api_url()
+    region = url.split(".")[1]
+    try:
+        yield Place(
+            lambda: s3_client(url, region, key.id_, key.application_key),
+            name,
+            url,
+            region,
+            key.id_,
+            key.application_key,
+        )
+    finally:
+        for version, _ in bucket.ls(latest_only=False, recursive=True):
+            api.delete_file_version(version.id_, version.file_name)
+        for unfinished in bucket.list_unfinished_large_files():
+            api.cancel_large_file(unfinished.file_id)
+        api.delete_bucket(bucket)
+        api.delete_key(key)
+
+
+def test_files_are_written_read_listed_and_deleted(place: Place) -> None:
+    s3, file = place.client(), {"Bucket": place.bucket, "Key": "a folder/ümlaut+1.chunk"}
+    s3.put_object(**file, Body=b"chunk", Metadata={"by": "test"})
+    assert s3.get_object(**file)["Body"].read() == b"chunk"
+    head = s3.head_object(**file)
+    assert (head["ContentLength"], head["Metadata"]) == (5, {"by": "test"})
+    assert [each["Key"] for each in s3.list_objects_v2(Bucket=place.bucket)["Contents"]] == [file["Key"]]
+    s3.delete_object(**file)
+    assert refusal(s3.get_object, **file) == (404, "NoSuchKey")
+
+
+def test_deleting_by_name_only_hides(place: Place) -> None:
+    s3, file = place.client(), {"Bucket": place.bucket, "Key": "chunk"}
+    version = s3.put_object(**file, Body=b"chunk")["VersionId"]
+    assert s3.delete_object(**file)["DeleteMarker"]
+    assert s3.get_object(**file, VersionId=version)["Body"].read() == b"chunk"
+    assert len(s3.list_object_versions(Bucket=place.bucket)["DeleteMarkers"]) == 1
+
+
+def test_big_files_come_in_parts(place: Place) -> None:
+    s3, file = place.client(), {"Bucket": place.bucket, "Key": "big"}
+    upload = s3.create_multipart_upload(**file)["UploadId"]
+    parts = []
+    for number, body in enumerate((b"a" * PART, b"the end"), start=1):
+        tag = s3.upload_part(**file, UploadId=upload, PartNumber=number, Body=body)["ETag"]
+        parts.append({"PartNumber": number, "ETag": tag})
+    s3.complete_multipart_upload(**file, UploadId=upload, MultipartUpload={"Parts": parts})
+    assert s3.head_object(**file)["ContentLength"] == PART + 7
+
+
+def test_presigned_url_is_enough_to_read(place: Place) -> None:
+    s3, file = place.client(), {"Bucket": place.bucket, "Key": "chunk"}
+    s3.put_object(**file, Body=b"chunk")
+    url = s3.generate_presigned_url("get_object", Params=file, ExpiresIn=600)
+    assert requests.get(url, timeout=30).content == b"chunk"
+
+
+def test_round_trip_leaves_nothing_behind(place: Place) -> None:
+    bucket = {"name": place.bucket, "s3_endpoint": place.endpoint, "region": place.region}
+    for prefix in ("", "nar/"):
+        assert round_trip(bucket, place.key_id, place.secret, prefix, timeout=30, retries=1) is None
+    listed = place.client().list_object_versions(Bucket=place.bucket)
+    assert (listed.get("Versions", []), listed.get("DeleteMarkers", [])) == ([], [])
+    if place.checks_keys:
+        with pytest.raises(AuthenticationError, match="check the id and the secret"):
+            round_trip(bucket, place.key_id, "K003wrong", "", timeout=30, retries=0)
+
+
+# Who gets in, for what.
 
 
 def test_wrong_secret_is_refused(lab: Lab, key: Key) -> None:
@@ -157,6 +287,29 @@ def test_prefix_of_the_key_binds(lab: Lab, key: Key) -> None:
     assert refusal(low.list_objects_v2, Bucket="the-cache") == (403, "AccessDenied")
 
 
+def test_bucket_may_be_named_in_the_host(lab: Lab, key: Key, by_host: str) -> None:
+    s3 = lab.client(key, url=by_host, style="virtual")
+    s3.put_object(**OBJECT, Body=b"chunk")
+    url = s3.generate_presigned_url("get_object", Params=OBJECT, ExpiresIn=600)
+    assert url.startswith(f"http://the-cache.s3.{REGION}.example:")
+    assert requests.get(url, timeout=5).content == b"chunk"
+    assert [each["Key"] for each in s3.list_objects_v2(Bucket="the-cache")["Contents"]] == [OBJECT["Key"]]
+    assert lab.client(key, url=by_host).get_object(**OBJECT)["Body"].read() == b"chunk"
+    s3.delete_object(**OBJECT)
+    assert refusal(s3.get_object, **OBJECT) == (404, "NoSuchKey")
+
+
+def test_bucket_in_the_host_takes_the_same_rights(lab: Lab, key: Key, by_host: str) -> None:
+    lab.create("the-other")
+    s3 = lab.client(key, url=by_host, style="virtual")
+    assert refusal(s3.list_objects_v2, Bucket="the-other") == (403, "AccessDenied")
+    # A path cannot lead out of the host's bucket.
+    answer = requests.get(by_host.replace("s3.", "the-other.s3.") + "/the-cache/x", timeout=5)
+    assert answer.status_code == 403
+    poor = lab.b2.add_key("poor", ["listBuckets"], bucket_ids=key.bucket_ids)
+    assert refusal(lab.client(poor, url=by_host, style="virtual").get_object, **OBJECT) == (403, "AccessDenied")
+
+
 def test_presigned_url_works_until_somebody_touches_it(lab: Lab, key: Key) -> None:
     s3 = lab.client(key)
     s3.put_object(**OBJECT, Body=b"chunk")
@@ -176,17 +329,6 @@ def test_presigned_url_expires(lab: Lab, key: Key) -> None:
     url = s3.generate_presigned_url("get_object", Params=OBJECT, ExpiresIn=0)
     answer = requests.get(url, timeout=5)
     assert (answer.status_code, "Request has expired" in answer.text) == (403, True)
-
-
-def test_multipart_upload(lab: Lab, key: Key) -> None:
-    s3 = lab.client(key)
-    upload = s3.create_multipart_upload(**OBJECT)["UploadId"]
-    parts = []
-    for number, body in enumerate((b"a" * PART, b"the end"), start=1):
-        tag = s3.upload_part(**OBJECT, UploadId=upload, PartNumber=number, Body=body)["ETag"]
-        parts.append({"PartNumber": number, "ETag": tag})
-    s3.complete_multipart_upload(**OBJECT, UploadId=upload, MultipartUpload={"Parts": parts})
-    assert s3.head_object(**OBJECT)["ContentLength"] == PART + 7
 
 
 def test_checksum_trailer_is_not_implemented(lab: Lab, key: Key) -> None:
