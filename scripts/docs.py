@@ -193,8 +193,9 @@ class Markup:
             facts += [f"or from `{one['name']}`" for one in option.get("env") or []]
             lines.append(f"{indent}- **`{name}`** ({'; '.join(facts)})")
             lines.append(self.paragraphs(option["description"], indent + "  "))
-            if option.get("options"):
-                lines.append(self.options(option["options"], indent + "  "))
+            inner = option.get("suboptions") or option.get("options")  # as modules and as roles call it
+            if inner:
+                lines.append(self.options(inner, indent + "  "))
         return "\n\n".join(lines)
 
     def returns(self, values: Json, indent: str = "") -> str:
@@ -226,7 +227,9 @@ def typed(value: Json) -> str:
 def data(value: t.Any) -> str:
     if isinstance(value, str):
         return value.replace("\n", "\\n") or '""'
-    return yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("\n...\n").strip()
+    return (
+        yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10**6).removesuffix("\n...\n").strip()
+    )
 
 
 def sentence(text: str) -> str:

@@ -18,12 +18,12 @@ import tempfile
 import time
 import typing as t
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from lab.clouds.cloudflare import CloudflareDouble
 from lab.clouds.onepassword import OnePasswordDouble, service_account_token
 
-from .distance import Wsgi, far, listening, under_its_name
+from .distance import far, listening, under_its_name
 from .report import row, title
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -75,25 +75,12 @@ def dns(folder: pathlib.Path, version: str) -> None:
     changed = {**hosts, "host7": "203.0.113.200"}
     for name, tasks in (("community.general", theirs_dns), ("pantheros.nixci", our_dns)):
         double = CloudflareDouble([ZONE], {TOKEN: {ZONE: {"zone:read", "dns:read", "dns:edit"}}})
-        with under_its_name(far(enveloped(double.app)), "api.cloudflare.com", folder) as environment:
+        with under_its_name(far(double.app), "api.cloudflare.com", folder) as environment:
             for what, wanted in (("create", hosts), ("no-op", hosts), ("one change", changed)):
                 measured = play(folder, tasks(wanted), environment, double.app.requests)
                 stored = {one["name"].removesuffix(f".{ZONE}"): one["content"] for one in double.all_records(ZONE)}
                 assert stored == wanted, f"{name} did not do its work: {measured.output}"
                 row(f"{what}, {name}", str(measured))
-
-
-def enveloped(app: Wsgi) -> Wsgi:
-    """The double promises of the answer to DELETE only what Cloudflare's schema does; community.general needs more."""
-
-    def answer(environ: dict[str, t.Any], start_response: t.Callable[..., t.Any]) -> Iterable[bytes]:
-        if environ["REQUEST_METHOD"] != "DELETE":
-            return app(environ, start_response)
-        result = json.loads(b"".join(app(environ, lambda *_: None)))
-        start_response("200 OK", [("Content-Type", "application/json")])
-        return [json.dumps({"success": True, "errors": [], "messages": [], **result}).encode()]
-
-    return answer
 
 
 def theirs_dns(hosts: dict[str, str]) -> Tasks:
