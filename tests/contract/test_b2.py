@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 import typing as t
 from collections.abc import Callable, Iterator
 
@@ -170,6 +171,64 @@ def test_update_leaves_alone_what_it_does_not_name(api: B2Api, bucket: t.Any, na
     assert found.lifecycle_rules[0]["daysFromHidingToDeleting"] == 30
 
 
+CORS = {
+    "corsRuleName": "everybody-reads",
+    "allowedOrigins": ["*"],
+    "allowedOperations": ["s3_get", "b2_download_file_by_name"],
+    "maxAgeSeconds": 3600,
+}
+
+
+def test_cors_rules_are_replaced_whole_and_come_with_every_member(b2: Service, bucket: t.Any) -> None:
+    b2.authorize()
+    wish = {"accountId": b2.account_id, "bucketId": bucket.id_, "corsRules": [CORS]}
+    status, body = b2.call("b2_update_bucket", **wish)
+    assert (status, body["corsRules"]) == (200, [{**CORS, "allowedHeaders": None, "exposeHeaders": None}])
+    assert b2.call("b2_update_bucket", **{**wish, "corsRules": []})[1]["corsRules"] == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"corsRuleName": "short"},
+        {"corsRuleName": "b2-reserved"},
+        {"allowedOrigins": []},
+        {"allowedOperations": []},
+        {"allowedOperations": ["fly"]},
+        {"maxAgeSeconds": 86_401},
+    ],
+    ids=str,
+)
+def test_bad_cors_rules_are_refused(b2: Service, bucket: t.Any, wrong: dict[str, t.Any]) -> None:
+    b2.authorize()
+    wish = {"accountId": b2.account_id, "bucketId": bucket.id_, "corsRules": [{**CORS, **wrong}]}
+    assert b2.call("b2_update_bucket", **wish)[0] == 400
+
+
+def test_file_lock_stays_on_and_retention_needs_it(b2: Service, bucket: t.Any) -> None:
+    b2.authorize()
+    which = {"accountId": b2.account_id, "bucketId": bucket.id_}
+    month = {"mode": "governance", "period": {"duration": 30, "unit": "days"}}
+    assert b2.call("b2_update_bucket", **which, defaultRetention=month)[0] == 400
+    status, body = b2.call("b2_update_bucket", **which, fileLockEnabled=True)
+    assert (status, body["fileLockConfiguration"]["value"]["isFileLockEnabled"]) == (200, True)
+    lock = b2.call("b2_update_bucket", **which, defaultRetention=month)[1]["fileLockConfiguration"]
+    assert lock == {
+        "isClientAuthorizedToRead": True,
+        "value": {"defaultRetention": month, "isFileLockEnabled": True},
+    }
+    off = b2.call("b2_update_bucket", **which, defaultRetention={"mode": None})[1]["fileLockConfiguration"]["value"]
+    assert off["defaultRetention"]["mode"] is None
+    status, body = b2.call("b2_update_bucket", **which, fileLockEnabled=False)
+    assert (status, body["code"]) == (400, "file_lock_conflict")
+
+
+def test_retention_cannot_be_set_at_creation(b2: Service, name: str) -> None:
+    b2.authorize()
+    wish = {"accountId": b2.account_id, "bucketName": name, "bucketType": "allPrivate", "fileLockEnabled": True}
+    assert b2.call("b2_create_bucket", **wish, defaultRetention={"mode": None})[0] == 400
+
+
 def test_unknown_bucket_id_is_bad_bucket_id(api: B2Api) -> None:
     with pytest.raises(BucketIdNotFound):
         api.session.delete_bucket(api.get_account_id(), "0" * 24)
@@ -209,9 +268,22 @@ def test_restricted_key_may_do_nothing_else(b2: Service, api: B2Api, bucket: t.A
                 forbidden()
             assert caught.value.code == "unauthorized"
         (seen,) = low.session.list_buckets(account, bucket_name=name)["buckets"]
-        assert seen["defaultServerSideEncryption"] == {"isClientAuthorizedToRead": False, "value": None}
+        for guarded in ("defaultServerSideEncryption", "fileLockConfiguration"):
+            assert seen[guarded] == {"isClientAuthorizedToRead": False, "value": None}
     finally:
         api.delete_key(key)
+
+
+def test_key_with_an_end_tells_it(b2: Service, api: B2Api, bucket: t.Any, name: str) -> None:
+    key = api.session.create_key(api.get_account_id(), ["listFiles"], name, 1000, [bucket.id_], "nar/")
+    try:
+        (listed,) = [
+            each for each in api.session.list_keys(api.get_account_id(), 1000)["keys"] if each["keyName"] == name
+        ]
+        assert listed["namePrefix"] == "nar/"
+        assert 900 < listed["expirationTimestamp"] / 1000 - time.time() < 1100
+    finally:
+        api.session.delete_key(key["applicationKeyId"])
 
 
 @pytest.mark.parametrize(
@@ -273,6 +345,25 @@ def test_encryption_takes_a_right_of_its_own_and_cannot_be_switched_off(double: 
     service.authorize()
     off = {"accountId": b2.account_id, "bucketId": made["bucketId"], "defaultServerSideEncryption": {"mode": "none"}}
     assert service.call("b2_update_bucket", **off)[0] == 400
+
+
+@pytest.mark.parametrize(
+    ("member", "value", "capability"),
+    [
+        ("fileLockEnabled", True, "writeBucketRetentions"),
+        ("replicationConfiguration", {"asReplicationSource": None}, "writeBucketReplications"),
+    ],
+)
+def test_some_members_take_a_right_of_their_own(
+    double: tuple[B2Double, Service], member: str, value: t.Any, capability: str
+) -> None:
+    b2, service = double
+    wish = {"accountId": b2.account_id, "bucketName": "the-bucket", "bucketType": "allPrivate", member: value}
+    poor, rich = (b2.add_key("x", ["listBuckets", "writeBuckets", *more]) for more in ([], [capability]))
+    service.key_id, service.key = poor.id, poor.secret
+    assert service.call("b2_create_bucket", **wish)[1]["code"] == "unauthorized"
+    service.key_id, service.key, service.token = rich.id, rich.secret, ""
+    assert service.call("b2_create_bucket", **wish)[0] == 200
 
 
 @pytest.mark.parametrize(
