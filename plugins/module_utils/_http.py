@@ -135,6 +135,8 @@ class JsonClient:
             )
         if not base_url.startswith(("https://", "http://")):
             raise InvalidError(f"{self.service}: '{base_url}' is not a URL; it must start with https:// or http://.")
+        if timeout <= 0 or retries < 0:
+            raise InvalidError(f"{self.service}: timeout must be at least 1 second, and retries must not be negative.")
         self.base_url = base_url.rstrip("/")
         self.timeout = timeout
         self.session = bounded_session(retries, ca_path)

@@ -152,3 +152,9 @@ def test_an_unreachable_service_is_told() -> None:
 def test_something_that_is_no_url_is_refused() -> None:
     with pytest.raises(_errors.InvalidError, match="not a URL"):
         Client("cache.example.org")
+
+
+@pytest.mark.parametrize("bounds", [{"timeout": 0}, {"timeout": -1}, {"retries": -1}])
+def test_bounds_that_are_none_are_refused(bounds: dict[str, int]) -> None:
+    with pytest.raises(_errors.InvalidError, match="timeout must be at least 1 second, and retries must not be neg"):
+        Client("http://127.0.0.1:9", **bounds)
