@@ -122,12 +122,13 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ release.cache.nix_conf | join('\n') }}"
 
-- name: Replace that key, once
+- name: Replace that key, once, when clients have been given the new one
   pantheros.nixci.attic_cache:
     url: https://cache.example.org
     token: "{{ attic_root_token }}"
     name: release
-    replace_public_key: "{{ release.cache.public_key }}"
+    keypair: "{{ release_new_keypair }}"
+    replace_public_key: "{{ release_public_key }}"
 
 - name: A cache that is no longer needed
   pantheros.nixci.attic_cache:

@@ -17,8 +17,10 @@ import subprocess
 import sys
 import time
 import typing as t
+from collections.abc import Iterator
 
 import jwt
+import pytest
 import requests
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -165,6 +167,23 @@ class Atticd:
 
     def nar(self, cache: str, path: Path, token: str | None = ROOT_TOKEN) -> requests.Response:
         return self.ask("GET", f"/{cache}/nar/{path.hash}.nar", token)
+
+
+def command_of(kind: str) -> list[str]:
+    """How to start the double or the real one; skips the test that has no real one."""
+    if kind == "real" and not os.environ.get("LAB_ATTICD"):
+        pytest.skip("LAB_ATTICD does not name a real atticd")
+    return COMMANDS[kind]
+
+
+@contextlib.contextmanager
+def running(command: list[str], folder: pathlib.Path, **changes: t.Any) -> Iterator[Atticd]:
+    server = Atticd(command, folder, **changes)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
 
 
 class Path:

@@ -36,26 +36,24 @@ from tests.contract.atticd import (
     Atticd,
     Path,
     assert_signed,
+    command_of,
     fields,
     mint,
     nix32,
+    running,
 )
 
 
 @pytest.fixture(scope="module", params=["double", "real"])
 def command(request: pytest.FixtureRequest) -> list[str]:
-    if request.param == "real" and not os.environ.get("LAB_ATTICD"):
-        pytest.skip("LAB_ATTICD does not name a real atticd")
-    return COMMANDS[request.param]
+    return command_of(request.param)
 
 
 @pytest.fixture(scope="module")
 def attic(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Atticd]:
     """A server that all tests of one command share; each takes caches of its own."""
-    server = Atticd(command, tmp_path_factory.mktemp("atticd"))
-    server.start()
-    yield server
-    server.stop()
+    with running(command, tmp_path_factory.mktemp("atticd")) as server:
+        yield server
 
 
 @pytest.fixture

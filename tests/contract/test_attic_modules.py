@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import pathlib
@@ -24,16 +25,17 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from tests.contract.atticd import (
     ALL,
-    COMMANDS,
     NAMESPACE,
     ROOT_TOKEN,
     SECRET,
     Atticd,
     Path,
     assert_signed,
+    command_of,
     counter,
     fields,
     mint,
+    running,
 )
 
 CLIENT = pathlib.Path(__file__).resolve().parents[2] / "lab" / "attic" / "bin" / "attic"
@@ -75,17 +77,13 @@ class World:
 
 @pytest.fixture(scope="module", params=["double", "real"])
 def command(request: pytest.FixtureRequest) -> list[str]:
-    if request.param == "real" and not os.environ.get("LAB_ATTICD"):
-        pytest.skip("LAB_ATTICD does not name a real atticd")
-    return COMMANDS[request.param]
+    return command_of(request.param)
 
 
 @pytest.fixture(scope="module")
 def server(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Atticd]:
-    server = Atticd(command, tmp_path_factory.mktemp("atticd"))
-    server.start()
-    yield server
-    server.stop()
+    with running(command, tmp_path_factory.mktemp("atticd")) as server:
+        yield server
 
 
 @pytest.fixture
@@ -96,16 +94,8 @@ def world(server: Atticd, module: Run) -> World:
 @pytest.fixture
 def other(command: list[str], module: Run, tmp_path: pathlib.Path) -> Iterator[t.Callable[..., World]]:
     """A server with other settings, for one test."""
-    started: list[Atticd] = []
-
-    def make(**changes: t.Any) -> World:
-        started.append(Atticd(command, tmp_path, **changes))
-        started[-1].start()
-        return World(started[-1], module)
-
-    yield make
-    for server in started:
-        server.stop()
+    with contextlib.ExitStack() as stack:
+        yield lambda **changes: World(stack.enter_context(running(command, tmp_path, **changes)), module)
 
 
 def keypair(name: str = "own-1") -> tuple[str, str]:

@@ -19,12 +19,17 @@ RIGHTS = ("r", "w", "d", "cc", "cr", "cq", "cd")
 TOKEN = re.compile(r"eyJhbGciOi[\w-]+\.[\w-]+\.[\w-]+")
 
 
+def key_pair() -> tuple[str, str]:
+    key = Ed25519PrivateKey.generate()
+    public = key.public_key().public_bytes_raw()
+    return base64.b64encode(key.private_bytes_raw() + public).decode(), base64.b64encode(public).decode()
+
+
 def world(serve: Serve, folder: pathlib.Path) -> World:
     """One server whose key is used as an HS256 secret, and as RS256 where an example does not ask a server."""
     secret = b"canary-CANARY-canary-CANARY-0123"
     claims = {"exp": int(time.time()) + 600, "https://jwt.attic.rs/v1": {"caches": {"*": dict.fromkeys(RIGHTS, 1)}}}
-    key = Ed25519PrivateKey.generate()
-    pair = base64.b64encode(key.private_bytes_raw() + key.public_key().public_bytes_raw()).decode()
+    (old, old_public), (new, _) = key_pair(), key_pair()
     url = serve(create_app(data_dir=folder, token_secret_hs256=secret))
     pem = rsa.generate_private_key(65537, 2048).private_bytes(
         Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()
@@ -37,10 +42,12 @@ def world(serve: Serve, folder: pathlib.Path) -> World:
             "attic_root_token": jwt.encode(claims, secret, algorithm="HS256"),
             "attic_signing_key": base64.b64encode(secret).decode(),
             "attic_rsa_key": base64.b64encode(pem).decode(),
-            "release_keypair": f"release-1:{pair}",
+            "release_keypair": f"release-1:{old}",
+            "release_public_key": f"release-1:{old_public}",
+            "release_new_keypair": f"release-2:{new}",
             "stored_ci_token": "",
             "alice_home": str(home),
         },
-        secrets=[TOKEN, base64.b64encode(secret).decode(), base64.b64encode(pem).decode(), pair],
+        secrets=[TOKEN, base64.b64encode(secret).decode(), base64.b64encode(pem).decode(), old, new],
         files=[home / ".config/attic/config.toml", home / ".config/nix/netrc"],
     )
