@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime as dt
+import ipaddress
 import json
 import os
 import pathlib
@@ -14,6 +16,7 @@ import subprocess
 import typing as t
 from collections.abc import Iterator
 
+import certifi
 import hypothesis
 import psycopg2
 import pytest
@@ -21,7 +24,12 @@ from ansible_collections.pantheros.nixci.plugins.module_utils._attic_schema impo
 from ansible_collections.pantheros.nixci.plugins.module_utils._errors import UnavailableError
 from ansible_collections.pantheros.nixci.plugins.module_utils._postgresql import snapshot
 from ansible_collections.pantheros.nixci.plugins.modules import attic_stats_info
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from lab.shell import run, wait
 from tests.agreement import agree
 from tests.conftest import run_module
 from tests.contract.attic_database import AtticDatabase
@@ -47,6 +55,27 @@ SMALL = Population(
     chunks=[Chunk("V", 100, 40, 0, 3), Chunk("V", 60, 30, 0, 3), Chunk("D", 8, 4, 0, 5)],
     nars=[Nar("V", 100, 0, 3, [0]), Nar("V", 160, 0, 3, [0, 1])],
     objects=[Object(0, 0, 3, None), Object(1, 1, 3, 1), Object(2, 1, 9, None)],
+)
+# What chance seldom brings together: chunks 0 to 3 are old and held; an upload that may run refers to the first, one
+# that was cut short to the second, and the third is held by nobody known. NAR 3 is due in one cache of two,
+# NAR 4 in its only one, so that its chunk goes as well.
+TRICKY = Population(
+    caches=[Cache(2, False), Cache(None, True)],
+    chunks=[
+        Chunk("V", 9, 5, 1, 6),
+        Chunk("V", 8, 4, 1, 6),
+        Chunk("V", 7, 3, 2, 6),
+        Chunk("V", 6, 2, 1, 0),
+        Chunk("V", 5, 1, 0, 6),
+    ],
+    nars=[
+        Nar("P", 9, 0, 1, [0, 3]),
+        Nar("P", 8, 0, 5, [1]),
+        Nar("V", 7, 1, 6, [2, None]),
+        Nar("V", 6, 0, 5, [3, 3]),
+        Nar("V", 5, 0, 5, [4]),
+    ],
+    objects=[Object(0, 3, 5, 2), Object(1, 3, 5, None), Object(0, 2, 1, None), Object(0, 4, 5, None)],
 )
 PASSWORD = "canary-of-a-password"
 
@@ -79,6 +108,13 @@ def fresh(attic: AtticDatabase) -> Iterator[AtticDatabase]:
         yield spare
 
 
+@pytest.fixture
+def host(small: AtticDatabase) -> Server:
+    if small.server.container is None:
+        pytest.skip("NIXCI_TEST_POSTGRESQL names a server whose host is not ours")
+    return small.server
+
+
 def ask(attic: AtticDatabase, **options: t.Any) -> dict[str, t.Any]:
     return run_module("attic_stats_info", {**attic.server.login(attic.name), **options})
 
@@ -98,6 +134,7 @@ def figures(attic: AtticDatabase, asked: Asked, gather: list[str]) -> dict[str, 
 
 @thoroughly
 @hypothesis.given(population=populations(), asked=wishes)
+@hypothesis.example(population=TRICKY, asked=Asked(4, 3, 3))
 def test_every_figure_is_right(attic: AtticDatabase, population: Population, asked: Asked) -> None:
     now = attic.fill(population)
     found = figures(attic, asked, EVERYTHING)
@@ -108,6 +145,7 @@ def test_every_figure_is_right(attic: AtticDatabase, population: Population, ask
 
 @thoroughly
 @hypothesis.given(population=populations(), asked=wishes)
+@hypothesis.example(population=TRICKY, asked=Asked(4, 3, 3))
 def test_the_collection_does_what_was_foretold(attic: AtticDatabase, population: Population, asked: Asked) -> None:
     attic.fill(population)
     foretold = figures(attic, asked, ["garbage"])["garbage"]
@@ -266,6 +304,48 @@ def test_unknown_tables_are_refused_with_what_is_missing(fresh: AtticDatabase, s
     assert re.search(words, ask(fresh)["msg"])
 
 
+# -- TLS ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def authority(host: Server, tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """The certificate of the server, which now speaks TLS and is its own authority."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "the server")])
+    now = dt.datetime.now(dt.UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now - dt.timedelta(1), now + dt.timedelta(1))
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host.host))])
+    certificate = builder.add_extension(address, critical=False).sign(key, SHA256()).public_bytes(Encoding.PEM).decode()
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    for file, content in (("server.crt", certificate), ("server.key", private)):
+        install = f"install -o postgres -m 600 /dev/stdin /data/db/{file}"
+        run("docker", "exec", "--interactive", str(host.container), "sh", "-c", install, input=content)
+    (tmp_path / "root.crt").write_text(certificate)
+    _reload(host, "on")
+    yield tmp_path / "root.crt"
+    _reload(host, "off")
+
+
+def _reload(host: Server, ssl: str) -> None:
+    host.execute(f"ALTER SYSTEM SET ssl = {ssl}")
+    host.execute("SELECT pg_reload_conf()")
+    wait("the new configuration", lambda: _encrypted(host) == (ssl == "on"), 10)
+
+
+def _encrypted(host: Server) -> bool:
+    with contextlib.closing(psycopg2.connect(host.url())) as connection:
+        return connection.info.ssl_in_use
+
+
+def test_only_the_right_server_gets_the_password(small: AtticDatabase, authority: pathlib.Path) -> None:
+    assert ask(small, ssl_mode="verify-full", ca_cert=str(authority))["total"]["objects"] == 3
+    other = pathlib.Path(certifi.where())
+    found = ask(small, ssl_mode="verify-full", ca_cert=str(other))
+    assert re.search("certificate verify failed; check ssl_mode and ca_cert", found["msg"]), found
+    found = ask(small, ssl_mode="verify-full", ca_cert="/nowhere.crt")
+    assert re.search("root certificate file .*/nowhere.crt.* does not exist.*; check ssl_mode", found["msg"]), found
+
+
 # -- rights ------------------------------------------------------------------------------------------------------
 
 
@@ -329,13 +409,10 @@ def test_check_mode_foretells_the_textfile(small: AtticDatabase, tmp_path: pathl
         ("relative.prom", "absolute path that ends in .prom"),
         ("/tmp/attic.txt", "absolute path that ends in .prom"),  # noqa: S108
         ("/nowhere/attic.prom", "there is no directory '/nowhere'"),
-        ("/proc/attic.prom", "'/proc(/attic.prom)?' cannot be written"),
     ],
 )
 def test_an_unusable_textfile_is_refused(small: AtticDatabase, path: str, words: str, check: bool) -> None:
     options = {**small.server.login(small.name), "textfile": path}
-    if check and path.startswith("/proc"):
-        pytest.skip("for the superuser /proc looks as if it could be written")
     assert re.search(words, run_module("attic_stats_info", options, check=check)["msg"])
 
 
@@ -372,13 +449,6 @@ def test_no_secret_shows_up(small: AtticDatabase, tmp_path: pathlib.Path) -> Non
     assert played.returncode == 0, played.output
     assert played.leaks == []
     assert "attic_objects 3" in textfile.read_text()
-
-
-@pytest.fixture
-def host(small: AtticDatabase) -> Server:
-    if small.server.container is None:
-        pytest.skip("NIXCI_TEST_POSTGRESQL names a server whose host is not ours")
-    return small.server
 
 
 def on_the_host(host: Server, user: str, **options: t.Any) -> dict[str, t.Any]:
