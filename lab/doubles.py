@@ -23,8 +23,10 @@ def make_credentials() -> None:
     """In the services' own forms, because programs check them."""
     account = secrets.token_hex(6)
     made = {
-        "b2-key-id": account,  # the master key's id is the account's
-        "b2-key": f"003{secrets.token_hex(20)}",
+        "b2-master-key-id": account,
+        "b2-master-key": f"003{secrets.token_hex(20)}",
+        "b2-key-id": f"003{account}{1:010d}",
+        "b2-key": f"K003{secrets.token_urlsafe(24)[:27]}",
         "cloudflare-token": secrets.token_urlsafe(30)[:40],
         "gitlab-token": f"glpat-{secrets.token_urlsafe(15)[:20]}",
         "connect-token": f"eyJhbGciOiJFUzI1NiJ9.{secrets.token_urlsafe(60)}.{secrets.token_urlsafe(64)}",

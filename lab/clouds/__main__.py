@@ -17,16 +17,32 @@ from lab.clouds.s3 import S3Double
 from lab.names import B2_REGION, GATEWAY, GITLAB_PROJECT, HOST_NAME, PORTS, URLS, VAULT, ZONE
 from lab.state import secret
 
+# What the user's own credentials may do: what docs/credentials.md asks for and not more, so that a run on the lab
+# proves the guide.
+B2_RIGHTS = {
+    "listBuckets",
+    "writeBuckets",
+    "readBucketEncryption",
+    "writeBucketEncryption",
+    "listKeys",
+    "writeKeys",
+    "deleteKeys",
+}
+CLOUDFLARE_RIGHTS = {"zone:read", "dns:read", "dns:edit"}
+GITLAB_RIGHTS = Token("nixci", {GITLAB_PROJECT: "maintainer"}, scopes={"api"})
+VAULT_RIGHTS = {"controller": "write", "host": "read"}
+
 
 def doubles() -> dict[str, object]:
     b2 = B2Double(
-        account_id=secret("b2-key-id"),
-        master_key=secret("b2-key"),
+        account_id=secret("b2-master-key-id"),
+        master_key=secret("b2-master-key"),
         region=B2_REGION,
         s3_url=URLS["s3"],
         foreign_buckets=("somebody-elses-bucket",),
     )
-    cloudflare = CloudflareDouble([ZONE], {secret("cloudflare-token"): {ZONE: {"zone:read", "dns:read", "dns:edit"}}})
+    b2.add_key("nixci-admin", B2_RIGHTS, id=secret("b2-key-id"), secret=secret("b2-key"))
+    cloudflare = CloudflareDouble([ZONE], {secret("cloudflare-token"): {ZONE: CLOUDFLARE_RIGHTS}})
     cloudflare.add_record(ZONE, name=f"www.{ZONE}", type="CNAME", content="elsewhere.example")
     onepassword = OnePasswordDouble(
         vaults={
@@ -37,14 +53,13 @@ def doubles() -> dict[str, object]:
                 "OpNix": {HOST_NAME: secret("host-service-account-token")},
             }
         },
-        tokens={secret("connect-token"): {"vaults": {VAULT: "write"}}},
+        tokens={secret("connect-token"): {"vaults": {VAULT: VAULT_RIGHTS["controller"]}}},
         service_accounts={
-            secret("controller-service-account-token"): {"vaults": {VAULT: "write"}},
-            secret("host-service-account-token"): {"vaults": {VAULT: "read"}},
+            secret("controller-service-account-token"): {"vaults": {VAULT: VAULT_RIGHTS["controller"]}},
+            secret("host-service-account-token"): {"vaults": {VAULT: VAULT_RIGHTS["host"]}},
         },
     )
-    robot = Token("nixci", {GITLAB_PROJECT: "maintainer"})
-    gitlab = GitLabDouble([GITLAB_PROJECT], {secret("gitlab-token"): robot})
+    gitlab = GitLabDouble([GITLAB_PROJECT], {secret("gitlab-token"): GITLAB_RIGHTS})
     return {
         "b2": b2.app,
         "s3": S3Double(b2).app,
