@@ -56,7 +56,9 @@ class AmbiguousError(ConflictError):
 
     def __init__(self, what: str, ids: Iterable[str]) -> None:
         ids = sorted(ids)
-        super().__init__(f"{what} is ambiguous: use the ID of one of {', '.join(ids)}.", ids=ids)
+        # A field that is only planned has no ID yet.
+        remedy = f"use the ID of one of {', '.join(ids)}" if all(ids) else "name its section too"
+        super().__init__(f"{what} is ambiguous: {remedy}.", ids=ids)
 
 
 def is_id(name: str) -> bool:
@@ -135,12 +137,15 @@ class Item:
         return f"{section or section_id}/{name}" if section_id else name
 
     def find(self, label: str, section: str | None = None) -> Json | None:
-        """The field that op://vault/item[/section]/label means; fields outside any section come first."""
+        """The field that op://vault/item[/section]/label means; fields outside any section come first.
+
+        With an empty section only those are meant.
+        """
         what = f"Field '{section + '/' if section else ''}{label}' of item '{self.title}' ({self.id})"
+        outside = [field for field in self.fields if not self.section_of(field)[0]]
+        groups = [outside] if section == "" else [outside, self.fields]
         if section:
             groups = [[field for field in self.fields if self._in(field, section)]]
-        else:
-            groups = [[field for field in self.fields if not self.section_of(field)[0]], self.fields]
         for group in groups:
             hit = choose(what, group, label, lambda field: (field.get("id") or "", field.get("label") or ""))
             if hit is not None:

@@ -30,18 +30,18 @@ class Sources:
 
     UNKNOWN = "(generated when the task runs)"
 
-    def __init__(self, before: Item, wishes: list[Wish], *, foretell: bool) -> None:
+    def __init__(self, before: Item, wishes: list[Wish], *, replace: bool, foretell: bool) -> None:
         self.foretell = foretell
         self.generated: list[Wish] = []
-        self.wishes: list[Wish] = []
+        self.wishes = [wish for wish in wishes if wish.value is not None]
+        # With all fields in their places a name means here what it will mean in the next run.
+        places = before.changed([wish if wish.value is not None else _empty(wish) for wish in wishes], None, False)
         for wish in wishes:
             if wish.generate:
-                self.wishes += self._generate(before, wish, wish.generate)
-            elif wish.env is None:
-                self.wishes.append(wish)
-        # An environment file is made of what the other fields will hold.
-        others = before.changed(self.wishes, None, False)
+                self.wishes += self._generate(places, wish, wish.generate)
         composed = [wish for wish in wishes if wish.env is not None]
+        # An environment file is made of what the other fields will hold, those that stay.
+        others = before.changed([*self.wishes, *map(_empty, composed)], None, replace)
         self.wishes += [self._compose(others, wish, composed) for wish in composed]
 
     def verify(self, after: Item) -> None:
@@ -55,17 +55,17 @@ class Sources:
             if value and value == wish.value:
                 check_value(field["type"], value, what)
 
-    def _generate(self, before: Item, wish: Wish, recipe: Recipe) -> list[Wish]:
+    def _generate(self, places: Item, wish: Wish, recipe: Recipe) -> list[Wish]:
         """A value once, and again only for a generation that was not there yet."""
-        memory = wish.generation
-        remembered = before.value(memory.label, memory.section)
+        memory = _memory(places, wish)
+        remembered = places.value(memory.label, memory.section)
         if remembered and not remembered.isdecimal():
             raise InvalidError(
-                f"Field '{memory.path}' of item '{before.title}' must hold a number; write the one that is meant into it."
+                f"Field '{memory.path}' of item '{places.title}' must hold a number; write the one that is meant into it."
             )
         known = max(int(remembered or 1), 1)
         generation = max(known, recipe.generation)
-        value = before.value(wish.label, wish.section)
+        value = places.value(wish.label, wish.section)
         if not value or generation > known:
             value = self.UNKNOWN if self.foretell else recipe.make()
             self.generated.append(wish)
@@ -76,14 +76,16 @@ class Sources:
 
     def _compose(self, others: Item, wish: Wish, composed: list[Wish]) -> Wish:
         what = f"Field '{wish.path}' of item '{others.title}'"
+        files = [others.find(other.label, other.section) for other in composed]
         variables = {}
         for variable in wish.env or ():
             value = variable.value
             if variable.label is not None:
                 path = Wish(variable.label, section=variable.section).path
-                if fold(path) in [fold(other.path) for other in composed]:
+                field = others.find(variable.label, variable.section)
+                if field is not None and any(field is file for file in files):
                     raise InvalidError(f"{what} cannot take {variable.name} from '{path}', which is composed itself.")
-                value = others.value(variable.label, variable.section)
+                value = field and field.get("value")
                 if not value:
                     raise InvalidError(f"{what} takes {variable.name} from '{path}', which is missing or empty.")
             variables[variable.name] = value or ""
@@ -93,3 +95,15 @@ class Sources:
         return dataclasses.replace(
             wish, value=text if text and parse(text) == variables else compose(variables), env=None
         )
+
+
+def _empty(wish: Wish) -> Wish:
+    """The field without a new value; what it holds stays."""
+    return dataclasses.replace(wish, value="", on_create=True, generate=None, env=None)
+
+
+def _memory(places: Item, wish: Wish) -> Wish:
+    """The field that remembers how often a value was asked for anew; it stands beside the field itself."""
+    field = places.find(wish.label, wish.section) or {}
+    section_id, section = places.section_of(field)
+    return Wish(f"{field.get('label') or wish.label} generation", type="STRING", section=section or section_id)

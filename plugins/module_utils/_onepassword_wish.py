@@ -56,7 +56,7 @@ class Variable:
 
 @dataclasses.dataclass(frozen=True)
 class Wish:
-    """A field: its value, or how to generate or compose it."""
+    """A field: its value, or how to generate or compose it. An empty section means outside any section."""
 
     label: str
     value: str | None = None
@@ -69,11 +69,6 @@ class Wish:
     @property
     def path(self) -> str:
         return f"{self.section}/{self.label}" if self.section else self.label
-
-    @property
-    def generation(self) -> Wish:
-        """The field that remembers how often the value was asked for anew."""
-        return Wish(f"{self.label} generation", type="STRING", section=self.section)
 
 
 def check_wish(wish: Wish, what: str) -> None:

@@ -86,7 +86,7 @@ def store(
                 f"change to {category}; leave category out, or delete the item first."
             )
         known = before or Item({"title": title, "category": category or "API_CREDENTIAL", "fields": []})
-        sources = Sources(known, wishes, foretell=check)
+        sources = Sources(known, wishes, replace=mode == "replace", foretell=check)
         after = known.changed(sources.wishes, tags, mode == "replace")
         sources.verify(after)
         generated = [after.path(after.find(wish.label, wish.section) or {}) for wish in sources.generated]

@@ -61,7 +61,7 @@ options:
         type: str
         choices: [concealed, string, email, url, otp, date, month_year]
       section:
-        description: Label of the section, created when it is missing.
+        description: Label of the section, created when it is missing. An empty one means outside any section.
         type: str
       on_create:
         description:

@@ -365,6 +365,26 @@ def test_what_no_environment_file_can_carry_is_refused(
     assert json.dumps(double.items) == before
 
 
+def test_names_mean_the_same_before_and_after_the_change(double: OnePasswordDouble, run: Run) -> None:
+    """Otherwise the second run would fail, or take one field for another."""
+    double.add_item("pantherOS", "Old", {"key": "canary-key"})
+    result = run(env(("KEY", "label:key")), title="Old", mode="replace")
+    assert "takes KEY from 'key', which is missing or empty" in result["msg"]
+    inside = {**env(("KEY", "label:a"), label="a"), "section": "S"}
+    assert (
+        "is ambiguous: name its section too." in run(field("a", "canary-1", section="Two"), inside, title="New")["msg"]
+    )
+
+
+def test_a_value_is_not_taken_for_that_of_another_section(double: OnePasswordDouble, run: Run) -> None:
+    run(field("a", "canary-1", section="S"))
+    result = run({**random_field("a", generation=2), "section": ""}, field("a", "canary-1", section="S"))
+    assert result["generated"] == ["a"]
+    assert result["item"]["changed_labels"] == ["a", "a generation"]
+    result = run({**random_field("a", generation=2), "section": "S"})
+    assert (result["generated"], result["item"]["changed_labels"]) == (["S/a"], ["S/a", "S/a generation"])
+
+
 # Kinds of fields and items
 
 
