@@ -5,18 +5,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
 import stat
-import tempfile
 import tomllib
 import typing as t
 from urllib.parse import urlsplit
 
 from ._attic_token import NAME
 from ._errors import ConflictError, InvalidError, NixciError
+from ._file import replace
 
 UP_TO_DATE = "up to date"
 
@@ -112,20 +111,10 @@ class TokenFile:
 
     def write(self) -> None:
         """At once or not at all, and never readable by others in between."""
-        path = os.path.realpath(self.path)
-        temporary = None
         try:
-            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".nixci-")  # has mode 0600
-            with open(handle, "w", encoding="utf-8") as file:
-                file.write(self.content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
+            os.makedirs(os.path.dirname(os.path.realpath(self.path)), mode=0o700, exist_ok=True)
+            replace(self.path, self.content)
         except OSError as exc:
-            if temporary:
-                with contextlib.suppress(OSError):
-                    os.unlink(temporary)
             raise self._failure("write", exc) from None
 
     def _require_folder(self) -> None:

@@ -8,16 +8,15 @@ The format: https://prometheus.io/docs/instrumenting/exposition_formats/
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import pathlib
 import stat
-import tempfile
 import typing as t
 
 from ._change import Change, State
 from ._errors import ForbiddenError, InvalidError, NotFoundError
+from ._file import replace
 
 MODE = 0o644  # the collector runs as a user of its own
 
@@ -69,18 +68,9 @@ class Textfile:
         return Change(self._read(), _state(text, MODE))
 
     def write(self, text: str) -> None:
-        """In one step, so that the collector never reads half a file. A name without .prom is none to it."""
+        """The collector reads the old figures or the new ones, never half a file."""
         try:
-            handle, name = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
-            try:
-                with os.fdopen(handle, "w", encoding="utf-8") as file:
-                    os.fchmod(handle, MODE)
-                    file.write(text)
-                os.replace(name, self.path)
-            except BaseException:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(name)
-                raise
+            replace(self.path, text, MODE)
         except OSError as exc:
             raise ForbiddenError(f"textfile: '{self.path}' cannot be written ({exc.strerror}).") from None
 
