@@ -385,6 +385,14 @@ def test_a_value_is_not_taken_for_that_of_another_section(double: OnePasswordDou
     assert (result["generated"], result["item"]["changed_labels"]) == (["S/a"], ["S/a", "S/a generation"])
 
 
+def test_a_generation_counts_for_its_own_section_only(double: OnePasswordDouble, run: Run) -> None:
+    run({**random_field("signing-key", generation=2), "section": "S"})
+    result = run(random_field("signing-key", generation=2))
+    assert result["generated"] == ["signing-key"]
+    assert "signing-key generation" in result["item"]["changed_labels"]
+    assert not run(random_field("signing-key", generation=2))["changed"]
+
+
 # Kinds of fields and items
 
 
