@@ -10,7 +10,9 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 options:
   key_id:
-    description: The id of the application key that does the work; for the master key this is the account id.
+    description:
+      - The id of the application key that does the work; for the master key this is the account id.
+      - Prefer a key with the rights that the module's notes name; the master key may do everything for ever.
     type: str
     required: true
   key:

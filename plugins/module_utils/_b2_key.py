@@ -64,16 +64,13 @@ class Keys:
                 **exc.details,
             ) from None
 
-    def require_deletion(self, name: str, key_id: str) -> None:
-        self.client.require("deleteKeys", f"delete the key '{name}' ({key_id})")
-
     def delete(self, name: str, key_id: str) -> None:
-        client = self.client
-        self.require_deletion(name, key_id)
+        client, doing = self.client, f"delete the key '{name}' ({key_id})"
+        client.require("deleteKeys", doing)
         if client.check_mode:
             return
         try:
-            with client.typed(f"delete the key '{name}' ({key_id})"):
+            with client.typed(doing):
                 client.session.delete_key(key_id)
         except InvalidError as exc:
             # B2 says bad_request of an id that it does not know; gone already is what was asked for.
@@ -90,10 +87,11 @@ def create_and_store(
         keys.client.require("deleteKeys", f"create the key '{name}', which is deleted again if it cannot be stored")
     key, secret = keys.create(name, rights, seconds)
     if rights_of(key) != rights:
-        got = ", ".join(
-            f"{right} {key[right]} instead of {value}" for right, value in rights.items() if key[right] != value
+        _take_back(
+            keys,
+            key,
+            InvalidError(f"B2: the new key '{name}' got other rights than wanted: {difference(key, rights)}."),
         )
-        _take_back(keys, key, InvalidError(f"B2: the new key '{name}' got other rights than wanted: {got}."))
     if store is None or secret is None:
         return key, secret
     pair = Pair(key["id"], secret)
@@ -126,6 +124,12 @@ def _take_back(keys: Keys, key: Json, reason: NixciError) -> t.NoReturn:
 
 def rights_of(key: Json) -> Json:
     return {right: key[right] for right in RIGHTS}
+
+
+def difference(key: Json, wanted: Json) -> str:
+    return ", ".join(
+        f"{right} {key[right]} instead of {value}" for right, value in wanted.items() if key[right] != value
+    )
 
 
 def seconds_left(key: Json) -> float:

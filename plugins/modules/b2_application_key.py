@@ -267,7 +267,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._b2 import B2Client, b2_argument_spec
 from ..module_utils._b2_bucket import Buckets
-from ..module_utils._b2_key import Json, Keys, create_and_store, rights_of, seconds_left
+from ..module_utils._b2_key import Json, Keys, create_and_store, difference, rights_of, seconds_left
 from ..module_utils._b2_key_store import FileStore, Store, onepassword_store_spec, open_store
 from ..module_utils._change import Change
 from ..module_utils._errors import ConflictError, InvalidError, NixciError, NotFoundError
@@ -339,11 +339,8 @@ def choose(params: Json, wanted: Json, key: Json | None) -> str:
         return NEW if seconds_left(key) < (params["renew_before"] or 0) else key["id"]
     if params["recreate"]:
         return NEW
-    wrong = ", ".join(
-        f"{right} {key[right]} instead of {value}" for right, value in wanted.items() if key[right] != value
-    )
     raise ConflictError(
-        f"B2: the key '{key['name']}' ({key['id']}) has other rights than wanted: {wrong}. B2 cannot change a key; "
+        f"B2: the key '{key['name']}' ({key['id']}) has other rights than wanted: {difference(key, wanted)}. B2 cannot change a key; "
         "set recreate: true to replace it by a new one with a new secret."
     )
 
@@ -378,8 +375,6 @@ def run(module: AnsibleModule, client: B2Client) -> Json:
             f"B2: the key {params['key_id']}, which does the work, is itself named '{name}' and would be deleted; "
             "use another key or another name."
         )
-    if doomed:
-        keys.require_deletion(name, doomed[0])
     key, secret = next((each for each in live if each["id"] == current), None), None
     if current == NEW:
         key, secret = create_and_store(keys, name, wanted, params["valid_duration_seconds"], store)

@@ -260,56 +260,69 @@ bucket:
       description: Its name.
       returned: always
       type: str
+      sample: pantheros-nix-cache
     id:
       description: Its id; null for a bucket that check mode would create.
       returned: always
       type: str
+      sample: 4a48fe8875c6214145260818
     type:
       description: Who may read it.
       returned: always
       type: str
+      sample: allPrivate
     lifecycle_rules:
       description: Its rules, sorted by prefix, without members that are not set.
       returned: always
       type: list
       elements: dict
+      sample: [{file_name_prefix: "", days_from_hiding_to_deleting: 30}]
     cors_rules:
       description: Its rules for web pages of other origins, with sorted members, without those that are not set.
       returned: always
       type: list
       elements: dict
+      sample: []
     default_encryption:
       description: V(SSE-B2) or V(none); null if the key may not read it.
       returned: always
       type: str
+      sample: SSE-B2
     file_lock:
       description: Whether files can be locked; null if the key may not read it.
       returned: always
       type: bool
+      sample: false
     default_retention:
       description: The lock that new files get, as O(default_retention); null if the key may not read it.
       returned: always
       type: dict
+      sample: {mode: governance, duration: 30, unit: days}
     bucket_info:
       description: Values stored with it.
       returned: always
       type: dict
+      sample: {}
     revision:
       description: A number that grows with every change; null where check mode would change something.
       returned: always
       type: int
+      sample: 2
     account_id:
       description: The account that owns it.
       returned: always
       type: str
+      sample: 1a2b3c4d5e6f
     s3_endpoint:
       description: The address of its S3 side.
       returned: always
       type: str
+      sample: https://s3.eu-central-003.backblazeb2.com
     region:
       description: The region of the account, as S3 clients need it; null if it is not known, see O(region).
       returned: always
       type: str
+      sample: eu-central-003
 verified:
   description: Whether the round trip of O(verify_with) was made; a failing one fails the task.
   returned: success
