@@ -21,6 +21,13 @@ options:
     description: The root of the API.
     type: str
     default: https://api.cloudflare.com/client/v4
+  longest_pause:
+    description:
+      - Seconds to wait at most when Cloudflare asks for patience with C(Retry-After), once for each of the O(retries).
+      - An account has 1200 requests in five minutes; after them a pause of V(300) is normal
+        (U(https://developers.cloudflare.com/fundamentals/api/reference/limits/)).
+    type: int
+    default: 30
 requirements:
   - requests (Python library, where the task runs)
 """

@@ -46,6 +46,7 @@ def cloudflare_argument_spec() -> dict[str, t.Any]:
             "fallback": (env_fallback, ["CLOUDFLARE_API_TOKEN", "CLOUDFLARE_TOKEN"]),
         },
         "url": {"type": "str", "default": "https://api.cloudflare.com/client/v4"},
+        "longest_pause": {"type": "int", "default": 30},
         **http_argument_spec(),
     }
 
@@ -68,6 +69,7 @@ class CloudflareClient(JsonClient):
             timeout=params["timeout"],
             retries=params["retries"],
             ca_path=params["ca_path"],
+            longest_pause=params["longest_pause"],
         )
         self.token = token
         self.token_works = False

@@ -43,6 +43,14 @@ BY_STATUS: dict[int, type[NixciError]] = {
 class BoundedRetry(Retry):
     """Repeats what is safe to repeat: every request on 429, only idempotent ones on 5xx and lost connections."""
 
+    longest_pause = MAX_RETRY_AFTER
+
+    def new(self, **changes: t.Any) -> t.Self:
+        """urllib3 makes a new object for each try from the arguments that it knows."""
+        again = super().new(**changes)
+        again.longest_pause = self.longest_pause
+        return again
+
     def is_retry(self, method: str, status_code: int, has_retry_after: bool = False) -> bool:
         if status_code == 429:
             return bool(self.total)
@@ -50,7 +58,7 @@ class BoundedRetry(Retry):
 
     def get_retry_after(self, response: t.Any) -> float | None:
         seconds = super().get_retry_after(response)
-        if seconds is not None and seconds > MAX_RETRY_AFTER:
+        if seconds is not None and seconds > self.longest_pause:
             raise UnavailableError(
                 f"The service answered {response.status} and asks to wait {seconds:.0f} s; run again later.",
                 status=response.status,
@@ -81,7 +89,9 @@ def http_argument_spec(ca_path: bool = True) -> dict[str, t.Any]:
     return spec
 
 
-def bounded_session(retries: int, ca_path: str | None = None) -> requests.Session:
+def bounded_session(
+    retries: int, ca_path: str | None = None, longest_pause: float = MAX_RETRY_AFTER
+) -> requests.Session:
     """A session with bounded patience, also for clients that bring their own requests (see _gitlab.py)."""
     retry = BoundedRetry(
         total=retries,
@@ -90,6 +100,7 @@ def bounded_session(retries: int, ca_path: str | None = None) -> requests.Sessio
         allowed_methods={"GET", "HEAD", "PUT", "DELETE"},
         raise_on_status=False,
     )
+    retry.longest_pause = longest_pause
     session = requests.Session()
     # Without this, a ~/.netrc with an entry for the host (such as Nix' own) would replace the Authorization header.
     session.auth = lambda request: request
@@ -126,6 +137,7 @@ class JsonClient:
         timeout: float = 30,
         retries: int = 3,
         ca_path: str | None = None,
+        longest_pause: float = MAX_RETRY_AFTER,
     ) -> None:
         if requests is None:
             raise NixciError(
@@ -139,7 +151,7 @@ class JsonClient:
             raise InvalidError(f"{self.service}: timeout must be at least 1 second, and retries must not be negative.")
         self.base_url = base_url.rstrip("/")
         self.timeout = timeout
-        self.session = bounded_session(retries, ca_path)
+        self.session = bounded_session(retries, ca_path, longest_pause)
         self.session.headers.update({"User-Agent": "pantheros.nixci", "Accept": "application/json", **(headers or {})})
 
     def explain(self, status: int, body: t.Any) -> str:

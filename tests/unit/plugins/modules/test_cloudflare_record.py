@@ -317,6 +317,14 @@ def test_a_long_pause_is_reported_not_waited_for(lab: Lab) -> None:
     assert "300 s" in result["msg"]
 
 
+def test_a_pause_that_the_user_allows_is_waited_for(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("urllib3.util.retry.time.sleep", pauses.append)
+    lab.fault(status=429, headers={"Retry-After": "300"}, times=2)
+    assert lab.run(content=["203.0.113.1"], longest_pause=300, retries=2)["changed"]
+    assert pauses == [300, 300]
+
+
 def test_a_lost_answer_is_read_again_not_repeated(lab: Lab) -> None:
     inner = lab.double.flask.view_functions["create"]
 
