@@ -8,11 +8,11 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import tempfile
 import typing as t
 from collections.abc import Callable, Iterator
 
 from ._errors import ConflictError, ForbiddenError, NixciError, NotFoundError
+from ._file import replace
 from ._onepassword import backend, onepassword_argument_spec
 from ._onepassword_item import ItemNotFoundError, Wish
 from ._onepassword_write import store, value
@@ -99,19 +99,8 @@ class FileStore:
                 raise PermissionError(13, "the folder may not be written to")
 
     def write(self, pair: Pair) -> None:
-        """Another reader sees the old pair or the new one, nothing in between; nobody but the owner sees either."""
         with self._typed("write"):
-            handle, temporary = tempfile.mkstemp(prefix=".b2-key-", dir=os.path.dirname(self.path))  # has mode 0600
-            try:
-                with open(handle, "w", encoding="utf-8") as file:
-                    file.write("".join(f"{name}={part}\n" for name, part in zip(self.NAMES, pair, strict=True)))
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(temporary, self.path)
-            except BaseException:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(temporary)
-                raise
+            replace(self.path, "".join(f"{name}={part}\n" for name, part in zip(self.NAMES, pair, strict=True)))
 
     @contextlib.contextmanager
     def _typed(self, doing: str) -> Iterator[None]:
