@@ -16,7 +16,8 @@ options:
   retries:
     description:
       - How often a request is repeated after 429, and after 5xx or a lost connection where repeating is safe.
-      - The pauses grow; C(Retry-After) is honoured up to 30 seconds, a longer one fails the task at once.
+      - The pauses grow; C(Retry-After) is honoured. A longer one than 30 seconds (than C(longest_pause), where there is that
+        option) fails the task at once.
     type: int
     default: 3
 """
