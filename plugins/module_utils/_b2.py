@@ -50,6 +50,9 @@ class B2Client:
         realm = params["realm"].rstrip("/")
         if realm != "production" and not re.match(r"https?://[^/]+", realm):
             raise InvalidError(f"B2: realm '{realm}' is neither production nor a URL with https:// or http://.")
+        for option in ("key_id", "key"):
+            if not re.fullmatch(r"[!-~]+", params[option]):
+                raise InvalidError(f"B2: {option} is empty or holds blanks, line breaks or other foreign characters.")
         self.check_mode = check_mode
         self.key_id = params["key_id"]
         self.secrets = {params["key"]}

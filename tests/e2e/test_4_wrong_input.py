@@ -111,9 +111,15 @@ def test_a_server_that_does_not_come_up_shows_its_journal(sound: None, host: t.A
 
 
 def test_a_bucket_name_of_somebody_else_is_told(demo: t.Any) -> None:
-    run = play(b2_bucket_name="somebody-elses-bucket")
+    run = play(b2_bucket_name="somebody-elses-bucket", b2_application_key_recreate=True)
     assert run.rc != 0 and run.changed == 0
     assert "somebody-elses-bucket" in run.problem and "another account" in run.problem
+
+
+def test_another_bucket_name_does_not_silently_replace_the_stored_key(demo: t.Any) -> None:
+    run = play(b2_bucket_name="another-bucket")
+    assert run.rc != 0 and run.changed == 0
+    assert "may be in use" in run.problem and "recreate" in run.problem
 
 
 def test_a_record_of_somebody_else_is_not_touched(demo: t.Any) -> None:

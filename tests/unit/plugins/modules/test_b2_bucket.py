@@ -226,6 +226,9 @@ def test_unreadable_encryption_is_not_a_difference(lab: BucketLab) -> None:
         ),
         ({"lifecycle_rules": [{"file_name_prefix": "", "days_from_uploading_to_hiding": 30}]}, "breaks a binary cache"),
         ({"realm": "prod"}, "neither production nor a URL"),
+        ({"key": ""}, "B2: key is empty or holds blanks"),
+        ({"key": "K003 copied with a blank"}, "B2: key is empty or holds blanks"),
+        ({"key_id": ""}, "B2: key_id is empty or holds blanks"),
     ],
 )
 def test_bad_input_is_refused_before_any_request(lab: BucketLab, params: dict, words: str) -> None:
