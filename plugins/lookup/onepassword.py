@@ -55,7 +55,7 @@ requirements:
   - cryptography, for O(cache_seconds) and C(?ssh-format=openssh)
 notes:
   - The credential needs no more than the right to read the vault.
-  - Use C(query()) for several references; C(lookup()) joins their values with commas.
+  - Use V(query(\)) for several references; V(lookup(\)) joins their values with commas.
   - The values are secrets; set C(no_log) and C(diff=false) on tasks that would show them.
   - Ansible prints the errors of a lookup even under C(no_log). Those of this one hold no secret. A token or password that
     is written into the task itself would be shown by Ansible as part of the task.

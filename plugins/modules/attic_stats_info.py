@@ -71,9 +71,9 @@ notes:
   - "The task runs where the database can be reached, usually on the NixOS host itself over the local socket, as a user of the operating system who has a role.
     The superuser C(postgres) has one (C(become: true), C(become_user: postgres))."
   - "A role of its own needs no more than this, given by the owner of the tables. It leaves out C(cache.keypair), where the signing keys are:
-    C(GRANT SELECT (id, name, is_public, deleted_at, retention_period) ON cache TO attic_stats;)
-    C(GRANT SELECT ON object, nar, chunk, chunkref, seaql_migrations TO attic_stats;)"
-  - "On NixOS the Python of the task needs psycopg2, for example C(python3.withPackages (p: [ p.psycopg2 ])) as C(ansible_python_interpreter)."
+    V(GRANT SELECT (id, name, is_public, deleted_at, retention_period\\) ON cache TO attic_stats;)
+    V(GRANT SELECT ON object, nar, chunk, chunkref, seaql_migrations TO attic_stats;)"
+  - "On NixOS the Python of the task needs psycopg2, for example V(python3.withPackages (p: [ p.psycopg2 ]\\)) as C(ansible_python_interpreter)."
 seealso:
   - module: pantheros.nixci.attic_cache
   - name: Attic's garbage collection
