@@ -138,6 +138,8 @@ def plugin_page(fqcn: str, kind: str, plugin: Json) -> str:
         parts += ["## What it supports", markup.attributes(doc["attributes"])]
     parts += ["## Examples", f"```yaml\n{plugin['examples'].strip()}\n```"]
     parts += ["## Return values", markup.returns(plugin["return"])]
+    if doc.get("seealso"):
+        parts += ["## See also", "\n".join(f"- {markup.see(one)}" for one in doc["seealso"])]
     return page(*parts)
 
 
@@ -209,6 +211,14 @@ class Markup:
             elif "sample" in value:
                 lines.append(f"{indent}  Sample: `{data(value['sample'])}`")
         return "\n\n".join(lines)
+
+    def see(self, one: Json) -> str:
+        target = (
+            f"[{one['name']}]({one['link']})"
+            if "link" in one
+            else self.text(f"M({one.get('module') or one['plugin']})")
+        )
+        return f"{target}: {self.text(one['description'])}" if one.get("description") else target
 
     def attributes(self, attributes: Json) -> str:
         rows = ["| | | |", "| --- | --- | --- |"]
