@@ -75,11 +75,12 @@ class Plain(MDFormatter):
 
 
 class Links(LinkProvider):
-    """Other plugins of this collection are pages beside this one."""
+    """Other plugins of this collection have pages, too; the address is good from both folders."""
 
     def plugin_link(self, plugin: dom.PluginIdentifier) -> str | None:
-        own = plugin.fqcn.startswith(f"{COLLECTION}.") and plugin.type in ("module", "lookup")
-        return f"{plugin.fqcn.rpartition('.')[2]}.md" if own else None
+        collection, _dot, name = plugin.fqcn.rpartition(".")
+        folder = "roles" if plugin.type == "role" else "plugins"
+        return f"../{folder}/{name}.md" if collection == COLLECTION else None
 
 
 def main() -> int:
