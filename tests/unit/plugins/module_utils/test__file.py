@@ -44,3 +44,34 @@ def test_an_interrupted_write_leaves_the_old_text_alone(
         replace(path, "new")
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["secret"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_a_file_stays_with_its_owner_and_group(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text("old")
+    for owner in ((4711, 4712), (4711, 0), (0, 4712)):
+        os.chown(path, *owner)
+        replace(path, "new")
+        status = path.stat()
+        assert (status.st_uid, status.st_gid, mode(path), path.read_text()) == (*owner, 0o600, "new")
+
+
+def test_who_may_not_give_files_away_writes_it_as_an_own_one(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "secret"
+    path.write_text("old")
+    asked = []
+
+    def refused(_: int, *owner: int) -> None:
+        asked.append(owner)
+        raise PermissionError
+
+    monkeypatch.setattr(os, "fchown", refused)
+    somebody = os.stat_result((0, 0, 0, 0, os.geteuid() + 1, os.getegid() + 1, 0, 0, 0, 0))
+    monkeypatch.setattr(os, "fstat", lambda _: somebody)
+    replace(path, "new")
+    assert asked == [(os.geteuid(), path.stat().st_gid)]
+    assert (path.read_text(), mode(path)) == ("new", 0o600)
+    assert os.listdir(tmp_path) == ["secret"]
