@@ -196,14 +196,16 @@ VERBS = {"GET": "show", "POST": "create", "PATCH": "configure", "DELETE": "destr
 
 
 def needed_rights(change: Change) -> set[str]:
-    """What a change needs beside pull, which the comparison before it needed already."""
+    """What a change needs beside what the comparison before it needed, which is pull on a private cache."""
     if change.after is None:
         return {"destroy_cache"}
     retention = {"configure_cache", "configure_cache_retention"}
     if change.before is None:
         needed = {"create_cache"} if change.after["is_public"] else {"create_cache", "pull"}
         return needed if change.after["retention_period"] == "global" else needed | retention
-    return retention if "retention_period" in change.fields else {"configure_cache"}
+    needed = retention if "retention_period" in change.fields else {"configure_cache"}
+    # Who makes a public cache private must be able to read it afterwards, as the next run does.
+    return needed if change.after["is_public"] else needed | {"pull"}
 
 
 def check_name(name: str) -> None:

@@ -62,7 +62,7 @@ options:
   keypair:
     description:
       - The key pair that the cache shall sign with, as C(nix-store --generate-binary-cache-key) writes it to its secret
-        file. Without it the server makes one when it creates the cache, and keeps it to itself.
+        file. Without it the server makes one when it creates the cache, and keeps it to itself. An empty one is refused.
       - A cache that signs with another key is changed only if O(replace_public_key) names that key; otherwise the task fails.
       - The two halves are compared here, because the server would take a pair that does not fit and sign with it what
         nobody can verify (observed with atticd b7c9056).
@@ -79,8 +79,9 @@ options:
       - The old key pair is lost, unless you have it.
     type: str
 notes:
-  - "Rights that the token needs on the cache: C(pull) always (none for a public one), C(create_cache) to create it,
-    C(configure_cache) to change it, C(configure_cache_retention) as well when the retention differs,
+  - "Rights that the token needs on the cache: C(pull) always, but not for a cache that is public and stays so;
+    C(create_cache) to create it, with C(configure_cache) and C(configure_cache_retention) for a retention of its own;
+    C(configure_cache) to change it, with C(configure_cache_retention) when the retention differs;
     C(destroy_cache) to destroy it."
   - A public cache answers everybody, so the task can succeed although the server ignores the token. If the token itself
     shows why, for example that it has expired, the task warns. Whether the server accepts its signature shows there with
@@ -215,10 +216,15 @@ def settings(params: dict[str, t.Any]) -> Cache:
     check_name(params["name"])
     wanted = {field: params[field] for field in AtticClient.FIELDS if params[field] is not None}
     if wanted.get("retention_period", "global") != "global":
-        wanted["retention_period"] = parse_duration("retention_period", wanted["retention_period"])
+        try:
+            wanted["retention_period"] = parse_duration("retention_period", wanted["retention_period"])
+        except InvalidError as exc:
+            raise InvalidError(f"{exc} Write global for the server's default.") from None
     for field in ("priority", "retention_period"):
         if isinstance(wanted.get(field), int) and wanted[field] not in INT32:
-            raise InvalidError(f"{field}: {wanted[field]} does not fit into the server's database; the limit is 2^31.")
+            raise InvalidError(
+                f"{field}: {wanted[field]} does not fit into the server's database; the limit is 2^31 - 1."
+            )
     if not re.fullmatch(r"/\S+", wanted.get("store_dir", "/nix/store")):
         raise InvalidError(f"store_dir: '{wanted['store_dir']}' is not a folder's absolute path, such as /nix/store.")
     for key in wanted.get("upstream_cache_key_names", ()):
@@ -286,8 +292,13 @@ def warnings(client: AtticClient, name: str, change: Change, cache: Cache | None
 
 def run(module: AnsibleModule, client: AtticClient) -> dict[str, t.Any]:
     params, name = module.params, module.params["name"]
-    keypair = (params["keypair"] or "").strip() or None
+    keypair = None if params["keypair"] is None else params["keypair"].strip()
+    if keypair == "":
+        raise InvalidError(
+            "keypair: it is empty; give the key pair, or leave the option out to let the server make one."
+        )
     wanted, own_key = settings(params), public_half(keypair) if keypair else None
+    module.no_log_values.discard(params["replace_public_key"])  # now it is known to be public, and may be shown
     found = client.get_cache(name)
     change = plan(params, wanted, own_key, found)
     client.require_rights(name, change)
@@ -318,7 +329,8 @@ def main() -> None:
             "upstream_cache_key_names": {"type": "list", "elements": "str", "no_log": False},
             "retention_period": {"type": "str"},
             "keypair": {"type": "str", "no_log": True},
-            "replace_public_key": {"type": "str", "no_log": False},
+            # Hidden until it is known to be public: a key pair that is given by mistake must reach no log.
+            "replace_public_key": {"type": "str", "no_log": True},
         },
         supports_check_mode=True,
     )

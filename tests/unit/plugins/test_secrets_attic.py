@@ -85,6 +85,7 @@ def test_nothing_leaks_from_a_play(serve: t.Callable[[t.Any], str], tmp_path: pa
         cache(keypair="{{ other_pair }}"),
         cache(keypair="{{ pair }}x"),
         cache(replace_public_key="broken"),
+        cache(replace_public_key="{{ pair }}"),
         cache(url="http://127.0.0.1:9"),
         cache(url="{{ url }}/c"),
         {**cache(), "environment": {"PYTHONPATH": str(crash)}},

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import pathlib
 import time
 import typing as t
@@ -12,6 +13,7 @@ import requests
 from ansible_collections.pantheros.nixci.plugins.module_utils._attic import AtticClient
 from ansible_collections.pantheros.nixci.plugins.module_utils._change import Change
 from ansible_collections.pantheros.nixci.plugins.modules import attic_cache
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from lab.attic.server import create_app
 from lab.clouds._control import Control
@@ -240,6 +242,47 @@ def test_a_missing_right_is_named_before_anything_is_changed(
     assert "nothing has been" in result["msg"]
 
 
+def test_making_a_cache_private_needs_the_right_to_read_it_afterwards(attic: Attic) -> None:
+    attic.cache(is_public=True)
+    blind, seeing = token({"ci-*": ("cr",)}), token({"ci-*": ("r", "cr")})
+    assert attic.cache(token=blind, priority=1)["changed"] is True
+    for check in (True, False):
+        result = attic.cache(check=check, token=blind, is_public=False)
+        assert attic.methods() == ["GET"]
+        assert "the right pull on this cache" in result["msg"]
+    assert attic.cache(token=seeing, is_public=False)["changed"] is True
+    assert attic.cache(token=seeing, is_public=False)["changed"] is False
+
+
+def test_an_empty_key_pair_replaces_no_key(attic: Attic) -> None:
+    key = attic.cache()["cache"]["public_key"]
+    for check in (True, False):
+        assert "keypair: it is empty" in attic.cache(check=check, keypair="", replace_public_key=key)["msg"]
+    assert attic.cache()["cache"]["public_key"] == key
+
+
+def test_a_key_pair_given_as_the_public_key_is_not_printed(attic: Attic) -> None:
+    raw = Ed25519PrivateKey.generate()
+    public = raw.public_key().public_bytes_raw()
+    for secret in (raw.private_bytes_raw() + public, raw.private_bytes_raw() + bytes(32)):
+        pair = f"own-1:{base64.b64encode(secret).decode()}"
+        for given in (pair, f"{pair}\n", f"{pair}x"):
+            result = attic.cache(replace_public_key=given)
+            assert result["failed"] is True
+            assert pair[6:] not in json.dumps(result)
+
+
+def test_a_public_key_is_shown_wherever_it_appears(attic: Attic) -> None:
+    key = attic.cache()["cache"]["public_key"]
+    replaced = attic.cache(check=True, replace_public_key=key)
+    assert replaced["diff"]["before"]["public_key"] == key
+    assert key in replaced.warnings[0]
+    assert replaced["invocation"]["module_args"]["replace_public_key"] == key
+    other = f"other-1:{key.partition(':')[2]}"
+    kept = attic.cache(replace_public_key=other)
+    assert (kept["changed"], kept["cache"]["public_key"]) == (False, key)
+
+
 def test_the_rights_that_are_needed_suffice(attic: Attic) -> None:
     assert attic.cache(token=token({"ci-cache": ("r", "cc")}))["changed"] is True
     assert attic.cache(token=token({"ci-cache": ("r", "cr")}), priority=1)["changed"] is True
@@ -298,6 +341,11 @@ def test_on_a_public_cache_a_bad_token_shows_with_the_first_change(attic: Attic,
             "give the part before the colon",
         ),
         ({"upstream_cache_key_names": [""]}, "upstream_cache_key_names: '' is not a key's name"),
+        ({"retention_period": "Global"}, "Write global for the server's default."),
+        ({"retention_period": 2**31}, "the limit is 2^31 - 1."),
+        ({"keypair": ""}, "keypair: it is empty; give the key pair, or leave the option out"),
+        ({"keypair": " \n"}, "keypair: it is empty"),
+        ({"url": "http://[::1"}, "cannot reach http://[::1"),
         ({"keypair": "ci-cache:AAAA"}, "keypair: this is not a name, a colon and base64 of 64 bytes"),
         ({"replace_public_key": "ci-cache"}, "replace_public_key: this is not a name, a colon and base64 of 32 bytes"),
     ],

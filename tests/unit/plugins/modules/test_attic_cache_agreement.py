@@ -44,7 +44,7 @@ WISH = st.fixed_dictionaries(
         **SETTINGS,
         "priority": st.sampled_from([-1, 30, 41, 2**31]),
         "retention_period": st.sampled_from(["global", "1d", "86400", "0", "Global"]),
-        "keypair": st.sampled_from([*(secret for secret, _ in PAIRS), "broken:AAAA"]),
+        "keypair": st.sampled_from([*(secret for secret, _ in PAIRS), "broken:AAAA", ""]),
         "replace_public_key": st.sampled_from(["what there is", *(public for _, public in PAIRS), "broken"]),
         "token": st.sampled_from(
             [token({"ci-cache": rights}) for rights in (("r",), ("r", "cr"), ("r", "cc"), ("cc", "cr", "cq"), ("w",))]
