@@ -18,13 +18,24 @@ from ._errors import ConflictError, InvalidError, NixciError
 from ._file import replace
 
 UP_TO_DATE = "up to date"
+SHARED = ("default", "macdef")  # words of a netrc that belong to no machine
 
 
 def host_of(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("https", "http") or not parts.hostname or any(c.isspace() or c == '"' for c in url):
+    host = _host(url)
+    if not host or any(c.isspace() or c == '"' for c in url):
         raise InvalidError(f"url: {url!r} is not the address of a server; it must look like https://cache.example.org.")
-    return parts.hostname
+    return host
+
+
+def _host(url: str) -> str | None:
+    """The host of a server's address, None if it is no such address."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # ValueError if it is not a number
+    except ValueError:
+        return None
+    return parts.hostname if parts.scheme in ("https", "http") else None
 
 
 def client_config(server: str, url: str, token: str) -> str:
@@ -57,8 +68,15 @@ def texts(params: dict[str, t.Any], token: str) -> dict[str, str]:
 
 def token_files(params: dict[str, t.Any], contents: dict[str, str]) -> list[TokenFile]:
     """The files that the user asked for."""
+    asked = [params[option] for option in ("config_path", "netrc_path") if params[option]]
+    if len({os.path.realpath(path) for path in asked}) < len(asked):
+        raise InvalidError(f"config_path and netrc_path: both are the file {asked[0]}; name two files.")
     kinds: list[tuple[str, str, t.Callable[[str], list[str]]]] = [
-        ("config_path", "client_config", lambda text: other_servers(text, params["server_name"])),
+        (
+            "config_path",
+            "client_config",
+            lambda text: other_servers(text, params["server_name"], host_of(params["url"])),
+        ),
         ("netrc_path", "netrc", lambda text: other_machines(text, host_of(params["url"]))),
     ]
     return [
@@ -68,16 +86,36 @@ def token_files(params: dict[str, t.Any], contents: dict[str, str]) -> list[Toke
     ]
 
 
-def other_servers(text: str, server: str) -> list[str]:
+def other_servers(text: str, server: str, host: str) -> list[str]:
     """The servers in a client configuration besides ours; ValueError if it is none."""
-    servers = tomllib.loads(text).get("servers", {})
-    return [name for name in servers if name != server] if isinstance(servers, dict) else ["servers"]
+    config = tomllib.loads(text)
+    servers = config.get("servers", {})
+    only_remarks = not config and text.strip()
+    if not config.keys() <= {"default-server", "servers"} or not isinstance(servers, dict) or only_remarks:
+        raise ValueError("another program's file")
+    found = [name for name in servers if name != server]
+    if server in servers:
+        entry = servers[server]
+        there = _host(str(entry.get("endpoint"))) if isinstance(entry, dict) else None
+        if there != host:
+            found.append(f"{server} at {there or 'no address'}")
+    return found
 
 
 def other_machines(text: str, host: str) -> list[str]:
+    """The entries of a netrc besides ours; ValueError if it is none."""
     words = text.split()
-    named = [after for word, after in zip(words, words[1:], strict=False) if word == "machine"]
-    return [name for name in named if name != host] + [word for word in words if word in ("default", "macdef")]
+    if words and words[0] not in ("machine", *SHARED):
+        raise ValueError("another program's file")
+    found, rest = [], iter(words)
+    for word in rest:
+        if word in SHARED:
+            found.append(word)
+        elif word not in ("machine", "login", "account", "password"):
+            raise ValueError("another program's file")
+        elif (value := next(rest, "")) != host and word == "machine":
+            found.append(value)
+    return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +173,7 @@ class TokenFile:
         if found:
             raise ConflictError(
                 f"{self.option}: {self.path} holds more than this token ({', '.join(found)}), which would get lost; "
-                "name a file of its own."
+                "name a file of its own, or remove this one if nobody needs it."
             )
 
     def _failure(self, verb: str, exc: OSError | UnicodeDecodeError) -> NixciError:

@@ -64,6 +64,13 @@ class Wish:
 
 def _claims(params: dict[str, t.Any]) -> Claims:
     """The claims that do not depend on the time, in the server's own order."""
+    if not params["subject"].strip():
+        raise InvalidError("subject: it is empty; say whom the token is for.")
+    if not params["permissions"]:
+        raise InvalidError("permissions: the list is empty, so the token would grant nothing; give at least one entry.")
+    # Ansible makes a list with one empty entry of an empty text.
+    if not all(audience.strip() for audience in params["audiences"] or ()):
+        raise InvalidError("audiences: an entry is empty; give the server's audiences, or leave the option out.")
     claims: Claims = {"sub": params["subject"]}
     if params["issuer"]:
         claims = {"iss": params["issuer"], **claims}

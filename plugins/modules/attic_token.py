@@ -33,7 +33,7 @@ options:
     choices: [RS256, HS256]
     default: RS256
   subject:
-    description: Whom the token is for. The server records it as the creator of what is pushed.
+    description: Whom the token is for. The server records it as the creator of what is pushed. It must not be empty.
     type: str
     required: true
   validity:
@@ -53,7 +53,7 @@ options:
     description:
       - What the token grants. The server takes the entry with the cache's exact name, otherwise the first entry whose
         pattern matches; it never adds up several. So put narrow patterns first and repeat all rights in them. The order is
-        kept, which C(atticadm) cannot promise.
+        kept, which C(atticadm) cannot promise. At least one entry is needed.
       - An entry without any right closes those caches to the token even if a later pattern would open them.
     type: list
     elements: dict
@@ -99,6 +99,7 @@ options:
     type: str
   audiences:
     description: Needed if the server is configured with C(token-bound-audiences); one of these must be among them.
+      An empty list is like none, an empty entry is refused.
     type: list
     elements: str
   url:
@@ -122,13 +123,18 @@ options:
     description:
       - Where to write the configuration of the C(attic) client, readable by its owner only. The client looks for it at
         C($XDG_CONFIG_HOME/attic/config.toml); C(attic login) would put the token on a command line instead.
-      - Missing folders are made. A file that holds other servers as well is refused rather than replaced.
+      - Missing folders are made. A file that holds anything else, such as other servers or this name with another host,
+        is refused rather than replaced.
+      - A new file belongs to the user who runs the task; use C(become_user) for another user's home. An existing file keeps
+        its owner and group.
     type: path
   netrc_path:
     description:
       - Where to write a C(netrc) for Nix (C(netrc-file) in C(nix.conf)) and C(curl), readable by its owner only.
       - It knows servers by host name, so there is one token for all caches of a server. A file that holds other machines as
-        well is refused rather than replaced.
+        well, or that is not a C(netrc), is refused rather than replaced. It must not be the file of O(config_path).
+      - A new file belongs to the user who runs the task; use C(become_user) for another user's home. An existing file keeps
+        its owner and group.
     type: path
 attributes:
   diff_mode:
@@ -342,10 +348,10 @@ def main() -> None:
         result = run(module)
     except NixciError as exc:
         module.fail_json(msg=str(exc), **exc.details)
-    if result["kept"]:
-        # A value of a no_log option is masked wherever it appears, but here it is the result: mask the option only.
-        module.no_log_values.discard(module.params["current"])
-        module.params["current"] = None
+    # A value of a no_log option is masked wherever it appears. A kept token is the result, a replaced one is not in it, and
+    # a placeholder such as "-" would cut into the new one: mask the option only.
+    module.no_log_values -= {module.params["current"]} - {module.params["signing_key"]}
+    module.params["current"] = None
     module.exit_json(**result)
 
 

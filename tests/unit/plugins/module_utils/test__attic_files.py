@@ -51,7 +51,17 @@ def test_a_name_that_the_client_refuses_is_refused(server: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["cache.example.org", "https://", "ftp://a", 'https://a/"', "https://a/\nb", "https://a b"]
+    "url",
+    [
+        "cache.example.org",
+        "https://",
+        "ftp://a",
+        'https://a/"',
+        "https://a/\nb",
+        "https://a b",
+        "http://[::1",
+        "https://a:b",
+    ],
 )
 def test_an_address_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(InvalidError, match="url: .* is not the address of a server"):
@@ -59,11 +69,32 @@ def test_an_address_that_is_none_is_refused(url: str) -> None:
 
 
 def test_strangers_are_found() -> None:
-    assert other_servers("", "a") == []
-    assert other_servers('[servers.a]\n[servers.b]\nendpoint = "x"', "a") == ["b"]
-    assert other_servers("servers = 5", "a") == ["servers"]
+    ours = '[servers.a]\nendpoint = "https://A.example.org:1/x"\n'
+    for text, found in [
+        ("", []),
+        (ours, []),
+        (f'{ours}[servers.b]\nendpoint = "x"', ["b"]),
+        (ours.replace("https://A", "https://b"), ["a at b.example.org"]),
+        ('[servers.a]\ntoken = "x"', ["a at no address"]),
+        ("servers.a = 5", ["a at no address"]),
+    ]:
+        assert other_servers(text, "a", "a.example.org") == found
+    assert other_machines("", "a") == []
     assert other_machines("machine a login x password machine", "a") == []
+    assert other_machines("machine a password machine login machine", "a") == []
     assert other_machines("machine a password x\nmachine b password y\ndefault login z", "a") == ["b", "default"]
+
+
+@pytest.mark.parametrize("text", ["servers = 5", "listen = 1\n[servers]", "# remarks", "{"])
+def test_what_is_no_configuration_of_the_client_is_told(text: str) -> None:
+    with pytest.raises(ValueError):
+        other_servers(text, "a", "a.example.org")
+
+
+@pytest.mark.parametrize("text", ["login x password y", "password y", "x", "machine a password x # why", "{}"])
+def test_what_is_no_netrc_is_told(text: str) -> None:
+    with pytest.raises(ValueError):
+        other_machines(text, "a")
 
 
 # ---- the file ----------------------------------------------------------------------------------------------------

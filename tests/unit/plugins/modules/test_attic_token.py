@@ -103,6 +103,30 @@ def test_tokens_appear_in_their_return_value_only(mint: Mint) -> None:
         assert KEY not in text
 
 
+@pytest.mark.parametrize("placeholder", ["-", "_", "e", "none", "ci", "0"])
+def test_a_placeholder_for_the_current_token_hides_nothing(mint: Mint, placeholder: str) -> None:
+    result = mint(current=placeholder)
+    expected = mint()
+    assert {**result, "reason": None, "invocation": None} == {**expected, "reason": None, "invocation": None}
+    assert result["invocation"]["module_args"]["current"] is None
+
+
+def test_a_signing_key_given_as_the_current_token_stays_hidden(mint: Mint) -> None:
+    assert KEY not in json.dumps(mint(current=KEY))
+
+
+def test_a_replaced_token_appears_nowhere(mint: Mint, tmp_path: pathlib.Path) -> None:
+    files = {"url": "https://cache.example.org", "config_path": str(tmp_path / "a"), "netrc_path": str(tmp_path / "b")}
+    old = mint(**files)["token"]
+    for wish in ({"subject": "b"}, {"signing_key": base64.b64encode(b"x" * 32).decode()}, {"validity": "1h",
+                 "renew_before": "1m", "permissions": [{"caches": "other"}]}):  # fmt: skip
+        for check in (True, False):
+            result = mint(check=check, current=f"{old}\n", **{**files, **wish})
+            assert result["changed"] is True
+            assert old not in json.dumps(result)
+            assert old.rpartition(".")[2] not in json.dumps(result)
+
+
 def test_a_token_is_kept_until_its_last_days(mint: Mint, clock: t.Callable[[int], None]) -> None:
     token = mint()["token"]
     clock(NOW + 60 * DAY)
@@ -200,7 +224,15 @@ def test_exact_names_may_come_in_any_order(mint: Mint) -> None:
         ({"verify": True}, "verify is True but all of the following are missing: url"),
         ({"url": "cache.example.org"}, "url: 'cache.example.org' is not the address of a server"),
         ({"url": "https://a", "server_name": "a.b"}, "server_name: 'a.b' is not a name"),
+        ({"url": "http://[::1"}, "url: 'http://[::1' is not the address of a server"),
+        ({"url": "http://[::1", "verify": True}, "url: 'http://[::1' is not the address of a server"),
+        ({"url": "https://a:b"}, "url: 'https://a:b' is not the address of a server"),
         ({"permissions": [{"caches": "a b"}]}, "permissions: 'a b' is not a pattern"),
+        ({"permissions": []}, "permissions: the list is empty"),
+        ({"audiences": [""]}, "audiences: an entry is empty"),
+        ({"audiences": ["a", " "]}, "audiences: an entry is empty"),
+        ({"subject": ""}, "subject: it is empty"),
+        ({"subject": " "}, "subject: it is empty"),
     ],
 )
 def test_wrong_input_fails_with_one_sentence(mint: Mint, wish: dict[str, t.Any], message: str) -> None:
@@ -267,3 +299,46 @@ def test_the_servers_of_others_are_not_lost(mint: Mint, files: dict[str, str], c
     assert "holds more than this token (prod), which would get lost" in result["msg"]
     assert "canary" not in json.dumps(result)
     assert not pathlib.Path(files["netrc_path"]).exists()
+
+
+FOREIGN = {
+    "server.toml": 'listen = "[::]:1"\n[jwt.signing]\ntoken-hs256-secret-base64 = "canary"\n',
+    "remarks.toml": "# all that is left of canary's settings\n",
+    "id_rsa": "-----BEGIN OPENSSH PRIVATE KEY-----\ncanary\n-----END OPENSSH PRIVATE KEY-----\n",
+    "nix.conf": "substituters = https://cache.nixos.org\naccess-tokens = canary\n",
+    "notes": "machine cache.example.org\nlogin me\npassword canary\n# and this is why\n",
+    "elsewhere.toml": 'default-server = "attic"\n[servers.attic]\nendpoint = "https://b.example.org/"\ntoken = "canary"\n',
+    "nowhere.toml": '[servers.attic]\nendpoint = "http://[::1"\ntoken = "canary"\n',
+}
+
+
+@pytest.mark.parametrize("check", [True, False])
+@pytest.mark.parametrize("option", ["config_path", "netrc_path"])
+@pytest.mark.parametrize("name", FOREIGN)
+def test_the_file_of_another_program_or_host_is_not_lost(
+    mint: Mint, tmp_path: pathlib.Path, name: str, option: str, check: bool
+) -> None:
+    path = tmp_path / name
+    path.write_text(FOREIGN[name])
+    result = mint(check=check, url="https://cache.example.org", **{option: str(path)})
+    assert result["failed"] is True
+    assert f"{option}: {path} holds more than this token (" in result["msg"]
+    assert "canary" not in json.dumps(result)
+    assert path.read_text() == FOREIGN[name]
+
+
+def test_the_other_host_is_named(mint: Mint, tmp_path: pathlib.Path) -> None:
+    path = str(tmp_path / "config.toml")
+    mint(url="https://a.example.org", config_path=path)
+    assert "(attic at a.example.org), which would" in mint(url="https://b.example.org", config_path=path)["msg"]
+    assert mint(url="https://A.example.org:8443/sub", config_path=path)["changed"] is True
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_one_file_cannot_be_both(mint: Mint, tmp_path: pathlib.Path, check: bool) -> None:
+    (tmp_path / "link").symlink_to("same")
+    for other in ("same", "x/../same", "link"):
+        paths = {"config_path": str(tmp_path / "same"), "netrc_path": str(tmp_path / other)}
+        result = mint(check=check, url="https://cache.example.org", **paths)
+        assert f"config_path and netrc_path: both are the file {tmp_path / 'same'}; name two files." in result["msg"]
+        assert not (tmp_path / "same").exists()

@@ -37,7 +37,12 @@ WISH = st.fixed_dictionaries(
     },
 )
 FILES = st.fixed_dictionaries({}, optional={"config_path": st.just("config.toml"), "netrc_path": st.just("deep/netrc")})
-CONTENT = st.sampled_from([None, "", "machine cache.example.org password old\n", "machine other password x\n", "{"])
+CONTENT = st.sampled_from(
+    [
+        *(None, "", "machine cache.example.org password old\n", "machine other password x\n", "{", "listen = 1\n"),
+        *(f'[servers.attic]\nendpoint = "https://{host}.example.org/"\n' for host in ("cache", "other")),
+    ]
+)
 
 
 def test_check_run_again(
