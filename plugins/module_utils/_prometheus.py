@@ -57,10 +57,13 @@ class Textfile:
         folder = self.path.parent
         if not self.path.is_absolute() or self.path.suffix != ".prom":
             raise InvalidError(f"textfile: '{path}' must be an absolute path that ends in .prom; others are not read.")
-        if self.path.exists() and not self.path.is_file():
+        # Not pathlib's own questions, which fail for a folder that this user cannot look into.
+        if os.path.exists(self.path) and not os.path.isfile(self.path):
             raise InvalidError(f"textfile: '{path}' is not a file; give the name of a file.")
-        if not folder.is_dir():
-            raise NotFoundError(f"textfile: there is no directory '{folder}'; give the one that the collector reads.")
+        if not os.path.isdir(folder):
+            raise NotFoundError(
+                f"textfile: there is no directory '{folder}' that this user can see; give the one that the collector reads."
+            )
         if not os.access(folder, os.W_OK | os.X_OK):
             raise ForbiddenError(f"textfile: '{folder}' cannot be written; run the task as a user who may.")
 

@@ -30,7 +30,7 @@ attributes:
 options:
   gather:
     description:
-      - What to read. The first two need five short queries together with what every run asks; the others cost as much as is said here.
+      - What to read. A run with the default asks seven queries.
       - V(usage) gives RV(caches) and RV(total). It reads C(object), C(nar) and C(chunk) once, so it grows with the number of rows.
       - V(health) gives RV(health). It uses indexes only, so it takes milliseconds on a healthy server of any size.
         Attic has two of these indexes since May and June 2026; on an older one it reads C(nar) and C(chunk) once.
@@ -205,7 +205,8 @@ caches:
           type: int
           sample: 6442450944
         exclusive_bytes:
-          description: Of these, the chunks that no other cache uses. So much becomes free when the cache is destroyed and collected.
+          description: Of these, the chunks that no other cache uses. So much becomes free in Attic when the cache is destroyed
+            and collected; on the bill later, see RV(total.stored_bytes).
           type: int
           sample: 2147483648
         deduplication_ratio:
@@ -270,7 +271,10 @@ total:
       type: int
       sample: 25769803776
     stored_bytes:
-      description: Their sizes after compression, as they lie in the storage. Add RV(health.deleting_bytes) for what is paid.
+      description:
+        - Their sizes after compression, as they lie in the storage.
+        - Backblaze also bills marked chunks (RV(health.deleting_bytes)), files of stuck chunks, unfinished uploads, and hidden
+          versions until the bucket's lifecycle rule deletes them (30 days with role C(b2)).
       type: int
       sample: 9663676416
     deduplication_ratio:
@@ -332,7 +336,10 @@ health:
       type: int
       sample: 0
     broken_nars:
-      description: NARs that have lost a chunk, so that the server answers 503. A new push of the path makes it whole.
+      description:
+        - NARs that have lost a chunk, so that the server answers 503.
+        - C(attic push) does not mend it, because the server does not report the path as missing. An upload that skips that
+          question mends it in that cache; the figure falls with the next collection.
       type: int
       sample: 0
 garbage:
@@ -369,7 +376,7 @@ garbage:
       type: int
       sample: 820
     next_bytes:
-      description: Their sizes in the storage, so much becomes free.
+      description: Their sizes in the storage. So much becomes free in Attic; on the bill later, see RV(total.stored_bytes).
       type: int
       sample: 33554432
     next_collections:

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import re
+import typing as t
 
 import pytest
 import yaml
@@ -95,3 +97,19 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path: pathlib.Path, monkeypatc
     with pytest.raises(_errors.ForbiddenError, match="cannot be written .No space left on device."):
         Textfile(str(tmp_path / "attic.prom")).write("new\n")
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"attic.prom": "as before\n"}
+
+
+def test_a_folder_that_this_user_cannot_look_into_is_one_sentence(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hidden, look = str(tmp_path / "hidden"), os.stat
+
+    def stat(path: t.Any, *args: t.Any, **kwargs: t.Any) -> os.stat_result:
+        # Root may look everywhere, so a folder without rights would not show it.
+        if str(path).startswith(f"{hidden}/"):
+            raise PermissionError(13, "Permission denied")
+        return look(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "stat", stat)
+    found = run_module("attic_stats_info", {"textfile": f"{hidden}/in/attic.prom"})
+    assert found["msg"].startswith(f"textfile: there is no directory '{hidden}/in' that this user can see; ")
