@@ -44,7 +44,9 @@ options:
     description:
       - The value. Required with O(state=present).
       - It is never shown, neither in results nor in differences.
-    type: str
+      - A text or a number. Anything else is refused, because its text would be Python's and not JSON; the filter
+        P(ansible.builtin.to_json#filter) makes JSON of it.
+    type: raw
   final_newline:
     description:
       - Whether the value gets a line end if it has none. Tools such as OpenSSH refuse a file without it, and the lookup
@@ -335,6 +337,18 @@ def refuse_a_name(client: GitLabClient, params: dict[str, t.Any]) -> None:
         )
 
 
+def read_value(params: dict[str, t.Any]) -> None:
+    """Makes text of the value. What is refused must not stay: Ansible hides what is in a mapping, but not its keys."""
+    given, params["value"] = params["value"], None
+    if params["state"] == "absent":
+        return
+    if isinstance(given, bool | dict | list):
+        raise InvalidError(
+            f"The value of {params['key']} is not text; quote it, or make JSON of it with the filter to_json."
+        )
+    params["value"] = str(given)
+
+
 def run(module: AnsibleModule, client: GitLabClient) -> dict[str, t.Any]:
     params = module.params
     check_options(params)
@@ -364,7 +378,7 @@ def main() -> None:
         argument_spec={
             **gitlab_argument_spec(),
             "key": {"type": "str", "required": True, "no_log": False},
-            "value": {"type": "str", "no_log": True},
+            "value": {"type": "raw", "no_log": True},
             "final_newline": {"type": "bool"},
             "masked": {"type": "bool"},
             "hidden": {"type": "bool"},
@@ -383,6 +397,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
+        read_value(module.params)
         result = run(module, GitLabClient(module.params))
     except NixciError as exc:
         module.fail_json(msg=str(exc), **exc.details)

@@ -19,7 +19,9 @@ MODULE = "pantheros.nixci.gitlab_variable"
 TOKEN, WRONG, EXPIRED, READER, DEVELOPER = (f"glpat-canary{name}CANARYcanary" for name in ("M", "W", "X", "R", "D"))
 SECRET, OTHER, SHORT = "canary$ecret?0123456789", "canary$other?9876543210", "cAn4ry"
 LINES = "-----BEGIN OPENSSH PRIVATE KEY-----\ncanaryLINEcanaryLINEcanaryLINE\n-----END OPENSSH PRIVATE KEY-----"
+NUMBER = 7263548190263
 SECRETS = [TOKEN, WRONG, EXPIRED, READER, DEVELOPER, SECRET, OTHER, SHORT, "canaryLINEcanaryLINEcanaryLINE"]
+SECRETS += ["canaryKEYcanary", str(NUMBER)]
 PROJECTS = ["works", "echo", "page", "broken", "strange"]
 FAULTS: list[dict[str, t.Any]] = [
     {"path": "p/echo", "method": "PUT", "status": 400, "body": {"message": {"value": [f"'{OTHER}' is invalid"]}}},
@@ -46,6 +48,8 @@ FAILS: dict[str, tuple[dict[str, t.Any], str]] = {
     "a file to be masked": ({"value": LINES, "masked": True}, "line breaks"),
     "not expandable": ({"masked": True, "raw": False}, "raw: true only"),
     "a key of Windows": ({"value": LINES.replace("\n", "\r\n")}, "line ends of Windows"),
+    "a mapping": ({"value": {"canaryKEYcanary": {"inner": [SECRET]}}}, "is not text"),
+    "a list": ({"value": [SECRET, LINES]}, "is not text"),
     "a wrong type": ({"variable_type": "secret"}, "variable_type"),
     "it cannot be hidden": ({"key": "OLD", "hidden": True}, "recreate"),
     "an answer with the value": ({"project": "p/echo", "key": "OLD", "value": OTHER}, "repeats a secret"),
@@ -64,7 +68,9 @@ WORKS: dict[str, dict[str, t.Any]] = {
     "it is hidden and kept": {"hidden": True},
     "it is hidden and written": {"hidden": True, "rewrite_hidden": True},
     "a file": {"key": "FILE", "value": LINES, "variable_type": "file"},
+    "a number": {"key": "NUMBER", "value": NUMBER},
     "it goes": {"state": "absent"},
+    "it is gone, whatever its value": {"state": "absent", "value": {"canaryKEYcanary": SECRET}},
 }
 
 
@@ -145,5 +151,6 @@ def test_no_message_holds_a_secret(name: str, url: str, module: Callable[..., t.
             self.params = params
 
     with pytest.raises(NixciError, match=words) as caught:
+        gitlab_variable.read_value(params)
         gitlab_variable.run(Module(), GitLabClient(params))
     assert find(SECRETS, f"{caught.value} {caught.value.details!r} {caught.value.__cause__!r}") == []
