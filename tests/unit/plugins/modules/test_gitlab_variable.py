@@ -290,6 +290,35 @@ def test_the_old_one_goes_when_the_new_one_is_there(lab: Lab) -> None:
     assert lab.stored("SECOND")["value"] == SECRET
 
 
+def test_a_lost_answer_to_the_last_step_is_no_failure(lab: Lab) -> None:
+    lab.put(masked=True)
+    inner, served = lab.double.flask.view_functions["update"], []
+
+    def update_and_fail(**args: str) -> t.Any:
+        served.append(inner(**args))
+        return ("<html>bad gateway</html>", 502) if len(served) == 1 else served[-1]
+
+    lab.double.flask.view_functions["update"] = update_and_fail
+    result = lab.run(value=OTHER, hidden=True, recreate=True)
+    assert not result["failed"], result
+    assert result["changed"]
+    assert [(one["environment_scope"], one["value"]) for one in lab.double.variables[PROJECT]] == [("*", OTHER)]
+    assert lab.methods() == ["GET", "DELETE", "POST", "DELETE", "PUT", "PUT", "GET"]
+
+
+def test_a_replacement_that_somebody_removed_is_a_failure(lab: Lab) -> None:
+    lab.put(masked=True)
+
+    def gone(**_args: str) -> t.Any:
+        lab.double.variables[PROJECT].clear()
+        return {"message": "404 Variable Not Found"}, 404
+
+    lab.double.flask.view_functions["update"] = gone
+    result = lab.run(value=OTHER, hidden=True, recreate=True)
+    assert result["failed"]
+    assert "the variable is not in" in result["msg"]
+
+
 @pytest.mark.parametrize("killed_after", [2, 3, 4])
 def test_a_killed_replacement_heals(lab: Lab, killed_after: int) -> None:
     """The requests are: look, remove an old replacement, make the new one, remove the old one, move the new one."""
@@ -314,6 +343,26 @@ def test_a_killed_replacement_heals(lab: Lab, killed_after: int) -> None:
 
 
 # -- rules that are checked here
+
+
+@pytest.mark.parametrize("value", [True, False, {}, [], {"canary_key": "canary_value"}, ["canary_value"], [{"a": 1}]])
+def test_what_is_no_text_is_not_written_as_python_shows_it(lab: Lab, value: t.Any) -> None:
+    for check in (True, False):
+        result = lab.run(check=check, value=value)
+        assert result["failed"]
+        assert "not text" in result["msg"]
+        assert "to_json" in result["msg"]
+        assert lab.methods() == []
+    assert not lab.run(state="absent", value=value)["failed"]
+
+
+@pytest.mark.parametrize(
+    ("value", "written"), [(8080, "8080"), (1.5, "1.5"), (0, "0"), ("False", "False"), ('{"a": 1}', '{"a": 1}')]
+)
+def test_numbers_and_texts_are_written_as_they_are(lab: Lab, value: t.Any, written: str) -> None:
+    lab.run(value=value)
+    assert lab.stored()["value"] == written
+    lab.nothing_to_do(value=value)
 
 
 @pytest.mark.parametrize(
