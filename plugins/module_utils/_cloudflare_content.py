@@ -19,6 +19,11 @@ import typing as t
 from ._cloudflare_names import TOKEN, host_name, quote, unquote
 from ._errors import InvalidError
 
+# https://developers.cloudflare.com/dns/manage-dns-records/reference/dns-record-types/: a record has at most 4096 bytes
+# (we count the quotes, too), all contents of a name and type at most 8192 characters.
+LONGEST_TEXT = 4096
+LONGEST_SET = 8192
+
 # -- parts of values --------------------------------------------------------------------------------------------------
 
 
@@ -98,6 +103,17 @@ def filled_text(given: t.Any) -> str:
     if not value:
         raise InvalidError("A text needs at least one character.")
     return value
+
+
+def refuse_text(given: str) -> None:
+    """What nobody means, and what Cloudflare does not take."""
+    value = unquote(given)
+    if value == given and re.search(r"[\r\n]", value):
+        raise InvalidError(
+            "The text holds a line break; write it in one line (in YAML with >- instead of |), or quote it with \\010."
+        )
+    if len(quote(value).encode()) > LONGEST_TEXT:
+        raise InvalidError(f"The text has more than the {LONGEST_TEXT} bytes that Cloudflare takes, quotes included.")
 
 
 def property_tag(given: t.Any) -> str:
@@ -230,6 +246,8 @@ class Value:
         if isinstance(value, (dict, list, bool)) or value is None:
             raise InvalidError(f"'{value}' is neither text nor a mapping of all parts; quote it if it is a text.")
         if len(kinds) == 1:
+            if type_ == "TXT":
+                refuse_text(str(value))
             return cls._of(type_, {"content": value})
         tokens = re.findall(TOKEN, str(value), re.DOTALL)
         last, greedy = list(kinds.items())[-1]
@@ -267,7 +285,8 @@ class Value:
                 normal[name] = kind.normal(parts[name])
             except InvalidError as exc:
                 raise InvalidError(f"Wrong {name if len(kinds) > 1 else 'content'} for type {type_}: {exc}") from None
-        shown = " ".join(kinds[name].shown(part) for name, part in normal.items()).strip()
+        # The parameters of a service may be empty; the blanks around a text are a part of it.
+        shown = " ".join(filter(None, (kinds[name].shown(part) for name, part in normal.items())))
         # Surrogates cannot be printed.
         return cls(shown.encode(errors="surrogateescape").decode(errors="backslashreplace"), tuple(normal.items()))
 

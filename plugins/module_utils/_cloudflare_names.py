@@ -34,16 +34,20 @@ def host_name(name: str) -> str:
 
 def full_name(name: str, zone: str) -> str:
     """`name` within `zone`: @ is the zone itself, and only a final ".zone" makes a name complete."""
-    if name in ("", "@"):
+    if name == "@":
         return zone
     complete, absolute = host_name(name), name.endswith(".")
-    if complete == zone or complete.endswith("." + zone):
+    if within(complete, zone):
         return complete
     if absolute:
         raise InvalidError(
             f"The name '{name}' ends in a dot, so it is complete, but it is not within the zone '{zone}'."
         )
     return host_name(f"{complete}.{zone}")
+
+
+def within(name: str, zone: str) -> bool:
+    return name == zone or name.endswith("." + zone)
 
 
 # -- texts ------------------------------------------------------------------------------------------------------------

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import itertools
 import typing as t
 
 from ._change import Change
-from ._cloudflare_content import Value
+from ._cloudflare_content import LONGEST_SET, Value
+from ._cloudflare_names import quote, within
 from ._cloudflare_record import Record
 from ._cloudflare_wish import Members, RecordSet, Task
 from ._errors import ConflictError, InvalidError
@@ -69,6 +71,7 @@ def plan(task: Task, existing: list[Record]) -> Plan:
     replaced = {step.before.id: step.after for step in steps if step.before}
     after = [replaced.get(record.id, record) for record in mine] + [step.after for step in steps if not step.before]
     after = sorted((record for record in after if record), key=order)
+    refuse_long_sets(mine, after)
     known = {record.id for record in mine}
     removed = [step.before for step in steps if step.kind == "deletes" and step.before.id not in known]
     return Plan(Change(state([*mine, *removed]), state(after)), steps, after)
@@ -134,7 +137,14 @@ def displace(task: Task, steps: list[Step], existing: list[Record]) -> list[Step
 def prune(task: Task, steps: list[Step], existing: list[Record]) -> list[Step]:
     """Removes what carries our mark and is not wanted."""
     seen = {step.before.id for step in steps if step.before}
-    return [Step(record, None) for record in existing if record.id not in seen and task.owner.marked(record)]
+    gone = [record for record in existing if record.id not in seen and task.owner.marked(record)]
+    for record in gone:
+        if task.zone and not within(record.name, task.zone):
+            raise InvalidError(
+                f"prune would remove {record}, which is not within the zone {task.zone}; "
+                "check that zone_id is the id of zone."
+            )
+    return [Step(record, None) for record in gone]
 
 
 def refuse(task: Task, steps: list[Step], existing: list[Record]) -> None:
@@ -148,12 +158,36 @@ def refuse(task: Task, steps: list[Step], existing: list[Record]) -> None:
             foreign=foreign,
         )
     gone = {step.before.id for step in steps if step.kind == "deletes"}
-    servers = [record for record in existing if record.type == "NS" and record.name == task.zone]
-    new = [step for step in steps if step.kind == "posts" and step.after.type == "NS" and step.after.name == task.zone]
-    if servers and not new and all(record.id in gone for record in servers):
-        raise InvalidError(
-            f"This would remove the last name server (NS) of the zone {task.zone} itself; keep at least one of them."
-        )
+    served = {record.name for record in existing if record.type == "NS" and record.id not in gone}
+    served |= {step.name for step in steps if step.kind == "posts" and step.after.type == "NS"}
+    for server in existing:
+        # With zone_id alone any of the names may be the zone itself.
+        if server.type != "NS" or server.name in served or task.zone not in (None, server.name):
+            continue
+        if task.zone:
+            remedy = "the zone itself; keep at least one of them"
+        else:
+            remedy = "which may be the zone itself; keep at least one of them, or set zone, too, if it is another name"
+        raise InvalidError(f"This would remove the last name server (NS) of {server.name}, {remedy}.")
+
+
+def refuse_long_sets(before: list[Record], after: list[Record]) -> None:
+    """The texts of a name must not grow beyond what Cloudflare takes."""
+
+    def sizes(records: list[Record]) -> collections.Counter[str]:
+        found: collections.Counter[str] = collections.Counter()
+        for record in records:
+            if record.type == "TXT":
+                found[record.name] += len(quote(dict(record.value.parts).get("content", "")))
+        return found
+
+    old = sizes(before)
+    for name, size in sizes(after).items():
+        if size > max(LONGEST_SET, old[name]):
+            raise InvalidError(
+                f"All texts (TXT) of {name} together would have {size} characters, quotes included; "
+                f"Cloudflare takes {LONGEST_SET}."
+            )
 
 
 def order(record: Record) -> tuple[t.Any, ...]:
