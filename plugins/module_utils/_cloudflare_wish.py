@@ -80,6 +80,10 @@ class RecordSet:
         values = [Value.given(self.type, one) for one in content]
         if present and not values:
             raise InvalidError("content needs at least one value; to remove the records use state: absent.")
+        if given == []:
+            raise InvalidError(
+                "content is an empty list; to remove all records of this name and type leave content out."
+            )
         if params["exclusive"] != self.exclusive:
             raise InvalidError("exclusive cannot be true and false for the same name and type.")
         if not present:
@@ -118,6 +122,8 @@ class Task:
             raise InvalidError("prune removes what carries the owner's mark and is not in records; it needs both.")
         if params["batch_size"] < 1:
             raise InvalidError("batch_size is at least 1.")
+        if not params["zone"] and not params["zone_id"]:
+            raise InvalidError("zone and zone_id are empty; one of them is needed.")
         zone = host_name(params["zone"]) if params["zone"] else None
         sets: dict[tuple[str, str], RecordSet] = {}
         entries = [params] if params["records"] is None else params["records"]
@@ -158,6 +164,8 @@ class Task:
 
 
 def complete(name: str, zone: str | None) -> str:
+    if not name:
+        raise InvalidError("The name is empty; the zone itself is '@'.")
     if zone:
         return full_name(name, zone)
     if "." not in name.removesuffix("."):

@@ -59,7 +59,7 @@ WORKS: dict[str, dict[str, t.Any]] = {
     "it is created": {},
     "it is kept": {},
     "it is changed": {"content": ["203.0.113.2", "203.0.113.3"]},
-    "it is removed": {"state": "absent", "content": []},
+    "it is removed": {"state": "absent", "content": ["203.0.113.2", "203.0.113.3"]},
 }
 
 
