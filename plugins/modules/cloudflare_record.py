@@ -25,7 +25,7 @@ extends_documentation_fragment:
 options:
   zone:
     description:
-      - The name of the zone. One of O(zone) and O(zone_id) is required.
+      - The name of the zone. One of O(zone) and O(zone_id) is required; an empty one counts as not given.
       - With O(zone_id) it only completes O(name) and is not looked up.
     type: str
   zone_id:
@@ -90,6 +90,7 @@ options:
       - It counts as complete if it equals the zone, ends in a dot and the zone, or ends in a dot.
         So V(notexample.com) in the zone C(example.com) is C(notexample.com.example.com).
       - With O(zone_id) alone it must be complete.
+      - To a name outside of the zone of O(zone_id) Cloudflare appends that zone. Such a new record is removed again, and the task fails.
       - Required unless O(records) is given.
     type: str
   type:
@@ -100,6 +101,7 @@ options:
     description:
       - One value or a list of values. Required with O(state=present).
       - With O(state=absent) only these records are removed; without it, all records of this name and type are.
+        An empty list is refused.
       - A value is the text that a zone file has after the type, such as V(10 mail.example.com) for MX and
         V(0 issue "letsencrypt.org") for CAA, or a mapping of its parts.
       - The parts, in the order of the text, are for CAA C(flags, tag, value); CERT C(type, key_tag, algorithm, certificate);
@@ -111,7 +113,9 @@ options:
         SSHFP C(algorithm, type, fingerprint); URI C(priority, weight, target).
       - A CNAME has exactly one. Targets are complete names, with or without the final dot.
       - A text for TXT is written as it is; quoting and the division into strings of 255 bytes happen here.
-        Text that consists of quoted strings is understood as well.
+        Text that consists of quoted strings is understood as well. Blanks at its ends count; line breaks are refused, unless quoted.
+      - A text has at most 4096 bytes, and all texts of a name together have at most 8192 characters
+        (U(https://developers.cloudflare.com/dns/manage-dns-records/reference/dns-record-types/)), quotes included.
       - Another spelling of the same value is no difference (case of host names and hexadecimal digits, IPv6, quotes,
         order of service parameters).
     type: raw
@@ -170,6 +174,7 @@ options:
     description:
       - Remove every record of the zone that carries the mark of O(owner) and is not wanted by O(records).
       - Records without the mark are never removed by it. Needs O(owner) and O(records).
+      - With O(zone) and O(zone_id), a record that is not within O(zone) is refused, for then O(zone_id) is the id of another zone.
     type: bool
     default: false
   batch_size:
@@ -188,7 +193,8 @@ options:
 notes:
   - Reading, so also check mode and a run that changes nothing, needs C(Zone / DNS / Read); writing needs C(Zone / DNS / Edit),
     which includes reading; finding O(zone) by its name needs C(Zone / Zone / Read).
-  - The last name server (NS) of the zone itself is not removed.
+  - The last name server (NS) of the zone itself is not removed. With O(zone_id) alone this holds for each name,
+    because any of them may be the zone.
   - What depends on the plan of the zone (tags, length of comments, TTLs below 60, number of records) is refused by Cloudflare
     only when it is written, so check mode does not foresee it.
 author:
@@ -358,7 +364,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._cloudflare import CloudflareClient, cloudflare_argument_spec
 from ..module_utils._cloudflare_content import SHAPES
-from ..module_utils._cloudflare_plan import Plan, plan
+from ..module_utils._cloudflare_plan import Plan, Step, plan
 from ..module_utils._cloudflare_record import SETTINGS, Record
 from ..module_utils._cloudflare_wish import Task
 from ..module_utils._errors import ConflictError, InvalidError, NixciError, UnavailableError
@@ -394,20 +400,31 @@ def entry_spec() -> dict[str, t.Any]:
 def apply(client: CloudflareClient, task: Task, zone_id: str, first: Plan, batch_size: int) -> list[Record]:
     """Makes the changes; returns the records of the task as Cloudflare has them now."""
     try:
-        written, after = client.apply(zone_id, first.steps, batch_size), first.after
+        done, written = first, client.apply(zone_id, first.steps, batch_size)
     except (UnavailableError, ConflictError):
         # The call may have worked although its answer got lost, or somebody was faster: what is there now decides.
-        again = plan(task, client.records(zone_id, task.only_name))
-        written, after = client.apply(zone_id, again.steps, batch_size), again.after
-    names = {one.name for one in task.sets}
-    stray = [record for record in written if record.name not in names]
-    if stray:
-        raise InvalidError(
-            f"The name is not within the zone: Cloudflare made '{stray[0].name}' of it. "
-            "Remove that record, and give the complete name or set zone, too."
-        )
+        done = plan(task, client.records(zone_id, task.only_name))
+        written = client.apply(zone_id, done.steps, batch_size)
+    known = {step.before.id for step in done.steps if step.before}
+    take_back(client, task, zone_id, [record for record in written if record.id not in known], batch_size)
     fresh = {record.key: record for record in written}
-    return [fresh.get(record.key, record) for record in after]
+    return [fresh.get(record.key, record) for record in done.after]
+
+
+def take_back(client: CloudflareClient, task: Task, zone_id: str, new: list[Record], batch_size: int) -> None:
+    """Cloudflare appends its zone to a name that is not within it, which only its answer tells."""
+    names = {one.name for one in task.sets}
+    stray = [record for record in new if record.name not in names]
+    if not stray:
+        return
+    remedy = "give the complete name, and check that zone_id is the id of the zone"
+    made = f"The name is not within the zone: Cloudflare made '{stray[0].name}' of it"
+    try:
+        client.apply(zone_id, [Step(record, None) for record in stray], batch_size)
+    except NixciError as exc:
+        which = ", ".join(f"{record.type} {record.name}" for record in stray)
+        raise InvalidError(f"{made}, and removing that again failed; remove {which}, {remedy}. {exc}") from None
+    raise InvalidError(f"{made}, and that was removed again; {remedy}.")
 
 
 def run(module: AnsibleModule, client: CloudflareClient) -> dict[str, t.Any]:
