@@ -66,6 +66,8 @@ class BoundedSession(_Session):
     def __init__(self, timeout: float, retries: int) -> None:
         super().__init__()
         self.timeout = timeout
+        # Without this, an entry of ~/.netrc would replace the Authorization header.
+        self.auth = lambda request: request
         self.repeating = self._adapter(retries, {"POST"})
         self.cautious = self._adapter(retries, {"GET"})
 

@@ -11,6 +11,7 @@ import stat
 import typing as t
 from collections.abc import Callable, Iterator
 
+from ._env_file import parse
 from ._errors import ConflictError, ForbiddenError, NixciError, NotFoundError
 from ._file import replace
 from ._onepassword import backend, onepassword_argument_spec
@@ -75,11 +76,11 @@ class FileStore:
         with self._typed("read"):
             try:
                 with open(self.path, encoding="utf-8") as file:
-                    lines = file.read().splitlines()
+                    text = file.read()
             except FileNotFoundError:
                 return None
-        found = dict(line.split("=", 1) for line in lines if "=" in line)
-        if lines and set(found) != set(self.NAMES):
+        found = parse(text)
+        if text.strip() and (found is None or set(found) != set(self.NAMES) or "#" in text):
             raise ConflictError(
                 f"{self.where[0].upper()}{self.where[1:]} holds something else than {' and '.join(self.NAMES)}; "
                 "move it away or name another file."

@@ -100,6 +100,8 @@ def store(
 
 def remove(source: Backend, vault: str, title: str, *, archive: bool = False, check: bool = False) -> Stored:
     """Make sure that the vault has no such item."""
+    if not title:
+        raise InvalidError("The title is empty; name the item of 1Password.")
     if archive and not source.can_archive:
         raise InvalidError("A Connect server cannot archive an item; use a service account, or delete the item.")
     return _carry_out(source, vault, title, lambda before: Stored(before, None, None), check, archive)

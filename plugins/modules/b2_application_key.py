@@ -15,9 +15,11 @@ description:
   - A key is replaced only on request (O(rotate), O(recreate), O(renew_before)), or when its secret is lost, which means that
     the stored id is unknown to B2 or that B2 refuses the stored secret. The new key is made and stored before an old one
     is deleted.
+  - If nothing is stored although keys of the name exist, they may be stored elsewhere and in use. Then O(recreate) must be
+    given, or with O(superseded=keep) they stay and are named in a warning.
   - Before a key is created, the module proves that it can be stored, as far as that can be known. If storing it fails all
     the same, the new key is deleted again. A crash in between leaves a key whose secret nobody has; the next run finds
-    that another one is stored and deletes it with the O(superseded) ones.
+    that another one is stored and deletes it with the O(superseded) ones, or, if it was the first, asks for O(recreate).
 author:
   - The pantheros.nixci contributors (@pantheros)
 extends_documentation_fragment:
@@ -282,7 +284,7 @@ def check(params: Json) -> None:
         raise InvalidError(f"'{params['name']}' cannot be the name of a key: use 1 to 100 letters, digits and hyphens.")
     if params["state"] == "absent":
         return
-    for option in ("capabilities", "bucket", "bucket_id"):
+    for option in ("capabilities", "bucket", "bucket_id", "name_prefix", "file"):
         if params[option] is not None and not params[option]:
             raise InvalidError(f"{option} is empty; leave it out or give it a value.")
     if params["name_prefix"] and not (params["bucket"] or params["bucket_id"]):
@@ -316,6 +318,8 @@ def held_key(module: AnsibleModule, client: B2Client, store: Store | None, keys:
     """The key whose secret is known; None if the secret is lost, which B2 itself must say."""
     params = module.params
     pair = store.read() if store else None
+    if store and not pair:
+        beware(module, store, [key["id"] for key in keys if key["name"] == params["name"]])
     held = pair.id if pair else params["stored_key_id"]
     key = next((key for key in keys if key["id"] == held), None)
     if key is None or (key["name"] != params["name"] and params["recreate"]):
@@ -329,6 +333,19 @@ def held_key(module: AnsibleModule, client: B2Client, store: Store | None, keys:
         module.warn(f"B2 refuses the secret of the key {held} that {store.where} holds, so a new key is needed.")
         return None
     return key
+
+
+def beware(module: AnsibleModule, store: Store, ids: list[str]) -> None:
+    """Nothing is stored, and yet there are keys: an interrupted run left one, or they are stored elsewhere and in use."""
+    params = module.params
+    if not ids or params["recreate"] or params["rotate"]:
+        return
+    found = f"B2: {store.where} holds no complete key, but keys named '{params['name']}' exist and may be in use: {', '.join(ids)}"
+    if params["superseded"] == "delete":
+        raise ConflictError(
+            f"{found}. Correct the place or the name, or set recreate: true to replace and delete them."
+        )
+    module.warn(f"{found}. They are kept.")
 
 
 def choose(params: Json, wanted: Json, key: Json | None) -> str:

@@ -56,3 +56,19 @@ def test_the_key_is_made_once_and_the_environment_follows_the_bucket_s_key(tmp_p
         zip(NAMES, [first["signing-key"], "0051234", "canary-K005/new+key="], strict=True)
     )
     assert versions == [1, 1, 2]
+
+
+def test_a_working_environment_is_not_overwritten_without_the_bucket_s_key(tmp_path: pathlib.Path) -> None:
+    """As when only one of the two roles was told another title."""
+    working = {"signing-key": "canary-signing-key", "environment": "canary-environment"}
+    double = OnePasswordDouble(vaults={"V": {"Attic-server": working}}, tokens={TOKEN: {"vaults": {"V": "write"}}})
+    variables = {"nixci_onepassword_vault": "V", "nixci_cache_domain": "cache.example.com"}
+    role = {"name": "pantheros.nixci.attic", "tasks_from": "secrets"}
+    with serving(double.app) as url:
+        access = {"OP_CONNECT_HOST": url, "OP_CONNECT_TOKEN": TOKEN}
+        tasks = [{"ansible.builtin.include_role": role}]
+        played = play(tasks, variables, tmp_path / "play", secrets=[TOKEN, *working.values()], environment=access)
+    assert played.returncode != 0
+    assert "The item 'Backblaze-B2' of the vault 'V' holds no application-key-id" in played.output
+    assert played.leaks == []
+    assert double.values("V", "Attic-server") == working

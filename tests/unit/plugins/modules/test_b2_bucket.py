@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import itertools
+import pathlib
 import time
 import typing as t
 from collections.abc import Callable
@@ -409,3 +410,12 @@ def test_round_trip_needs_the_region(lab: BucketLab, verify: dict[str, str]) -> 
 def test_round_trip_to_a_dead_endpoint(lab: BucketLab, verify: dict[str, str]) -> None:
     lab.b2.s3_url = "http://127.0.0.1:9"
     assert "Could not connect to the endpoint" in lab.run(verify_with=verify)["msg"]
+
+
+def test_a_netrc_file_does_not_replace_the_key(
+    lab: BucketLab, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login x password y\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    assert lab.run()["changed"]

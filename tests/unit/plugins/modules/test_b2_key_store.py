@@ -148,9 +148,21 @@ def test_no_change_costs_four_requests(lab: StoreLab) -> None:
 
 def test_superseded_keys_end_when_the_new_one_is_stored(lab: StoreLab) -> None:
     old = lab.seed().id
-    checked, made, again = lab.run(True), lab.run(), lab.run()
+    checked, made, again = lab.run(True, recreate=True), lab.run(recreate=True), lab.run()
     assert (checked["diff"], made["superseded"], lab.ids()) == (made["diff"], [], [lab.stored()])
     assert old not in lab.ids() and not again["changed"]
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_key_that_may_be_stored_elsewhere_is_not_ended(lab: StoreLab, check: bool) -> None:
+    """A mistyped path or title finds nothing stored, and yet the key of this name is in use."""
+    old = lab.seed()
+    refused = lab.run(check)
+    assert refused["failed"] and f"may be in use: {old.id}. Correct the place" in refused["msg"]
+    assert (lab.ids(), lab.pair()) == ([old.id], None)
+    kept = lab.run(check, superseded="keep")
+    assert kept["created"] and old.id in lab.ids()
+    assert f"may be in use: {old.id}. They are kept." in str(kept.warnings)
 
 
 def test_superseded_keys_may_be_kept_until_their_users_have_the_new_one(lab: StoreLab) -> None:
@@ -280,7 +292,8 @@ def test_key_that_cannot_be_taken_back_is_named(lab: StoreLab, monkeypatch: pyte
         failed = lab.run()
     (orphan,) = lab.ids()
     assert f"The new key ({orphan}) could not be deleted again: B2: cannot delete" in failed["msg"]
-    assert lab.run()["created"]
+    assert f"may be in use: {orphan}" in lab.run()["msg"]
+    assert lab.run(recreate=True)["created"]
     assert lab.ids() == [lab.stored()] != [orphan]
 
 
@@ -404,8 +417,27 @@ def test_labels_may_be_chosen(vault: InOnePassword) -> None:
 def test_half_a_pair_is_a_lost_secret(vault: InOnePassword) -> None:
     old = vault.seed()
     vault.double.add_item(VAULT, TITLE, {"application-key-id": old.id})
-    assert vault.run()["created"]
+    assert "holds no complete key" in vault.run()["msg"]
+    assert vault.run(recreate=True)["created"]
     assert vault.ids() == [vault.stored()] != [old.id]
+
+
+def test_a_file_as_others_write_it_is_understood(file: InFile) -> None:
+    made = file.run()
+    first, second = file.path.read_text().splitlines()
+    file.path.write_text(f'{first.replace("=", "=" + chr(34))}"\n{second.replace("=", "=" + chr(34))}"\n')
+    assert not file.run()["changed"]
+    file.path.write_text(f"# the key of the cache\n{first}\n{second}\n")
+    assert "holds something else" in file.run()["msg"]
+    assert file.ids() == [made["application_key"]["id"]]
+
+
+@pytest.mark.parametrize("option", ["file", "name_prefix"])
+def test_an_empty_option_is_refused(vault: InOnePassword, option: str) -> None:
+    wish = {"file": "", "onepassword": None} if option == "file" else {"name_prefix": ""}
+    refused = vault.run(**wish)
+    assert refused["failed"] and f"{option} is empty" in refused["msg"]
+    assert vault.ids() == []
 
 
 @pytest.mark.parametrize("check", [True, False])

@@ -546,3 +546,8 @@ def test_archiving_needs_a_service_account(
     assert run(**gone)["changed"]
     assert [item["title"] for item in double.archived.values()] == ["Attic"]
     assert not run(**gone)["changed"]
+
+
+def test_an_empty_title_is_refused(run: Run) -> None:
+    for state in ("present", "absent"):
+        assert run(title="", state=state)["failed"], state
