@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 import typing as t
 
@@ -149,6 +150,11 @@ class JsonClient:
             raise InvalidError(f"{self.service}: '{base_url}' is not a URL; it must start with https:// or http://.")
         if timeout <= 0 or retries < 0:
             raise InvalidError(f"{self.service}: timeout must be at least 1 second, and retries must not be negative.")
+        # requests would quote the header, token and all, in its error.
+        if not all(re.fullmatch(r"[!-~]+( [!-~]+)*", value) for value in (headers or {}).values()):
+            raise InvalidError(
+                f"{self.service}: the token is empty or holds blanks, line breaks or other foreign characters."
+            )
         self.base_url = base_url.rstrip("/")
         self.timeout = timeout
         self.session = bounded_session(retries, ca_path, longest_pause)

@@ -78,7 +78,8 @@ class Cache:
             handle, name = tempfile.mkstemp(dir=self.directory, suffix=ENTRY)  # mode 0600
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
-            os.replace(name, self._path(key))
+            with contextlib.suppress(FileNotFoundError):  # forget() took it: nothing to keep
+                os.replace(name, self._path(key))
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

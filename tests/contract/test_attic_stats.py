@@ -368,7 +368,9 @@ def test_a_missing_right_is_told_with_the_grant_that_gives_it(small: AtticDataba
 
 
 def test_the_documentation_names_the_same_grant() -> None:
-    words = " ".join(attic_stats_info.DOCUMENTATION.replace("V(GRANT", "GRANT").replace(";)", ";").replace("\\\\)", ")").split())
+    words = " ".join(
+        attic_stats_info.DOCUMENTATION.replace("V(GRANT", "GRANT").replace(";)", ";").replace("\\\\)", ")").split()
+    )
     assert grants("attic_stats") in words
 
 

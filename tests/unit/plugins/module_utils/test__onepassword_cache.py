@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import pathlib
 import stat
 import time
@@ -64,6 +65,20 @@ def test_a_write_makes_everything_before_it_worthless(directory: pathlib.Path) -
     assert cache.load("k") is None
     cache.store("new", time.time_ns(), "k")
     assert cache.load("k") == "new"
+
+
+def test_a_write_in_the_middle_of_keeping_is_no_failure(
+    directory: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, replace = Cache("token", 60, "run"), os.replace
+
+    def overtaken(source: str, target: str) -> None:
+        forget()
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", overtaken)
+    cache.store("value", time.time_ns(), "k")
+    assert cache.load("k") is None
 
 
 def test_one_worker_asks_at_a_time(directory: pathlib.Path) -> None:

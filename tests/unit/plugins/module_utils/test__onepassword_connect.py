@@ -7,7 +7,11 @@ import typing as t
 
 import pytest
 import requests
-from ansible_collections.pantheros.nixci.plugins.module_utils._errors import NixciError, UnavailableError
+from ansible_collections.pantheros.nixci.plugins.module_utils._errors import (
+    InvalidError,
+    NixciError,
+    UnavailableError,
+)
 from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword_connect import ConnectBackend
 from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword_item import ItemNotFoundError
 
@@ -45,6 +49,17 @@ def test_the_server_may_live_below_a_path(double: OnePasswordDouble, serve: t.Ca
 
     assert ConnectBackend(serve(proxy) + "/connect/", "t").fetch("V", "x").title == "x"
     assert all(path.startswith("/connect/v1/") for path in seen)
+
+
+def test_the_address_may_be_that_of_the_api(double: OnePasswordDouble, serve: t.Callable[[t.Any], str]) -> None:
+    assert ConnectBackend(f"{serve(double.app)}/v1/", "t").fetch("V", "x").title == "x"
+
+
+@pytest.mark.parametrize("token", ["canary-token\n", "canary…token", "", "two words of canary\t"])
+def test_a_token_that_cannot_travel_is_refused_without_being_shown(token: str) -> None:
+    with pytest.raises(InvalidError, match="the token is empty or holds") as caught:
+        ConnectBackend("http://127.0.0.1:9", token)
+    assert "canary" not in str(caught.value)
 
 
 def test_a_long_pause_is_reported_instead_of_waited_for(
