@@ -140,7 +140,7 @@ def state(folder: pathlib.Path) -> Iterator[tuple[dict[str, str], t.Callable[[],
     home = folder / "state"
     home.mkdir()
     op = home / "op"
-    op.write_text(f'#!/bin/sh\nexec {ROOT / "lab/op/op"} "$@" </dev/null\n')
+    op.write_text(f'#!/bin/sh\nexec {sys.executable} {ROOT / "lab/op/op"} "$@" </dev/null\n')
     op.chmod(0o755)
     environment = {"PATH": f"{home}:{os.environ['PATH']}", "XDG_STATE_HOME": str(home)}
     try:
