@@ -133,12 +133,12 @@ from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 from ansible.utils.display import Display
 
-from ..module_utils._errors import InvalidError, NixciError
-from ..module_utils._onepassword import backend
-from ..module_utils._onepassword_answers import Answers
-from ..module_utils._onepassword_cache import Cache, current_run
-from ..module_utils._onepassword_item import FieldNotFoundError, ItemNotFoundError
-from ..module_utils._onepassword_reference import Reference, parse
+from ..module_utils._core.errors import InvalidError, NixciError
+from ..module_utils._onepassword.backend import backend
+from ..module_utils._onepassword.cache import Cache, current_run
+from ..module_utils._onepassword.item import FieldNotFoundError, ItemNotFoundError
+from ..plugin_utils._onepassword.reference import Reference, parse
+from ..plugin_utils._onepassword.resolver import Answers
 
 
 class LookupModule(LookupBase):

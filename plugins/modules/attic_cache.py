@@ -198,11 +198,11 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._attic import AtticClient, attic_argument_spec, check_name
-from ..module_utils._attic_keys import check_public_key, public_half
-from ..module_utils._change import Change
-from ..module_utils._duration import parse_duration
-from ..module_utils._errors import ConflictError, InvalidError, NixciError
+from ..module_utils._attic.client import AtticClient, attic_argument_spec, check_name
+from ..module_utils._attic.keys import check_public_key, public_half
+from ..module_utils._core.change import Change
+from ..module_utils._core.duration import parse_duration
+from ..module_utils._core.errors import ConflictError, InvalidError, NixciError
 
 INT32 = range(-(2**31), 2**31)
 Cache = dict[str, t.Any]

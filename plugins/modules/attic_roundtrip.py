@@ -83,8 +83,8 @@ from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._command import Outcome, Runner, mask
-from ..module_utils._errors import InvalidError, NixciError
+from ..module_utils._core.errors import InvalidError, NixciError
+from ..module_utils._nixos.command import Outcome, Runner, mask
 
 NAME = "nixci-roundtrip"
 NIX = ["--extra-experimental-features", "nix-command"]

@@ -399,11 +399,11 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._attic_metrics import gauges
-from ..module_utils._attic_stats import SECTIONS, Wish, gather
-from ..module_utils._errors import NixciError
-from ..module_utils._postgresql import postgresql_argument_spec, snapshot
-from ..module_utils._prometheus import Textfile, exposition
+from ..module_utils._attic.metrics import gauges
+from ..module_utils._attic.stats import SECTIONS, Wish, gather
+from ..module_utils._core.errors import NixciError
+from ..module_utils._core.postgresql import postgresql_argument_spec, snapshot
+from ..module_utils._core.prometheus import Textfile, exposition
 
 
 def run(module: AnsibleModule) -> dict[str, t.Any]:

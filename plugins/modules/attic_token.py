@@ -262,14 +262,14 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._attic_files import UP_TO_DATE, texts, token_files
-from ..module_utils._attic_keys import SigningKey
-from ..module_utils._attic_proof import prove
-from ..module_utils._attic_token import BACKDATE, RIGHTS, Claims, shown
-from ..module_utils._attic_wish import Wish
-from ..module_utils._change import Change
-from ..module_utils._errors import NixciError
-from ..module_utils._http import http_argument_spec
+from ..module_utils._attic.desired import Wish
+from ..module_utils._attic.keys import SigningKey
+from ..module_utils._attic.token import BACKDATE, RIGHTS, Claims, shown
+from ..module_utils._attic.token_files import UP_TO_DATE, texts, token_files
+from ..module_utils._attic.verify import prove
+from ..module_utils._core.change import Change
+from ..module_utils._core.errors import NixciError
+from ..module_utils._core.http import http_argument_spec
 
 
 def plan(current: Claims | None, new: Claims | None, files: dict[str, str]) -> Change:

@@ -267,12 +267,12 @@ import re
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._b2 import B2Client, b2_argument_spec
-from ..module_utils._b2_bucket import Buckets
-from ..module_utils._b2_key import Json, Keys, create_and_store, difference, rights_of, seconds_left
-from ..module_utils._b2_key_store import FileStore, Store, onepassword_store_spec, open_store
-from ..module_utils._change import Change
-from ..module_utils._errors import ConflictError, InvalidError, NixciError, NotFoundError
+from ..module_utils._b2.bucket import Buckets
+from ..module_utils._b2.client import B2Client, b2_argument_spec
+from ..module_utils._b2.key import Json, Keys, create_and_store, difference, rights_of, seconds_left
+from ..module_utils._b2.store import FileStore, Store, onepassword_store_spec, open_store
+from ..module_utils._core.change import Change
+from ..module_utils._core.errors import ConflictError, InvalidError, NixciError, NotFoundError
 
 NEW = "(new key)"
 MAX_SECONDS = 86_400_000

@@ -334,12 +334,12 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._b2 import B2Client, b2_argument_spec
-from ..module_utils._b2_bucket import GUARDED, NO_RETENTION, RULE_MEMBERS, Buckets, plain_cors, sorted_rules
-from ..module_utils._b2_bucket_rules import check_name, check_wish
-from ..module_utils._b2_s3 import round_trip
-from ..module_utils._change import Change
-from ..module_utils._errors import ConflictError, InvalidError, NixciError
+from ..module_utils._b2.bucket import GUARDED, NO_RETENTION, RULE_MEMBERS, Buckets, plain_cors, sorted_rules
+from ..module_utils._b2.bucket_rules import check_name, check_wish
+from ..module_utils._b2.client import B2Client, b2_argument_spec
+from ..module_utils._b2.s3 import round_trip
+from ..module_utils._core.change import Change
+from ..module_utils._core.errors import ConflictError, InvalidError, NixciError
 
 SETTINGS = (
     "type",

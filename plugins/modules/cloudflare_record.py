@@ -362,12 +362,12 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._cloudflare import CloudflareClient, cloudflare_argument_spec
-from ..module_utils._cloudflare_content import SHAPES
-from ..module_utils._cloudflare_plan import Plan, Step, plan
-from ..module_utils._cloudflare_record import SETTINGS, Record
-from ..module_utils._cloudflare_wish import Task
-from ..module_utils._errors import ConflictError, InvalidError, NixciError, UnavailableError
+from ..module_utils._cloudflare.client import CloudflareClient, cloudflare_argument_spec
+from ..module_utils._cloudflare.desired import Task
+from ..module_utils._cloudflare.plan import Plan, Step, plan
+from ..module_utils._cloudflare.record import SETTINGS, Record
+from ..module_utils._cloudflare.values import SHAPES
+from ..module_utils._core.errors import ConflictError, InvalidError, NixciError, UnavailableError
 
 STATES = ["present", "absent"]
 

@@ -245,10 +245,10 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._change import Change
-from ..module_utils._errors import ConflictError, InvalidError, NixciError, UnavailableError
-from ..module_utils._gitlab import OWNERS, GitLabClient, gitlab_argument_spec
-from ..module_utils._gitlab_variable import check_maskable, check_options, content, is_key
+from ..module_utils._core.change import Change
+from ..module_utils._core.errors import ConflictError, InvalidError, NixciError, UnavailableError
+from ..module_utils._gitlab.client import OWNERS, GitLabClient, gitlab_argument_spec
+from ..module_utils._gitlab.variable import check_maskable, check_options, content, is_key
 
 NEW = {
     "variable_type": "env_var",

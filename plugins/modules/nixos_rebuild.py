@@ -107,10 +107,10 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._change import Change
-from ..module_utils._command import Runner
-from ..module_utils._errors import InvalidError, NixciError
-from ..module_utils._nixos import NixosHost
+from ..module_utils._core.change import Change
+from ..module_utils._core.errors import InvalidError, NixciError
+from ..module_utils._nixos.command import Runner
+from ..module_utils._nixos.host import NixosHost
 
 
 def plan(state: dict[str, t.Any], built: str) -> Change:

@@ -59,9 +59,9 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._command import Runner
-from ..module_utils._errors import InvalidError, NixciError
-from ..module_utils._nixos import journal
+from ..module_utils._core.errors import InvalidError, NixciError
+from ..module_utils._nixos.command import Runner
+from ..module_utils._nixos.host import journal
 
 # Longer than a server needs to find out that its database is missing.
 SETTLED = 2.0

@@ -305,11 +305,11 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._errors import NixciError
-from ..module_utils._onepassword import Backend, backend, onepassword_argument_spec
-from ..module_utils._onepassword_item import Item
-from ..module_utils._onepassword_wish import Recipe, Variable, Wish
-from ..module_utils._onepassword_write import SHORTEST_SECRET, Stored, remove, store
+from ..module_utils._core.errors import NixciError
+from ..module_utils._onepassword.backend import Backend, backend, onepassword_argument_spec
+from ..module_utils._onepassword.desired import Recipe, Variable, Wish
+from ..module_utils._onepassword.item import Item
+from ..module_utils._onepassword.write import SHORTEST_SECRET, Stored, remove, store
 
 Params = dict[str, t.Any]
 

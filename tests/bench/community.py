@@ -22,11 +22,11 @@ from collections.abc import Iterator
 
 from lab.clouds.cloudflare import CloudflareDouble
 from lab.clouds.onepassword import OnePasswordDouble, service_account_token
+from tests.support.paths import ROOT
 
 from .distance import far, listening, under_its_name
 from .report import row, title
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(sys.executable).parent
 ZONE, TOKEN, VAULT = "example.org", "benchmark-token-0123456789abcdef01234567", "vault"
 RECORDS = 50

@@ -15,10 +15,10 @@ import time
 import requests
 
 from lab import names
+from tests.support.paths import ROOT
 
 from .report import row, title
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(sys.executable).parent
 RUNS = 3
 

@@ -18,7 +18,7 @@ from lab.attic import gc
 from lab.attic.config import Config
 from lab.attic.database import Database
 from tests.contract.attic_population import Population
-from tests.postgresql import Server
+from tests.support.postgresql import Server
 
 TABLES = ("cache", "object", "nar", "chunk", "chunkref")
 

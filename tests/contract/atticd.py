@@ -24,7 +24,8 @@ import pytest
 import requests
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from tests.support.paths import ROOT
+
 COMMANDS = {
     "double": [sys.executable, str(ROOT / "lab" / "attic" / "bin" / "atticd")],
     "real": [os.environ.get("LAB_ATTICD", "")],

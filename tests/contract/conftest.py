@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab_image import lab_image
+from tests.support.lab_image import lab_image
 
 from .nixos_host import Host
 

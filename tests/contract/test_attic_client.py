@@ -20,11 +20,13 @@ import requests
 
 from lab.attic.server import create_app
 from lab.clouds._control import Control
+from tests.support.paths import ROOT
 
-CLIENT = pathlib.Path(__file__).resolve().parents[2] / "lab" / "attic" / "bin" / "attic"
+CLIENT = ROOT / "lab" / "attic" / "bin" / "attic"
 SECRET = b"a shared secret of the lab, 32 by"
 NIX = f"""#!{sys.executable}
 import json, os, sys
+from tests.support.paths import ROOT
 known = json.load(open(os.environ["KNOWN_PATHS"]))
 if os.path.basename(sys.argv[0]) == "nix-store":
     assert sys.argv[1] == "--dump"

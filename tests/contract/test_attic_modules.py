@@ -16,9 +16,9 @@ import typing as t
 from collections.abc import Iterator
 
 import pytest
-from ansible_collections.pantheros.nixci.plugins.module_utils._attic import AtticClient
-from ansible_collections.pantheros.nixci.plugins.module_utils._duration import parse_duration
-from ansible_collections.pantheros.nixci.plugins.module_utils._errors import UnavailableError
+from ansible_collections.pantheros.nixci.plugins.module_utils._attic.client import AtticClient
+from ansible_collections.pantheros.nixci.plugins.module_utils._core.duration import parse_duration
+from ansible_collections.pantheros.nixci.plugins.module_utils._core.errors import UnavailableError
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -37,8 +37,9 @@ from tests.contract.atticd import (
     mint,
     running,
 )
+from tests.support.paths import ROOT
 
-CLIENT = pathlib.Path(__file__).resolve().parents[2] / "lab" / "attic" / "bin" / "attic"
+CLIENT = ROOT / "lab" / "attic" / "bin" / "attic"
 KEY = base64.b64encode(SECRET).decode()
 Result = dict[str, t.Any]
 Run = t.Callable[..., Result]

@@ -20,9 +20,9 @@ import certifi
 import hypothesis
 import psycopg2
 import pytest
-from ansible_collections.pantheros.nixci.plugins.module_utils._attic_schema import grants
-from ansible_collections.pantheros.nixci.plugins.module_utils._errors import UnavailableError
-from ansible_collections.pantheros.nixci.plugins.module_utils._postgresql import snapshot
+from ansible_collections.pantheros.nixci.plugins.module_utils._attic.schema import grants
+from ansible_collections.pantheros.nixci.plugins.module_utils._core.errors import UnavailableError
+from ansible_collections.pantheros.nixci.plugins.module_utils._core.postgresql import snapshot
 from ansible_collections.pantheros.nixci.plugins.modules import attic_stats_info
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -30,8 +30,6 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from lab.shell import run, wait
-from tests.agreement import agree
-from tests.conftest import run_module
 from tests.contract.attic_database import AtticDatabase
 from tests.contract.attic_population import (
     DAY,
@@ -45,10 +43,12 @@ from tests.contract.attic_population import (
     populations,
     wishes,
 )
-from tests.playbook import play
-from tests.postgresql import Server, server
+from tests.support.check_mode import agree
+from tests.support.collection import run_module
+from tests.support.paths import ROOT
+from tests.support.playbook import play
+from tests.support.postgresql import Server, server
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 EVERYTHING = ["usage", "health", "garbage", "sharing"]
 SMALL = Population(
     caches=[Cache(None, False), Cache(2, False), Cache(0, True)],
@@ -286,7 +286,7 @@ def test_a_lost_connection_is_told(small: AtticDatabase, monkeypatch: pytest.Mon
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'pantheros.nixci'"
         )
 
-    monkeypatch.setattr("ansible_collections.pantheros.nixci.plugins.module_utils._attic_stats.check_schema", cut)
+    monkeypatch.setattr("ansible_collections.pantheros.nixci.plugins.module_utils._attic.stats.check_schema", cut)
     found = ask(small)
     assert "counting the objects of each cache failed" in found["msg"] and "run again later" in found["msg"]
 

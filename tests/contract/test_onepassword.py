@@ -9,35 +9,35 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import pathlib
 import typing as t
 import uuid
 from collections.abc import Iterator
 
 import pytest
-from ansible_collections.pantheros.nixci.plugins.module_utils._errors import (
+from ansible_collections.pantheros.nixci.plugins.module_utils._core.errors import (
     AuthenticationError,
     ConflictError,
     ForbiddenError,
 )
-from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword import Backend
-from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword_connect import ConnectBackend
-from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword_item import (
+from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.backend import Backend
+from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.cli import OpBackend
+from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.connect import ConnectBackend
+from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.item import (
     AmbiguousError,
     Item,
     ItemNotFoundError,
     VaultNotFoundError,
     Wish,
 )
-from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword_op import OpBackend
-from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword_reference import parse
-from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword_sdk import SdkBackend
-from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword_value import resolve
+from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.sdk import SdkBackend
+from ansible_collections.pantheros.nixci.plugins.plugin_utils._onepassword.reference import parse
+from ansible_collections.pantheros.nixci.plugins.plugin_utils._onepassword.value import resolve
 
 from lab.clouds.onepassword import OnePasswordDouble, service_account_token
-from tests.onepassword_sdk import StandIn
+from tests.support.onepassword_sdk import StandIn
+from tests.support.paths import ROOT
 
-OP = pathlib.Path(__file__).resolve().parents[2] / "lab" / "op"
+OP = ROOT / "lab" / "op"
 OTP = "otpauth://totp/x?secret=JBSWY3DPEHPK3PXP"
 
 

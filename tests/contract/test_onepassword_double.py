@@ -13,8 +13,9 @@ import pytest
 import requests
 
 from lab.clouds.onepassword import OnePasswordDouble, service_account_token
+from tests.support.paths import ROOT
 
-OP = pathlib.Path(__file__).resolve().parents[2] / "lab" / "op" / "op"
+OP = ROOT / "lab" / "op" / "op"
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
-from ansible_collections.pantheros.nixci.plugins.module_utils._errors import ForbiddenError, InvalidError
-from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword_wish import Recipe, Variable, Wish
-from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword_write import Stored, remove, store
+from ansible_collections.pantheros.nixci.plugins.module_utils._core.errors import ForbiddenError, InvalidError
+from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.desired import Recipe, Variable, Wish
+from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.write import Stored, remove, store
 
 from tests.contract import test_onepassword
 

@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator
 import boto3
 import pytest
 import requests
-from ansible_collections.pantheros.nixci.plugins.module_utils._b2_s3 import round_trip
-from ansible_collections.pantheros.nixci.plugins.module_utils._errors import AuthenticationError
+from ansible_collections.pantheros.nixci.plugins.module_utils._b2.s3 import round_trip
+from ansible_collections.pantheros.nixci.plugins.module_utils._core.errors import AuthenticationError
 from b2sdk.v3 import B2Api, B2HttpApiConfig, InMemoryAccountInfo
 from botocore.config import Config
 from botocore.exceptions import ClientError

@@ -18,8 +18,8 @@ import requests
 import testinfra
 
 from lab import names, state
+from tests.support.paths import ROOT
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(sys.executable).parent
 CA = ROOT / ".lab/ca/root.crt"
 

@@ -19,9 +19,9 @@ import typing as t
 
 import pytest
 
-from tests.lab_image import lab_image
+from tests.support.lab_image import lab_image
+from tests.support.paths import ROOT
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXAMPLE = pathlib.Path(__file__).parent / "example"
 LIB = os.environ.get("NIXPKGS_LIB")
 # Everything that a rebuild would evaluate.

@@ -15,7 +15,8 @@ import sys
 import ansible_test
 import yaml
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from tests.support.paths import ROOT
+
 VALIDATOR = pathlib.Path(ansible_test.__file__).parent / "_util/controller/sanity/validate-modules"
 COLLECTION = pathlib.Path("ansible_collections/pantheros/nixci")
 

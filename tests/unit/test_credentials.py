@@ -3,16 +3,15 @@
 
 from __future__ import annotations
 
-import pathlib
 import re
 
-from ansible_collections.pantheros.nixci.plugins.module_utils._attic_schema import grants
+from ansible_collections.pantheros.nixci.plugins.module_utils._attic.schema import grants
 
 from lab.clouds import __main__ as lab
+from tests.support.paths import ROOT
 from tests.unit.plugins.modules import test_b2_rights as b2
 from tests.unit.plugins.modules import test_cloudflare_record_rights as cloudflare
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 GUIDE = (ROOT / "docs/credentials.md").read_text()
 
 

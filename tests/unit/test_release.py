@@ -16,9 +16,9 @@ import pytest
 import yaml
 
 from lab.clouds.gitlab import GitLabDouble, Token
-from tests.playbook import play
+from tests.support.paths import ROOT
+from tests.support.playbook import play
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 VERSION = yaml.safe_load((ROOT / "galaxy.yml").read_text())["version"]
 
 

@@ -10,7 +10,9 @@ import typing as t
 import pytest
 import yaml
 
-ROLES = sorted((pathlib.Path(__file__).resolve().parents[3] / "roles").iterdir())
+from tests.support.paths import ROOT
+
+ROLES = sorted((ROOT / "roles").iterdir())
 
 
 def load(path: pathlib.Path) -> t.Any:

@@ -6,11 +6,11 @@ from __future__ import annotations
 import pathlib
 import typing as t
 
-from ansible_collections.pantheros.nixci.plugins.module_utils._env_file import parse
+from ansible_collections.pantheros.nixci.plugins.module_utils._core.env_file import parse
 
 from lab.clouds.onepassword import OnePasswordDouble
-from tests.conftest import serving
-from tests.playbook import play
+from tests.support.playbook import play
+from tests.support.serving import serving
 
 TOKEN = "canary-connect-token"
 NAMES = ["ATTIC_SERVER_TOKEN_RS256_SECRET_BASE64", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]

@@ -15,9 +15,10 @@ from ansible.template import Templar, trust_as_template
 from lab.clouds.b2 import B2Double
 from lab.clouds.onepassword import OnePasswordDouble
 from lab.clouds.s3 import S3Double
-from tests.playbook import Played, play
+from tests.support.paths import ROOT
+from tests.support.playbook import Played, play
 
-SITE = pathlib.Path(__file__).resolve().parents[3] / "playbooks/site.yml"
+SITE = ROOT / "playbooks/site.yml"
 TOKEN, VAULT, ITEM = "connect-canary-token", "pantherOS", "Backblaze-B2"
 
 

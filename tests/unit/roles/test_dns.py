@@ -8,7 +8,7 @@ import typing as t
 from collections.abc import Callable
 
 from lab.clouds.cloudflare import ROOT, CloudflareDouble
-from tests.playbook import play
+from tests.support.playbook import play
 
 ZONE, TOKEN = "example.com", "canary" + "t" * 40
 # Texts, because the role waits until addresses can be resolved.

@@ -15,8 +15,8 @@ from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import lookup_loader
 from ansible.template import Templar
-from ansible_collections.pantheros.nixci.plugins.module_utils._errors import NixciError
-from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword import (
+from ansible_collections.pantheros.nixci.plugins.module_utils._core.errors import NixciError
+from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.backend import (
     ConnectBackend,
     OpBackend,
     SdkBackend,
@@ -25,9 +25,9 @@ from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword impor
 from onepassword.client import Client
 
 from lab.clouds.onepassword import OnePasswordDouble, service_account_token
-from tests.onepassword_sdk import StandIn
+from tests.support.onepassword_sdk import StandIn
+from tests.support.paths import ROOT
 
-ROOT = pathlib.Path(__file__).resolve().parents[4]
 ATTIC = {"ci-token": "canary-1", "root-token": "canary-2", "template": "{{ 1 + 1 }}", "lines": "a\nb\n"}
 
 

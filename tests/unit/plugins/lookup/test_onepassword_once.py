@@ -10,9 +10,9 @@ import typing as t
 import pytest
 
 from lab.clouds.onepassword import OnePasswordDouble, service_account_token
-from tests.playbook import Played, play
+from tests.support.paths import ROOT
+from tests.support.playbook import Played, play
 
-ROOT = pathlib.Path(__file__).resolve().parents[4]
 ITEMS = {f"Item {item}": {f"field {field}": f"canary-{item}-{field}" for field in range(5)} for item in range(4)}
 VALUES = [value for fields in ITEMS.values() for value in fields.values()]
 

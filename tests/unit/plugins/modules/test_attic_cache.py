@@ -10,8 +10,8 @@ import typing as t
 import jwt
 import pytest
 import requests
-from ansible_collections.pantheros.nixci.plugins.module_utils._attic import AtticClient
-from ansible_collections.pantheros.nixci.plugins.module_utils._change import Change
+from ansible_collections.pantheros.nixci.plugins.module_utils._attic.client import AtticClient
+from ansible_collections.pantheros.nixci.plugins.module_utils._core.change import Change
 from ansible_collections.pantheros.nixci.plugins.modules import attic_cache
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 

@@ -13,7 +13,7 @@ import requests
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from lab.attic.server import create_app
-from tests.agreement import agree
+from tests.support.check_mode import agree
 from tests.unit.plugins.modules.test_attic_cache import ALL, ROOT, SECRET, token
 
 UNKNOWN = [f"cache.{name}" for name in ("public_key", "substituter_endpoint", "api_endpoint", "nix_conf")]

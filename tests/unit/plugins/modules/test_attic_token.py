@@ -9,7 +9,7 @@ import typing as t
 
 import jwt
 import pytest
-from ansible_collections.pantheros.nixci.plugins.module_utils._attic_token import CLAIM
+from ansible_collections.pantheros.nixci.plugins.module_utils._attic.token import CLAIM
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 

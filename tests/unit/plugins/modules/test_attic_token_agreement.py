@@ -12,7 +12,7 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 
-from tests.agreement import agree
+from tests.support.check_mode import agree
 
 NOW = 1_795_000_000
 DAY = 86_400

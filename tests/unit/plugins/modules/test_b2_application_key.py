@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from lab.clouds.b2 import OPERATIONS, B2Double
-from tests.b2_lab import ATTIC, KeyLab
+from tests.support.b2 import ATTIC, KeyLab
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from collections.abc import Callable
 import hypothesis
 import hypothesis.strategies as some
 
-from tests.agreement import agree
-from tests.b2_lab import KeyLab
+from tests.support.b2 import KeyLab
+from tests.support.check_mode import agree
 
 
 def maybe(*values: t.Any) -> t.Any:

@@ -12,8 +12,8 @@ import hypothesis.strategies as some
 import pytest
 
 from lab.clouds import _b2_rules as rules
-from tests.agreement import agree
-from tests.b2_lab import BucketLab
+from tests.support.b2 import BucketLab
+from tests.support.check_mode import agree
 
 
 def maybe(*values: t.Any) -> t.Any:

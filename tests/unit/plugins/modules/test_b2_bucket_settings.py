@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from lab.clouds._b2_rules import Refused
-from tests.b2_lab import BucketLab, wrap
+from tests.support.b2 import BucketLab, wrap
 
 CORS = {
     "name": "everybody-reads",

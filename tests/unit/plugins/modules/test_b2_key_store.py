@@ -9,11 +9,11 @@ import typing as t
 from collections.abc import Callable
 
 import pytest
-from ansible_collections.pantheros.nixci.plugins.module_utils import _b2_key_store
+from ansible_collections.pantheros.nixci.plugins.module_utils._b2 import store as _b2_key_store
 
 from lab.clouds.onepassword import OnePasswordDouble
-from tests.b2_lab import ATTIC, KeyLab, wrap
-from tests.conftest import serving
+from tests.support.b2 import ATTIC, KeyLab, wrap
+from tests.support.serving import serving
 
 VAULT, TITLE, TOKEN = "pantherOS", "Backblaze-B2", "connect-canary-token"
 

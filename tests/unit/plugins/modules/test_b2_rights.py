@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.b2_lab import ATTIC, BucketLab, KeyLab, Lab
+from tests.support.b2 import ATTIC, BucketLab, KeyLab, Lab
 
 RULES = [{"file_name_prefix": "", "days_from_hiding_to_deleting": 30}]
 LOCKED = {"file_lock": True, "default_retention": {"mode": "governance", "duration": 1}}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.unit.plugins.modules.cloudflare_lab import HOST, TOKEN, ZONE, Lab, Run, laboratory
+from tests.support.cloudflare import HOST, TOKEN, ZONE, Lab, Run, laboratory
 
 
 @pytest.fixture
@@ -366,7 +366,7 @@ def test_a_record_that_is_gone_already_is_removed(lab: Lab) -> None:
 
 
 def test_long_lists_are_read_to_their_end(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    utils = importlib.import_module("ansible_collections.pantheros.nixci.plugins.module_utils._cloudflare")
+    utils = importlib.import_module("ansible_collections.pantheros.nixci.plugins.module_utils._cloudflare.client")
     monkeypatch.setattr(utils.CloudflareClient, "PAGE", 2)
     addresses = [f"203.0.113.{number}" for number in range(1, 6)]
     for address in addresses:

@@ -11,8 +11,8 @@ import hypothesis
 from hypothesis import strategies as st
 
 from lab.clouds._cloudflare_rules import Refused
-from tests.agreement import agree
-from tests.unit.plugins.modules.cloudflare_lab import ZONE, Lab, Run, laboratory
+from tests.support.check_mode import agree
+from tests.support.cloudflare import ZONE, Lab, Run, laboratory
 
 NAMES = ["cache", "www", "@", "_x.cache"]
 CONTENTS: dict[str, list[t.Any]] = {

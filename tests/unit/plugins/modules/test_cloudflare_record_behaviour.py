@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.unit.plugins.modules.cloudflare_lab import ZONE, Lab, Run, laboratory
+from tests.support.cloudflare import ZONE, Lab, Run, laboratory
 
 Task = dict[str, t.Any]
 STRUCTURED = {

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.unit.plugins.modules.cloudflare_lab import HOST, RIGHTS, TOKEN, ZONE, Lab, Run, laboratory
+from tests.support.cloudflare import HOST, RIGHTS, TOKEN, ZONE, Lab, Run, laboratory
 
 OTHER_ZONE = "other.com"
 MINE = "managed by nixci"

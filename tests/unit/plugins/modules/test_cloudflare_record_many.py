@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.unit.plugins.modules.cloudflare_lab import HOST, ZONE, Lab, Run, laboratory
+from tests.support.cloudflare import HOST, ZONE, Lab, Run, laboratory
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ def test_a_batch_that_is_too_large_for_the_plan_is_refused_as_a_whole(lab: Lab) 
 
 
 def test_a_long_zone_is_read_to_its_end(paid: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    utils = importlib.import_module("ansible_collections.pantheros.nixci.plugins.module_utils._cloudflare")
+    utils = importlib.import_module("ansible_collections.pantheros.nixci.plugins.module_utils._cloudflare.client")
     paid.run(records=addresses(45))
     monkeypatch.setattr(utils.CloudflareClient, "PAGE", 10)
     paid.nothing_to_do(records=addresses(45))

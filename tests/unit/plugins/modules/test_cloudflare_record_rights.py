@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.unit.plugins.modules.cloudflare_lab import ZONE, Lab, Run, laboratory
+from tests.support.cloudflare import ZONE, Lab, Run, laboratory
 
 READ_ZONE, READ, EDIT = "zone:read", "dns:read", "dns:edit"
 CALLED = {READ_ZONE: "Zone / Zone / Read", READ: "Zone / DNS / Read", EDIT: "Zone / DNS / Edit"}

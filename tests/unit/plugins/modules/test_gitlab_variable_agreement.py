@@ -12,7 +12,7 @@ import hypothesis.strategies as some
 import pytest
 
 from lab.clouds.gitlab import GitLabDouble, Token
-from tests.agreement import agree
+from tests.support.check_mode import agree
 
 PROJECT, GROUP, TOKEN = "panther/nixos", "panther", "glpat-canary"
 KEYS = ["ONE", "CANARY_LONG_NAME"]

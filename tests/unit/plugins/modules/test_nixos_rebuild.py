@@ -9,7 +9,7 @@ import stat
 import typing as t
 
 import pytest
-from ansible_collections.pantheros.nixci.plugins.module_utils import _nixos
+from ansible_collections.pantheros.nixci.plugins.module_utils._nixos import host as _nixos
 
 MODULE = "nixos_rebuild"
 

@@ -10,8 +10,9 @@ import pytest
 import requests
 
 from lab.clouds.onepassword import OnePasswordDouble, service_account_token
+from tests.support.paths import ROOT
 
-OP = pathlib.Path(__file__).resolve().parents[4] / "lab" / "op"
+OP = ROOT / "lab" / "op"
 Run = t.Callable[..., dict[str, t.Any]]
 
 

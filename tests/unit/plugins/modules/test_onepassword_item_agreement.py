@@ -12,10 +12,12 @@ import pytest
 from hypothesis import strategies as st
 
 from lab.clouds.onepassword import OnePasswordDouble, service_account_token
-from tests.agreement import agree
-from tests.conftest import run_module, serving
+from tests.support.check_mode import agree
+from tests.support.collection import run_module
+from tests.support.paths import ROOT
+from tests.support.serving import serving
 
-OP = pathlib.Path(__file__).resolve().parents[4] / "lab" / "op"
+OP = ROOT / "lab" / "op"
 OTP = "otpauth://totp/x?secret=JBSWY3DPEHPK3PXP"
 SECTIONS = {"S": "sectionaaaaaaaaaaaaaaaaaaaa", "Two": "sectionbbbbbbbbbbbbbbbbbbbb"}
 

@@ -1,0 +1,137 @@
+# Copyright: (c) 2026, The pantheros.nixci contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An account of Backblaze B2 through its native API. Private: may change without notice.
+
+b2sdk's session is used rather than its object layer, which answers from caches and asserts after a key was made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import typing as t
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from .._core.errors import AuthenticationError, ForbiddenError, InvalidError, NixciError, UnavailableError
+from .._core.http import http_argument_spec
+from .http import B2_IMPORT_ERROR, REMEDIES, BoundedSession, Refusal, known_code, refused, without
+
+if B2_IMPORT_ERROR is None:
+    from b2sdk.v3 import REALM_URLS, B2HttpApiConfig, B2Session, InMemoryAccountInfo
+    from b2sdk.v3.exception import B2Error, InvalidAuthToken, Unauthorized
+
+
+def b2_argument_spec() -> dict[str, t.Any]:
+    """Options that every B2 module has; see doc_fragments/_b2.py."""
+    return {
+        "key_id": {"type": "str", "required": True, "no_log": False},
+        "key": {"type": "str", "required": True, "no_log": True},
+        "realm": {"type": "str", "default": "production"},
+        "region": {"type": "str"},
+        **http_argument_spec(ca_path=False),
+    }
+
+
+class B2Client:
+    """One authorised account. Raises the errors of _errors.py only.
+
+    In check mode whatever writes goes the same way, judging the key's rights, up to the request itself.
+    """
+
+    def __init__(self, params: t.Mapping[str, t.Any], *, check_mode: bool = False) -> None:
+        if B2_IMPORT_ERROR:
+            raise NixciError(
+                "B2 needs the Python library b2sdk on the machine that runs this task; "
+                "install it with 'pip install b2sdk'.",
+                exception=B2_IMPORT_ERROR,
+            )
+        realm = params["realm"].rstrip("/")
+        if realm != "production" and not re.match(r"https?://[^/]+", realm):
+            raise InvalidError(f"B2: realm '{realm}' is neither production nor a URL with https:// or http://.")
+        for option in ("key_id", "key"):
+            if not re.fullmatch(r"[!-~]+", params[option]):
+                raise InvalidError(f"B2: {option} is empty or holds blanks, line breaks or other foreign characters.")
+        self.check_mode = check_mode
+        self.key_id = params["key_id"]
+        self.secrets = {params["key"]}
+        self.realm_url = REALM_URLS.get(realm, realm)
+        config = B2HttpApiConfig(
+            http_session_factory=lambda: BoundedSession(params["timeout"], params["retries"]),
+            user_agent_append="pantheros.nixci",
+        )
+        # In memory: b2sdk would otherwise keep the token in a file in the home directory.
+        self.session = B2Session(InMemoryAccountInfo(), api_config=config)
+        with self.typed(f"log in with the key {self.key_id}"):
+            self.session.authorize_account(realm, self.key_id, params["key"])
+            account = self.session.account_info
+            self.account_id: str = account.get_account_id()
+            self.s3_endpoint: str = account.get_s3_api_url()
+            self.capabilities = frozenset(account.get_allowed()["capabilities"])
+        self.region = region_of(self.s3_endpoint, params["region"])
+
+    def may(self, capability: str) -> bool:
+        return capability in self.capabilities
+
+    def require(self, capability: str, doing: str) -> None:
+        """Says before any change, and in check mode too, what the key lacks."""
+        if not self.may(capability):
+            raise ForbiddenError(
+                f"B2: cannot {doing}: the key {self.key_id} lacks the capability {capability}; use a key that has it.",
+                missing_capability=capability,
+            )
+
+    def accepts(self, key_id: str, secret: str) -> bool:
+        """Is this the secret of that key? Asks without changing who is logged in here."""
+        self.secrets.add(secret)
+        try:
+            with self.typed(f"try the stored key {key_id}"):
+                self.session.raw_api.authorize_account(self.realm_url, key_id, secret)
+        except AuthenticationError:
+            return False
+        return True
+
+    @contextlib.contextmanager
+    def typed(self, doing: str) -> Iterator[None]:
+        """Turns what b2sdk raises into one sentence about what we were doing, without a secret that an answer repeats."""
+        try:
+            yield
+        except (B2Error, KeyError, TypeError, ValueError, AttributeError) as exc:
+            error = _error(exc, doing)
+            raise type(error)(without(str(error), self.secrets), **error.details) from None
+
+
+def _error(exc: Exception, doing: str) -> NixciError:
+    if isinstance(exc, Refusal):
+        return exc.error or refused(exc.status, exc.code, exc.message, doing)
+    if isinstance(exc, InvalidAuthToken):
+        return AuthenticationError(
+            f"B2: cannot {doing}: B2 does not know this key id with this secret; check both, "
+            "and that the key was not deleted and has not expired.",
+            status=401,
+            code=exc.code,
+        )
+    if isinstance(exc, Unauthorized):
+        code = known_code(exc.code)
+        words = f"{str(exc.message)[:300]} (401 {code})"
+        return ForbiddenError(
+            f"B2: cannot {doing}: {words}; {REMEDIES.get(code, 'use a key that may do this')}.", status=401, code=code
+        )
+    if isinstance(exc, B2Error):
+        return NixciError(f"B2: cannot {doing}: {str(exc)[:300]}.")
+    return UnavailableError(
+        f"B2: cannot {doing}: the answer is not one of B2's native API; check that realm is the right address."
+    )
+
+
+def region_of(s3_endpoint: str, expected: str | None) -> str | None:
+    """The second label of s3.REGION.DOMAIN; the expected region where the endpoint does not name one."""
+    match = re.fullmatch(r"s3\.([a-z0-9-]+)\.[a-z0-9.-]*[a-z][a-z0-9.-]*", urlsplit(s3_endpoint).hostname or "")
+    region = match.group(1) if match else expected
+    if expected and region != expected:
+        raise InvalidError(
+            f"B2: the account of this key lives in the region {region}, not in {expected}; "
+            "an account cannot move, so use a key of an account there or correct region."
+        )
+    return region

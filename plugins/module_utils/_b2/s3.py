@@ -1,0 +1,143 @@
+# Copyright: (c) 2026, The pantheros.nixci contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Proof that a key can use a bucket through B2's S3 side. Private: may change without notice."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import traceback
+import typing as t
+import uuid
+from collections.abc import Iterator
+
+from .._core.errors import (
+    AuthenticationError,
+    ForbiddenError,
+    InvalidError,
+    NixciError,
+    NotFoundError,
+    UnavailableError,
+)
+
+try:
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+    from botocore.parsers import ResponseParserError
+except ImportError:
+    BOTO3_IMPORT_ERROR: str | None = traceback.format_exc()
+    BotoCoreError = ClientError = HTTPClientError = ResponseParserError = Exception
+else:
+    BOTO3_IMPORT_ERROR = None
+
+
+def round_trip(
+    bucket: t.Mapping[str, t.Any], key_id: str, key: str, prefix: str, *, timeout: float, retries: int
+) -> str | None:
+    """Writes, reads, compares, deletes one small object as Attic does, then removes what deleting has only hidden.
+
+    Raises what hinders the first four. Returns a warning if something stays behind.
+    """
+    if BOTO3_IMPORT_ERROR:
+        raise NixciError(
+            "verify_with needs the Python library boto3 on the machine that runs this task; "
+            "install it with 'pip install boto3'.",
+            exception=BOTO3_IMPORT_ERROR,
+        )
+    if not bucket["region"]:
+        raise InvalidError(
+            f"B2: the region cannot be read from the S3 endpoint {bucket['s3_endpoint']}, and S3 signatures need it; "
+            "set region."
+        )
+    place = {"Bucket": bucket["name"], "Key": f"{prefix}nixci-verify/{uuid.uuid4()}"}
+    body = f"nixci {place['Key']}".encode()
+    who = f"the key {key_id} in the bucket '{bucket['name']}' through {bucket['s3_endpoint']}"
+    versions: set[str | None] = set()
+    with _typed(who, "write", "writeFiles"):
+        s3 = _client(bucket, key_id, key, timeout, retries)
+    try:
+        with _typed(who, "write", "writeFiles"):
+            versions.add(s3.put_object(**place, Body=body).get("VersionId"))
+        with _typed(who, "read", "readFiles"):
+            if s3.get_object(**place)["Body"].read() != body:
+                raise UnavailableError(f"B2: what was read back with {who} is not what was written.")
+    except NixciError:
+        # Perhaps only the answer is lost, not the object.
+        with contextlib.suppress(NixciError):
+            _remove(s3, place, versions, who)
+        raise
+    return _remove(s3, place, versions, who)
+
+
+def _client(bucket: t.Mapping[str, t.Any], key_id: str, key: str, timeout: float, retries: int) -> t.Any:
+    return boto3.client(
+        "s3",
+        endpoint_url=bucket["s3_endpoint"],
+        region_name=bucket["region"],
+        aws_access_key_id=key_id,
+        aws_secret_access_key=key,
+        config=Config(
+            connect_timeout=timeout,
+            read_timeout=timeout,
+            retries={"total_max_attempts": retries + 1, "mode": "standard"},
+            s3={"addressing_style": "path"},
+            # B2 refuses the checksum trailers that AWS clients send by default.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        ),
+    )
+
+
+def _remove(s3: t.Any, place: dict[str, str], versions: set[str | None], who: str) -> str | None:
+    with _typed(who, "delete", "writeFiles"):
+        # By name, which only adds a marker.
+        versions.add(s3.delete_object(**place).get("VersionId"))
+    try:
+        with _typed(who, "list", "listFiles"):
+            # A repeated request may have left more than it told.
+            found = s3.list_object_versions(Bucket=place["Bucket"], Prefix=place["Key"])
+            versions |= {each["VersionId"] for kind in ("Versions", "DeleteMarkers") for each in found.get(kind, [])}
+    except ForbiddenError:
+        pass
+    try:
+        with _typed(who, "remove", "deleteFiles"):
+            for version in filter(None, versions):
+                s3.delete_object(**place, VersionId=version)
+    except NixciError as exc:
+        return f"{exc} The object {place['Key']} stays hidden until a lifecycle rule removes it."
+    return None
+
+
+@contextlib.contextmanager
+def _typed(who: str, doing: str, capability: str) -> Iterator[None]:
+    try:
+        yield
+    except ClientError as exc:
+        # Letters only, since something else that answers could put anything there, also a secret.
+        code = "".join(re.findall("^[A-Za-z]{1,60}$", str(exc.response.get("Error", {}).get("Code", ""))))
+        status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        details = {"status": status, "code": code}
+        if code in ("InvalidAccessKeyId", "SignatureDoesNotMatch"):
+            raise AuthenticationError(
+                f"B2: cannot {doing} an object with {who}: {code}; check the id and the secret. "
+                "The master key does not work through S3.",
+                **details,
+            ) from None
+        if code == "AccessDenied":
+            raise ForbiddenError(
+                f"B2: cannot {doing} an object with {who}: access denied; "
+                f"the key lacks the capability {capability} or is restricted to another bucket or prefix.",
+                **details,
+            ) from None
+        kind = NotFoundError if status == 404 else UnavailableError if status >= 500 else InvalidError
+        raise kind(
+            f"B2: cannot {doing} an object with {who}: the answer was {status}{code and ' '}{code}.", **details
+        ) from None
+    except ResponseParserError:
+        raise UnavailableError(
+            f"B2: cannot {doing} an object with {who}: the answer is not one of S3's; check that realm is the right address."
+        ) from None
+    except (BotoCoreError, HTTPClientError) as exc:
+        raise UnavailableError(f"B2: cannot {doing} an object with {who}: {str(exc)[:200]}.") from None

@@ -1,0 +1,300 @@
+# Copyright: (c) 2026, The pantheros.nixci contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What DNS records hold: one spelling for equal values of each type. Private: may change without notice.
+
+The API writes many values in another way than they were sent, and some types as a mapping C(data) with a composed
+C(content) whose form varies. So values are compared part by part, each part in its normal form.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import dataclasses
+import ipaddress
+import re
+import typing as t
+
+from .._core.errors import InvalidError
+from .names import TOKEN, host_name, quote, unquote
+
+# https://developers.cloudflare.com/dns/manage-dns-records/reference/dns-record-types/: a record has at most 4096 bytes
+# (we count the quotes, too), all contents of a name and type at most 8192 characters.
+LONGEST_TEXT = 4096
+LONGEST_SET = 8192
+
+# -- parts of values --------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """One part of a value: how to bring it to its normal form, and how a zone file shows it."""
+
+    normal: t.Callable[[t.Any], t.Any]
+    shown: t.Callable[[t.Any], str] = str
+    greedy: bool = False
+    """Takes all that is left of a line; blanks have no meaning in it."""
+
+
+def whole(highest: int) -> Kind:
+    def normal(given: t.Any) -> int:
+        # Some numbers come back from the API as strings, or as 1.0.
+        number = int(float(given)) if re.fullmatch(r"\d{1,10}(\.0)?", str(given)) else -1
+        if not 0 <= number <= highest:
+            raise InvalidError(f"'{given}' is not a whole number from 0 to {highest}.")
+        return number
+
+    return Kind(normal)
+
+
+def decimal(lowest: float, highest: float) -> Kind:
+    def normal(given: t.Any) -> float:
+        try:
+            number = float(str(given).removesuffix("m"))
+        except ValueError:
+            number = highest + 1
+        if not lowest <= number <= highest:
+            raise InvalidError(f"'{given}' is not a number from {lowest:g} to {highest:g}.")
+        return int(number) if number.is_integer() else number
+
+    return Kind(normal)
+
+
+def one_of(*choices: str) -> Kind:
+    def normal(given: t.Any) -> str:
+        if str(given).upper() not in choices:
+            raise InvalidError(f"'{given}' is not one of {', '.join(choices)}.")
+        return str(given).upper()
+
+    return Kind(normal)
+
+
+def address(version: int) -> Kind:
+    def normal(given: t.Any) -> str:
+        try:
+            found = ipaddress.ip_address(str(given).strip())
+        except ValueError:
+            found = None
+        if found is None or found.version != version or "%" in str(found):
+            raise InvalidError(f"'{given}' is not an IPv{version} address.")
+        return found.compressed
+
+    return Kind(normal)
+
+
+def target(given: t.Any) -> str:
+    name = host_name(str(given).strip())
+    if "." not in name:
+        raise InvalidError(f"'{given}' is not a complete host name; targets are not completed with the zone.")
+    return name
+
+
+def target_or_none(given: t.Any) -> str:
+    return "." if str(given).strip() == "." else target(given)
+
+
+def text(given: t.Any) -> str:
+    return str(given)
+
+
+def filled_text(given: t.Any) -> str:
+    value = unquote(str(given))
+    if not value:
+        raise InvalidError("A text needs at least one character.")
+    return value
+
+
+def refuse_text(given: str) -> None:
+    """What nobody means, and what Cloudflare does not take."""
+    value = unquote(given)
+    if value == given and re.search(r"[\r\n]", value):
+        raise InvalidError(
+            "The text holds a line break; write it in one line (in YAML with >- instead of |), or quote it with \\010."
+        )
+    if len(quote(value).encode()) > LONGEST_TEXT:
+        raise InvalidError(f"The text has more than the {LONGEST_TEXT} bytes that Cloudflare takes, quotes included.")
+
+
+def property_tag(given: t.Any) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9]+", str(given)):
+        raise InvalidError(f"'{given}' is not a tag of a CAA record, such as issue, issuewild or iodef.")
+    return str(given).lower()
+
+
+def hexadecimal(given: t.Any) -> str:
+    value = re.sub(r"\s", "", str(given)).lower()
+    if not re.fullmatch(r"([0-9a-f]{2})+", value):
+        raise InvalidError(f"'{given}' is not hexadecimal.")
+    return value
+
+
+def base_64(given: t.Any) -> str:
+    value = re.sub(r"\s", "", str(given))
+    try:
+        if not value:
+            raise ValueError
+        base64.b64decode(value, validate=True)
+    except (ValueError, binascii.Error):
+        raise InvalidError(f"'{given}' is not base64.") from None
+    return value
+
+
+def service_parameters(given: t.Any) -> str:
+    """The parameters of HTTPS and SVCB: their order has no meaning, and quotes are optional."""
+    parameters = []
+    for token in re.findall(TOKEN, str(given), re.DOTALL):
+        key, equals, value = token.partition("=")
+        parameters.append(f"{key.lower()}={quote(unquote(value))}" if equals else key.lower())
+    return " ".join(sorted(parameters))
+
+
+UINT8, UINT16 = whole(255), whole(65535)
+TARGET, TARGET_OR_NONE = Kind(target), Kind(target_or_none)
+TEXT = Kind(text, shown=quote)
+HEX, BASE64 = Kind(hexadecimal, greedy=True), Kind(base_64, greedy=True)
+DISTANCE = decimal(0, 90_000_000)
+
+
+# -- types ------------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """The parts of a type's value in the order of a zone file, and where the API has them: those in `beside` are members
+    of the record, `content` is its content, all others are in data."""
+
+    parts: dict[str, Kind]
+    content: str | None = None
+    beside: tuple[str, ...] = ()
+
+
+def plain(kind: Kind) -> Shape:
+    return Shape({"content": kind}, content="content")
+
+
+CERTIFICATE_ASSOCIATION = Shape({"usage": UINT8, "selector": UINT8, "matching_type": UINT8, "certificate": HEX})
+SERVICE_BINDING = Shape(
+    {"priority": UINT16, "target": TARGET_OR_NONE, "value": Kind(service_parameters, greedy=True)},
+)
+SHAPES = {
+    "A": plain(address(4)),
+    "AAAA": plain(address(6)),
+    "CAA": Shape({"flags": UINT8, "tag": Kind(property_tag), "value": TEXT}),
+    "CERT": Shape({"type": UINT16, "key_tag": UINT16, "algorithm": UINT8, "certificate": BASE64}),
+    "CNAME": plain(TARGET),
+    "DNSKEY": Shape({"flags": UINT16, "protocol": UINT8, "algorithm": UINT8, "public_key": BASE64}),
+    "DS": Shape({"key_tag": UINT16, "algorithm": UINT8, "digest_type": UINT8, "digest": HEX}),
+    "HTTPS": SERVICE_BINDING,
+    "LOC": Shape(
+        {
+            "lat_degrees": decimal(0, 90),
+            "lat_minutes": decimal(0, 59),
+            "lat_seconds": decimal(0, 59.999),
+            "lat_direction": one_of("N", "S"),
+            "long_degrees": decimal(0, 180),
+            "long_minutes": decimal(0, 59),
+            "long_seconds": decimal(0, 59.999),
+            "long_direction": one_of("E", "W"),
+            "altitude": decimal(-100_000, 42_849_672.95),
+            "size": DISTANCE,
+            "precision_horz": DISTANCE,
+            "precision_vert": DISTANCE,
+        }
+    ),
+    "MX": Shape({"priority": UINT16, "target": TARGET_OR_NONE}, content="target", beside=("priority",)),
+    "NAPTR": Shape(
+        {
+            "order": UINT16,
+            "preference": UINT16,
+            "flags": TEXT,
+            "service": TEXT,
+            "regex": TEXT,
+            "replacement": TARGET_OR_NONE,
+        }
+    ),
+    "NS": plain(TARGET),
+    "OPENPGPKEY": plain(Kind(base_64)),
+    "PTR": plain(TARGET),
+    "SMIMEA": CERTIFICATE_ASSOCIATION,
+    "SRV": Shape({"priority": UINT16, "weight": UINT16, "port": UINT16, "target": TARGET_OR_NONE}),
+    "SSHFP": Shape({"algorithm": UINT8, "type": UINT8, "fingerprint": HEX}),
+    "SVCB": SERVICE_BINDING,
+    "TLSA": CERTIFICATE_ASSOCIATION,
+    "TXT": plain(Kind(filled_text)),
+    "URI": Shape({"priority": UINT16, "weight": UINT16, "target": TEXT}, beside=("priority",)),
+}
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Value:
+    """What a record holds. Equal values have equal texts; the parts are what the API is told."""
+
+    text: str
+    parts: tuple[tuple[str, t.Any], ...] = dataclasses.field(default=(), compare=False)
+
+    @classmethod
+    def given(cls, type_: str, value: t.Any) -> Value:
+        """From the user: a mapping of all parts, or the line that a zone file has after the type."""
+        kinds = SHAPES[type_].parts
+        form = f"a value of type {type_} consists of {', '.join(kinds)}"
+        if isinstance(value, dict) and len(kinds) > 1:
+            odd = ", ".join(sorted(map(str, set(value) ^ set(kinds))))
+            if odd:
+                raise InvalidError(f"Too much or missing: {odd}; {form}.")
+            return cls._of(type_, value)
+        if isinstance(value, (dict, list, bool)) or value is None:
+            raise InvalidError(f"'{value}' is neither text nor a mapping of all parts; quote it if it is a text.")
+        if len(kinds) == 1:
+            if type_ == "TXT":
+                refuse_text(str(value))
+            return cls._of(type_, {"content": value})
+        tokens = re.findall(TOKEN, str(value), re.DOTALL)
+        last, greedy = list(kinds.items())[-1]
+        fixed = len(kinds) - 1
+        odd = re.sub(TOKEN, "", str(value), flags=re.DOTALL).strip()
+        if odd or len(tokens) < fixed or (len(tokens) != len(kinds) and not greedy.greedy):
+            raise InvalidError(f"'{value}' does not fit: {form}, and a text with blanks has to be quoted.")
+        parts = {name: unquote(token) for name, token in zip(kinds, tokens[:fixed], strict=False)}
+        rest = " ".join(tokens[fixed:])
+        return cls._of(type_, {**parts, last: rest if greedy.normal is service_parameters else unquote(rest)})
+
+    @classmethod
+    def answered(cls, record: dict[str, t.Any]) -> Value:
+        """From the API. What we do not understand is kept as it is, for the zone may hold anything."""
+        content = str(record.get("content") or "")
+        shape = SHAPES.get(record["type"])
+        try:
+            if shape is None:
+                return cls(content)
+            if shape.content is None and not record.get("data"):
+                return cls.given(record["type"], content)
+            members = {"priority": record.get("priority"), **(record.get("data") or {})}
+            if shape.content:
+                members[shape.content] = content
+            return cls._of(record["type"], {name: members[name] for name in shape.parts})
+        except (InvalidError, KeyError):
+            return cls(content)
+
+    @classmethod
+    def _of(cls, type_: str, parts: dict[str, t.Any]) -> Value:
+        kinds = SHAPES[type_].parts
+        normal = {}
+        for name, kind in kinds.items():
+            try:
+                normal[name] = kind.normal(parts[name])
+            except InvalidError as exc:
+                raise InvalidError(f"Wrong {name if len(kinds) > 1 else 'content'} for type {type_}: {exc}") from None
+        # The parameters of a service may be empty; the blanks around a text are a part of it.
+        shown = " ".join(filter(None, (kinds[name].shown(part) for name, part in normal.items())))
+        # Surrogates cannot be printed.
+        return cls(shown.encode(errors="surrogateescape").decode(errors="backslashreplace"), tuple(normal.items()))
+
+    def members(self, type_: str) -> dict[str, t.Any]:
+        """What a request says of it."""
+        shape, parts = SHAPES[type_], dict(self.parts)
+        said: dict[str, t.Any] = {name: parts.pop(name) for name in shape.beside}
+        if shape.content:
+            content = parts[shape.content]
+            return {**said, "content": quote(content) if type_ == "TXT" else content}
+        return {**said, "data": parts}

@@ -1,0 +1,239 @@
+# Copyright: (c) 2026, The pantheros.nixci contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""JSON over HTTP with bounded patience. Private: may change without notice."""
+
+from __future__ import annotations
+
+import re
+import traceback
+import typing as t
+
+from .errors import (
+    AuthenticationError,
+    ConflictError,
+    ForbiddenError,
+    InvalidError,
+    NixciError,
+    NotFoundError,
+    UnavailableError,
+)
+
+try:
+    import requests
+    from requests.adapters import HTTPAdapter
+    from urllib3.util.retry import Retry
+except ImportError:
+    requests = None
+    HTTPAdapter = Retry = object
+    REQUESTS_IMPORT_ERROR: str | None = traceback.format_exc()
+else:
+    REQUESTS_IMPORT_ERROR = None
+
+# A service that asks for a longer pause than this is reported instead of waited for.
+MAX_RETRY_AFTER = 30.0
+
+BY_STATUS: dict[int, type[NixciError]] = {
+    401: AuthenticationError,
+    403: ForbiddenError,
+    404: NotFoundError,
+    409: ConflictError,
+}
+
+
+class BoundedRetry(Retry):
+    """Repeats what is safe to repeat: every request on 429, only idempotent ones on 5xx and lost connections."""
+
+    longest_pause = MAX_RETRY_AFTER
+
+    def new(self, **changes: t.Any) -> t.Self:
+        """urllib3 makes a new object for each try from the arguments that it knows."""
+        again = super().new(**changes)
+        again.longest_pause = self.longest_pause
+        return again
+
+    def is_retry(self, method: str, status_code: int, has_retry_after: bool = False) -> bool:
+        if status_code == 429:
+            return bool(self.total)
+        return super().is_retry(method, status_code, has_retry_after)
+
+    def get_retry_after(self, response: t.Any) -> float | None:
+        seconds = super().get_retry_after(response)
+        if seconds is not None and seconds > self.longest_pause:
+            raise UnavailableError(
+                f"The service answered {response.status} and asks to wait {seconds:.0f} s; run again later.",
+                status=response.status,
+                retry_after=seconds,
+            )
+        return seconds
+
+
+class OwnAuthority(HTTPAdapter):
+    """Trusts the given certificates only. Session.verify does not suffice: REQUESTS_CA_BUNDLE would win over it."""
+
+    def __init__(self, ca_path: str, **kwargs: t.Any) -> None:
+        self.ca_path = ca_path
+        super().__init__(**kwargs)
+
+    def send(self, request: t.Any, **kwargs: t.Any) -> t.Any:
+        return super().send(request, **{**kwargs, "verify": self.ca_path})
+
+
+def http_argument_spec(ca_path: bool = True) -> dict[str, t.Any]:
+    """Options that every HTTP client of this collection has; see doc_fragments/_http.py."""
+    spec: dict[str, t.Any] = {
+        "timeout": {"type": "int", "default": 30},
+        "retries": {"type": "int", "default": 3},
+    }
+    if ca_path:
+        spec["ca_path"] = {"type": "path"}
+    return spec
+
+
+def bounded_session(
+    retries: int, ca_path: str | None = None, longest_pause: float = MAX_RETRY_AFTER
+) -> requests.Session:
+    """A session with bounded patience, also for clients that bring their own requests (see _gitlab.py)."""
+    retry = BoundedRetry(
+        total=retries,
+        backoff_factor=0.5,
+        status_forcelist=(500, 502, 503, 504),
+        allowed_methods={"GET", "HEAD", "PUT", "DELETE"},
+        raise_on_status=False,
+    )
+    retry.longest_pause = longest_pause
+    session = requests.Session()
+    # Without this, a ~/.netrc with an entry for the host (such as Nix' own) would replace the Authorization header.
+    session.auth = lambda request: request
+    session.mount("http://", HTTPAdapter(max_retries=retry))
+    session.mount("https://", OwnAuthority(ca_path, max_retries=retry) if ca_path else HTTPAdapter(max_retries=retry))
+    return session
+
+
+def no_answer(service: str, base_url: str, timeout: float, exc: requests.exceptions.RequestException) -> NixciError:
+    """The error for a request that got no answer at all."""
+    if isinstance(exc, requests.exceptions.SSLError):
+        return UnavailableError(
+            f"{service}: the certificate of {base_url} is not trusted ({_reason(exc)}); "
+            "wait for a valid certificate or name your own authority with ca_path."
+        )
+    if isinstance(exc, requests.exceptions.Timeout):
+        return UnavailableError(
+            f"{service}: {base_url} did not answer within {timeout:g} s; "
+            "check the address and the network, or raise timeout."
+        )
+    return UnavailableError(f"{service}: cannot reach {base_url} ({_reason(exc)}); check the address and the network.")
+
+
+class JsonClient:
+    """One service. Subclass it and override `explain` to read the service's own error bodies."""
+
+    service = "The service"
+
+    def __init__(
+        self,
+        base_url: str,
+        headers: dict[str, str] | None = None,
+        *,
+        timeout: float = 30,
+        retries: int = 3,
+        ca_path: str | None = None,
+        longest_pause: float = MAX_RETRY_AFTER,
+    ) -> None:
+        if requests is None:
+            raise NixciError(
+                f"{self.service} needs the Python library requests on the machine that runs this task; "
+                "install it with 'pip install requests'.",
+                exception=REQUESTS_IMPORT_ERROR,
+            )
+        if not base_url.startswith(("https://", "http://")):
+            raise InvalidError(f"{self.service}: '{base_url}' is not a URL; it must start with https:// or http://.")
+        if timeout <= 0 or retries < 0:
+            raise InvalidError(f"{self.service}: timeout must be at least 1 second, and retries must not be negative.")
+        # requests would quote the header, token and all, in its error.
+        if not all(re.fullmatch(r"[!-~]+( [!-~]+)*", value) for value in (headers or {}).values()):
+            raise InvalidError(
+                f"{self.service}: the token is empty or holds blanks, line breaks or other foreign characters."
+            )
+        self.base_url = base_url.rstrip("/")
+        self.timeout = timeout
+        self.session = bounded_session(retries, ca_path, longest_pause)
+        self.session.headers.update({"User-Agent": "pantheros.nixci", "Accept": "application/json", **(headers or {})})
+
+    def explain(self, status: int, body: t.Any) -> str:
+        """The service's own words for a failure, without anything secret."""
+        if isinstance(body, dict):
+            return str(body.get("message") or body.get("error") or "")[:300]
+        return str(body or "")[:300]
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: t.Any = None,
+        params: dict[str, t.Any] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> requests.Response:
+        """The raw answer; raises UnavailableError when there is none."""
+        url = self.base_url + path
+        try:
+            # A redirect would carry the credential to another place, so none is followed.
+            return self.session.request(
+                method, url, json=body, params=params, headers=headers, timeout=self.timeout, allow_redirects=False
+            )
+        except requests.exceptions.RequestException as exc:
+            raise no_answer(self.service, self.base_url, self.timeout, exc) from None
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: t.Any = None,
+        params: dict[str, t.Any] | None = None,
+        *,
+        none_on: t.Collection[int] = (),
+    ) -> t.Any:
+        """The parsed answer, None for an empty one and for the statuses in none_on; raises a typed error otherwise."""
+        response = self.send(method, path, body, params)
+        if response.status_code in none_on:
+            return None
+        content = parse(response)
+        if 200 <= response.status_code < 300:
+            if isinstance(content, str):
+                raise UnavailableError(
+                    f"{self.service}: {method} {path} answered with something that is not JSON; "
+                    f"check that {self.base_url} is the right address."
+                )
+            return content
+        raise self.error(method, path, response.status_code, content)
+
+    def error(self, method: str, path: str, status: int, content: t.Any) -> NixciError:
+        """A typed error for an answer that is not a success."""
+        if status == 429 or status >= 500:
+            kind: type[NixciError] = UnavailableError
+        else:
+            kind = BY_STATUS.get(status, InvalidError)
+        words = self.explain(status, content)
+        return kind(f"{self.service}: {method} {path} answered {status}{': ' + words if words else ''}.", status=status)
+
+
+def parse(response: requests.Response) -> t.Any:
+    """JSON if it is JSON, the text otherwise, None when empty."""
+    if not response.content:
+        return None
+    try:
+        return response.json()
+    except ValueError:
+        return response.text
+
+
+def _reason(exc: BaseException) -> str:
+    """The innermost cause in a few words; requests wraps it in several layers of representation."""
+    seen: BaseException = exc
+    while True:
+        inner = getattr(seen, "reason", None) or (seen.args[0] if seen.args else None)
+        if not isinstance(inner, BaseException) or inner is seen:
+            break
+        seen = inner
+    text = str(seen)
+    return text.rsplit(": ", 1)[-1][:160] if text.startswith("<") or "Error" in text[:60] else text[:160]

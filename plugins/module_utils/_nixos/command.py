@@ -1,0 +1,90 @@
+# Copyright: (c) 2026, The pantheros.nixci contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Commands with a fixed locale and bounded time, and text that is safe to show. Private: may change without notice."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import time
+import typing as t
+
+from .._core.errors import NixciError, UnavailableError
+
+if t.TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
+
+# Where NixOS keeps its programs, for connections whose PATH lacks them.
+PROGRAM_DIRS = ["/run/current-system/sw/bin", "/run/wrappers/bin"]
+
+_SECRET_NAME = r"(?:key|secret|token|passw(?:or)?d|base64|credentials?)"
+_MASKED: list[tuple[re.Pattern[str], str]] = [
+    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.S), "***"),
+    # JSON web tokens, and 1Password's tokens that contain one
+    (re.compile(r"\b(?:ops_)?eyJ[\w=.-]{10,}"), "***"),
+    (re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{8,}", re.I), r"\1 ***"),
+    (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), "***"),
+    (re.compile(r"\bglpat-[\w-]{8,}"), "***"),
+    # NAME_OF_A_SECRET=value, "secret": "value" and the like
+    (re.compile(rf"""\b(\w*{_SECRET_NAME}\w*["']?\s*[=:]\s*)("[^"]*"|'[^']*'|[^\s,;]+)""", re.I), r"\1***"),
+    (re.compile(r"(\w+://[^\s:/@]*):[^\s/@]+@"), r"\1:***@"),
+    # long Base64, as key material is written; a path is never taken for it
+    (re.compile(r"(?<![\w/.+-])[A-Za-z0-9+][A-Za-z0-9+/]{59,}={0,2}"), "***"),
+]
+
+
+def mask(text: str) -> str:
+    """The text without what looks like a secret; for journals and logs of programs that we do not control."""
+    for pattern, replacement in _MASKED:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a finished command left behind."""
+
+    rc: int
+    out: str
+    err: str
+
+
+class Runner:
+    """Runs argument lists, never a shell, all of them together within one time limit."""
+
+    def __init__(self, module: AnsibleModule, timeout: float) -> None:
+        self.module = module
+        self.timeout = timeout
+        self.deadline = time.monotonic() + timeout
+
+    def find(self, program: str) -> str | None:
+        return self.module.get_bin_path(program, opt_dirs=PROGRAM_DIRS)
+
+    def run(self, *argv: str, cwd: str | None = None) -> Outcome:
+        """The outcome whatever the exit code is; raises when there is no program or no time left."""
+        program = self.find(argv[0])
+        limit = self.find("timeout")
+        if program is None or limit is None:
+            missing = "timeout" if program else argv[0]
+            raise NixciError(f"The program '{missing}' was not found on this host.", reason="missing_program")
+        # coreutils' timeout ends the whole process group, which killing one process does not
+        left = max(1, round(self.deadline - time.monotonic()))
+        command = [limit, "--kill-after=10", str(left), program, *argv[1:]]
+        try:
+            rc, out, err = self.module.run_command(
+                command,
+                cwd=cwd,
+                environ_update={"LC_ALL": "C", "LANGUAGE": "C"},
+                expand_user_and_vars=False,
+                handle_exceptions=False,
+            )
+        except OSError as exc:
+            raise NixciError(f"Cannot run {argv[0]}: {exc.strerror}.", reason="missing_program") from None
+        if rc in (124, 137) and time.monotonic() >= self.deadline - 1:
+            raise UnavailableError(
+                f"'{' '.join(argv[:2])}' was not finished within {self.timeout:g} s and was stopped; "
+                "find out what it waits for, or raise timeout.",
+                reason="timeout",
+            )
+        return Outcome(rc, out, err)

@@ -1,0 +1,171 @@
+# Copyright: (c) 2026, The pantheros.nixci contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Items kept for the tasks of one Ansible run. Private: may change without notice.
+
+Each task is templated in a forked worker, so memory does not outlive it; files do. The directory belongs to the user
+alone, the content is encrypted with a key that only the holder of the credential can derive, and an entry is bound to
+the process of the run. Any write to 1Password makes everything kept before it worthless, whoever kept it.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import fcntl
+import json
+import multiprocessing
+import os
+import pathlib
+import stat
+import tempfile
+import time
+import traceback
+import typing as t
+from collections.abc import Iterator
+
+from .._core.errors import InvalidError, NixciError
+
+try:
+    from cryptography.fernet import Fernet, InvalidToken
+    from cryptography.hazmat.primitives import hashes, hmac
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+except ImportError:
+    Fernet = None
+    CRYPTOGRAPHY_IMPORT_ERROR: str | None = traceback.format_exc()
+else:
+    CRYPTOGRAPHY_IMPORT_ERROR = None
+
+MAX_SECONDS = 900
+LOCK, WRITTEN, ENTRY = "lock", "written", ".item"
+
+
+class Cache:
+    """Answers by key, for the current run and credential."""
+
+    def __init__(self, credential: str, seconds: int, run: str) -> None:
+        if Fernet is None:
+            raise NixciError(
+                "cache_seconds needs the Python library cryptography on the controller; install it or set it to 0.",
+                exception=CRYPTOGRAPHY_IMPORT_ERROR,
+            )
+        if not 0 < seconds <= MAX_SECONDS:
+            raise InvalidError(f"cache_seconds must be between 0 and {MAX_SECONDS}, not {seconds}.")
+        self.seconds = seconds
+        self.run = run
+        self.fernet = Fernet(base64.urlsafe_b64encode(derive(credential, b"content")))
+        self.naming_key = derive(credential, b"names")
+        self.directory = directory()
+        self._remove_old()
+
+    def load(self, *key: str) -> t.Any:
+        """What was stored, or None."""
+        path = self._path(key)
+        try:
+            started, value = json.loads(self.fernet.decrypt(path.read_bytes()))
+        except (FileNotFoundError, InvalidToken, ValueError):
+            return None
+        oldest = max(time.time_ns() - self.seconds * 10**9, written(self.directory))
+        if started <= oldest:
+            path.unlink(missing_ok=True)
+            return None
+        return value
+
+    def store(self, value: t.Any, started: int, *key: str) -> None:
+        """Keep a value; `started` is time.time_ns() from before it was asked for."""
+        content = self.fernet.encrypt(json.dumps([started, value]).encode())
+        with self._told():
+            handle, name = tempfile.mkstemp(dir=self.directory, suffix=ENTRY)  # mode 0600
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+            with contextlib.suppress(FileNotFoundError):  # forget() took it: nothing to keep
+                os.replace(name, self._path(key))
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """One worker asks 1Password at a time; the others then find its answer. A dead worker holds no lock."""
+        with self._told():
+            handle = os.open(self.directory / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as exc:
+            raise NixciError(
+                f"Cannot keep anything of 1Password in {self.directory}: {exc.strerror}; "
+                "make room there, or set cache_seconds to 0."
+            ) from None
+
+    def _path(self, key: tuple[str, ...]) -> pathlib.Path:
+        name = hmac.HMAC(self.naming_key, hashes.SHA256())
+        name.update(json.dumps([self.run, *key]).encode())
+        return self.directory / (name.finalize().hex() + ENTRY)
+
+    def _remove_old(self) -> None:
+        """Also what earlier runs and other credentials left."""
+        oldest = time.time() - self.seconds
+        for path in self.directory.glob(f"*{ENTRY}"):
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < oldest:
+                    path.unlink()
+
+
+def forget() -> None:
+    """After a write: nothing that was asked for before this moment may be used again, by no run and no credential."""
+    try:
+        path = directory()
+    except NixciError:
+        return  # nobody can have kept anything there
+    marker, now = path / WRITTEN, time.time_ns()
+    marker.touch(mode=0o600)
+    os.utime(marker, ns=(now, now))  # the file system's own clock is too coarse
+    for entry in path.glob(f"*{ENTRY}"):
+        entry.unlink(missing_ok=True)
+
+
+def written(path: pathlib.Path) -> int:
+    """When this user last wrote to 1Password, in nanoseconds."""
+    try:
+        return (path / WRITTEN).stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+def directory() -> pathlib.Path:
+    """A directory of this user alone, created when missing; anything else in its place is refused."""
+    parent = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    path = pathlib.Path(parent, f"nixci-onepassword-{os.geteuid()}")
+    try:
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+        found = path.lstat()
+    except OSError as exc:
+        raise NixciError(f"Cannot use {path} for the 1Password cache: {exc.strerror}.") from None
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        raise NixciError(
+            f"{path} must be a directory of the current user with mode 0700; remove it, or set cache_seconds to 0."
+        )
+    return path
+
+
+def current_run() -> str | None:
+    """Tells one run of Ansible from all others; None where that cannot be told (only Linux has /proc)."""
+    parent = multiprocessing.parent_process()  # the controller process, when this is one of its workers
+    pid = parent.pid if parent else os.getpid()
+    try:
+        status = pathlib.Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    # The name, in parentheses, may contain spaces; the start time is the 22nd member of the line.
+    return f"{pid}-{status.rpartition(')')[2].split()[19]}"
+
+
+def derive(credential: str, purpose: bytes) -> bytes:
+    info = b"pantheros.nixci 1Password cache: " + purpose
+    return HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=info).derive(credential.encode())

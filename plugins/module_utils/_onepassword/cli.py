@@ -1,0 +1,147 @@
+# Copyright: (c) 2026, The pantheros.nixci contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""1Password through the `op` command with a service account. Private: may change without notice."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+
+from .._core.errors import ConflictError, InvalidError, NixciError, UnavailableError
+from .errors import harmless, has, refusal
+from .item import AmbiguousError, Item, ItemNotFoundError, Json, VaultNotFoundError, fold
+from .names import Names
+
+# All that `op` gets to see. Every other OP_… variable would change what it does: OP_CONNECT_HOST even overrides the token.
+PASSED_ON = re.compile(r"PATH|HOME|USER|TMPDIR|XDG_\w+|SSL_CERT_(FILE|DIR)|(https?|no|all)_proxy", re.IGNORECASE)
+DATED = re.compile(r"^\[ERROR\] \d{4}/\d\d/\d\d \d\d:\d\d:\d\d ", re.MULTILINE)
+# Names that the user chose; they must not decide what an error means.
+QUOTED = re.compile(r'"[^"\n]*"')
+AN_ID = re.compile(r"\b[\da-z]{26}\b", re.ASCII)
+
+
+class OpBackend:
+    """Every method takes the name or the ID of a vault."""
+
+    can_archive = True
+
+    def __init__(self, token: str, timeout: float = 30) -> None:
+        path = shutil.which("op")
+        if path is None:
+            raise NixciError(
+                "The 1Password command 'op' is not on the PATH of the machine that runs this task; "
+                "install 1Password CLI 2.23 or newer, or use a Connect server."
+            )
+        self.path, self.token, self.timeout = path, token, timeout
+        self.credential = f"op\0{token}"
+        self.names = Names("op", list, lambda vault_id: [])  # not used: `op` takes names itself
+
+    @property
+    def warning(self) -> str | None:
+        return None
+
+    def fetch(self, vault: str, name: str) -> Item:
+        """One item by title or ID."""
+        item = Item(self._json(vault, name, "item", "get", _operand(name), "--reveal"))
+        # `op` also takes the address of a login's web site for its name.
+        if name != item.id and fold(name) != fold(item.title):
+            raise ItemNotFoundError(f"Vault '{vault}' has no item '{name}'.")
+        return item
+
+    def read_file(self, item: Item, file: Json) -> bytes:
+        """`op document get` knows the files of documents only, `op read` those of every item."""
+        section_id, _label = item.section_of(file)
+        path = "/".join(part for part in (item.vault_id, item.id, section_id, str(file["id"])) if part)
+        return self._run(item.vault_id, item.title, "read", "--no-newline", f"op://{path}")
+
+    def create(self, vault: str, document: Json) -> Item:
+        return self._written(vault, "create", "-", document)
+
+    def replace(self, item: Item) -> Item:
+        return self._written(item.vault_id, "edit", item.id, item.writable())
+
+    def delete(self, item: Item, archive: bool = False) -> None:
+        options = [f"--vault={item.vault_id}", *(["--archive"] if archive else [])]
+        self._run(item.vault_id, item.id, "item", "delete", item.id, *options)
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+    def _written(self, vault: str, verb: str, operand: str, document: Json) -> Item:
+        """Exit code 0 proves nothing: `op` ignores input that it does not recognise. So read what is there now."""
+        answer = Item(self._json(vault, operand, "item", verb, operand, stdin=json.dumps(document)))
+        return self.fetch(answer.vault_id, answer.id)
+
+    def _json(self, vault: str, name: str, *argv: str, stdin: str | None = None) -> Json:
+        output = self._run(vault, name, *argv, f"--vault={vault}", "--format=json", stdin=stdin)
+        try:
+            document = json.loads(output)
+        except ValueError:  # also for what is not UTF-8
+            document = None
+        if not isinstance(document, dict) or not {"id", "vault"} <= document.keys():
+            raise UnavailableError(
+                f"'op {argv[0]} {argv[1]}' for item '{name}' answered with something that is not an item; run it again."
+            )
+        return document
+
+    def _run(self, vault: str, name: str, *argv: str, stdin: str | None = None) -> bytes:
+        """What `op` prints. Secrets go by the environment and by a pipe: arguments are visible to every user."""
+        process = subprocess.Popen(
+            [self.path, *argv],
+            # Anything else than a pipe would be ignored as a template, or taken for one.
+            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=self._environment(),
+            start_new_session=True,
+        )
+        try:
+            output, errors = process.communicate(stdin and stdin.encode(), timeout=self.timeout)
+        except subprocess.TimeoutExpired:
+            raise UnavailableError(
+                f"'op {argv[0]} {argv[1]}' did not end within {self.timeout:g} s; check the network or raise timeout."
+            ) from None
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        if process.returncode != 0:
+            raise self._error(vault, name, argv, errors.decode(errors="replace"))
+        return output
+
+    def _environment(self) -> dict[str, str]:
+        passed = {name: value for name, value in os.environ.items() if PASSED_ON.fullmatch(name)}
+        # Without op's own cache the read after a write is a real one, and no daemon stays behind.
+        return {**passed, "LC_ALL": "C", "OP_CACHE": "false", "OP_SERVICE_ACCOUNT_TOKEN": self.token}
+
+    def _error(self, vault: str, name: str, argv: tuple[str, ...], errors: str) -> NixciError:
+        """`op` exits with 1 for everything, so its words decide."""
+        words = DATED.sub("", errors)
+        meaning = QUOTED.sub("", words)
+        refused = refusal(meaning, vault)
+        if refused:
+            return refused
+        if has(meaning, ("isn't a vault in this account",)):
+            return VaultNotFoundError(
+                f"The service account sees no vault '{vault}'; check the name and the account's vaults."
+            )
+        if has(meaning, ("more than one item matches",)):
+            return AmbiguousError(f"Item '{name}' in vault '{vault}'", set(AN_ID.findall(words)))
+        if has(meaning, ("isn't an item", "could not get item", "couldn't find item")):
+            return ItemNotFoundError(f"Vault '{vault}' has no item '{name}'.")
+        if has(meaning, ("409",)):
+            return ConflictError(f"Item '{name}' in vault '{vault}' was changed meanwhile; run again.")
+        # A template that `op` cannot read comes back in its message, so the words of a write are not shown.
+        shown = "" if "-" in argv or "edit" in argv else f": {harmless(words, self.token)}"
+        return NixciError(f"'op {argv[0]} {argv[1]}' for item '{name}' failed{shown or '.'}")
+
+
+def _operand(name: str) -> str:
+    if name.startswith("-"):
+        raise InvalidError(f"'op' would take the item name '{name}' for an option; use the item's ID.")
+    return name

@@ -1,0 +1,143 @@
+# Copyright: (c) 2026, The pantheros.nixci contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""1Password through a Connect server. Private: may change without notice."""
+
+from __future__ import annotations
+
+import ipaddress
+import typing as t
+import urllib.parse
+
+from .._core.errors import (
+    AuthenticationError,
+    ForbiddenError,
+    InvalidError,
+    NixciError,
+    NotFoundError,
+    UnavailableError,
+)
+from .._core.http import JsonClient, parse
+from .errors import harmless
+from .item import Item, ItemNotFoundError, Json, VaultNotFoundError, is_id
+from .names import Names, Pairs
+
+
+class ConnectBackend(JsonClient):
+    """Every method takes the name or the ID of a vault."""
+
+    service = "1Password Connect"
+    can_archive = False
+
+    def __init__(self, host: str, token: str, **http: t.Any) -> None:
+        super().__init__(host.rstrip("/").removesuffix("/v1"), {"Authorization": f"Bearer {token}"}, **http)
+        self.credential = f"connect\0{self.base_url}\0{token}"
+        self.names = Names(f"1Password Connect at {self.base_url}", self._vaults, self._items)
+
+    @property
+    def warning(self) -> str | None:
+        if self.base_url.startswith("https://") or is_loopback(urllib.parse.urlsplit(self.base_url).hostname or ""):
+            return None
+        return f"The token and all secrets travel unencrypted to 1Password Connect at {self.base_url}; use https."
+
+    def explain(self, status: int, body: t.Any) -> str:
+        """Connect's own words; a page of something in between may repeat anything."""
+        return harmless(str(body.get("message") or "")) if isinstance(body, dict) else ""
+
+    def error(self, method: str, path: str, status: int, content: t.Any) -> NixciError:
+        if status == 401:
+            return AuthenticationError(
+                f"1Password Connect at {self.base_url} does not accept the token; check connect_token.", status=401
+            )
+        if status == 403:
+            right = "read" if method == "GET" else "write"
+            return ForbiddenError(
+                f"The token for 1Password Connect at {self.base_url} may not {right} here "
+                f"({self.explain(status, content)}); give it that right on the vault.",
+                status=403,
+            )
+        return super().error(method, path, status, content)
+
+    def fetch(self, vault: str, name: str) -> Item:
+        """One item by title or ID."""
+        vault_id = vault if is_id(vault) else self.names.vault(vault)
+        if is_id(name):  # a title may look like one
+            item = self._get(vault_id, name)
+            if item and not gone(item.document):
+                return item
+        return self._existing(vault_id, self.names.item(vault, vault_id, name))
+
+    def read_file(self, item: Item, file: Json) -> bytes:
+        path = f"/v1/vaults/{item.vault_id}/items/{item.id}/files/{file['id']}/content"
+        response = self.send("GET", path, headers={"Accept": "*/*"})
+        if response.status_code != 200:
+            raise self.error("GET", path, response.status_code, parse(response))
+        return response.content
+
+    def create(self, vault: str, document: Json) -> Item:
+        vault_id = vault if is_id(vault) else self.names.vault(vault)
+        self.names.forget()
+        answer = self.request("POST", f"/v1/vaults/{vault_id}/items", {**document, "vault": {"id": vault_id}})
+        return self._existing(vault_id, answer["id"])
+
+    def replace(self, item: Item) -> Item:
+        self.names.forget()
+        self.request("PUT", f"/v1/vaults/{item.vault_id}/items/{item.id}", item.writable())
+        return self._existing(item.vault_id, item.id)
+
+    def delete(self, item: Item, archive: bool = False) -> None:
+        if archive:
+            raise InvalidError("A Connect server cannot archive an item; use a service account, or delete the item.")
+        self.names.forget()
+        self.request("DELETE", f"/v1/vaults/{item.vault_id}/items/{item.id}", none_on={404})
+
+    def close(self) -> None:
+        self.session.close()
+
+    def _existing(self, vault_id: str, item_id: str) -> Item:
+        item = self._get(vault_id, item_id)
+        if item is None:
+            raise ItemNotFoundError(f"Item {item_id} in vault {vault_id} is gone; somebody deleted it just now.")
+        return item
+
+    def _get(self, vault_id: str, item_id: str) -> Item | None:
+        path = f"/v1/vaults/{vault_id}/items/{item_id}"
+        document = self.request("GET", path, none_on={404})
+        if document is not None and not (isinstance(document, dict) and {"id", "vault"} <= document.keys()):
+            raise self._strange(path, "an item")
+        return Item(document) if document else None
+
+    def _list(self, path: str) -> list[Json]:
+        entries = self.request("GET", path)
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) and "id" in entry for entry in entries):
+            raise self._strange(path, "a listing")
+        return entries
+
+    def _strange(self, path: str, wanted: str) -> UnavailableError:
+        return UnavailableError(
+            f"1Password Connect: GET {path} answered with something that is not {wanted}; "
+            f"check that {self.base_url} is the right address."
+        )
+
+    def _vaults(self) -> Pairs:
+        return [[entry["id"], entry.get("name") or ""] for entry in self._list("/v1/vaults")]
+
+    def _items(self, vault_id: str) -> Pairs:
+        try:
+            entries = self._list(f"/v1/vaults/{vault_id}/items")
+        except NotFoundError:
+            raise VaultNotFoundError(
+                f"1Password Connect at {self.base_url} has no vault '{vault_id}'; check its ID."
+            ) from None
+        return [[entry["id"], entry.get("title") or ""] for entry in entries if not gone(entry)]
+
+
+def gone(entry: Json) -> bool:
+    return entry.get("state") in ("ARCHIVED", "DELETED")
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

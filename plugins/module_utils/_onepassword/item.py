@@ -1,0 +1,261 @@
+# Copyright: (c) 2026, The pantheros.nixci contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an item holds, found and changed the way secret references name it. Private: may change without notice.
+
+Connect and `op` exchange nearly the same JSON; this is the one place that knows the differences.
+"""
+
+from __future__ import annotations
+
+import base64
+import copy
+import hashlib
+import re
+import typing as t
+import unicodedata
+from collections.abc import Callable, Iterable
+
+from .._core.errors import ConflictError, InvalidError, NotFoundError
+from .desired import Wish
+
+Json = dict[str, t.Any]
+T = t.TypeVar("T")
+
+ID = re.compile(r"[\da-z]{26}", re.ASCII)
+# Where the apps keep custom fields that the user put into no section.
+NO_SECTION = "add more"
+# The server derives these; Connect refuses a write that echoes them.
+DERIVED = {"createdAt", "updatedAt", "lastEditedBy", "version", "state", "files"}
+DERIVED |= {"created_at", "updated_at", "last_edited_by", "additional_information"}
+# Fields that 1Password itself gives to an item; it names them by these IDs.
+NOTES = {"notesPlain": "NOTES"}
+BUILT_IN = {
+    "LOGIN": {"username": "USERNAME", "password": "PASSWORD", **NOTES},
+    "PASSWORD": {"password": "PASSWORD", **NOTES},
+}
+# What can be read and written back unchanged. Of other types, such as SSHKEY, that is not known or known to fail.
+WRITABLE = {"STRING", "CONCEALED", "EMAIL", "URL", "OTP", "DATE", "MONTH_YEAR", "PHONE", "MENU"}
+DERIVED_IN_FIELDS = {"entropy", "passwordDetails", "password_details", "totp", "ssh_formats", "reference"}
+
+
+class VaultNotFoundError(NotFoundError):
+    """No such vault, or the credential may not see it."""
+
+
+class ItemNotFoundError(NotFoundError):
+    """The vault has no such item."""
+
+
+class FieldNotFoundError(NotFoundError):
+    """The item has no such field."""
+
+
+class AmbiguousError(ConflictError):
+    """Several objects have the name; the message lists their IDs."""
+
+    def __init__(self, what: str, ids: Iterable[str]) -> None:
+        ids = sorted(ids)
+        # A field that is only planned has no ID yet.
+        remedy = f"use the ID of one of {', '.join(ids)}" if all(ids) else "name its section too"
+        super().__init__(f"{what} is ambiguous: {remedy}.", ids=ids)
+
+
+def is_id(name: str) -> bool:
+    """A name may look like this too."""
+    return ID.fullmatch(name) is not None
+
+
+def fold(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def choose(what: str, candidates: Iterable[T], wanted: str, key: Callable[[T], tuple[str, str]]) -> T | None:
+    """The one candidate whose (id, name) fits: the ID first, then the exact name, then the name without case."""
+    candidates = list(candidates)
+    tests: list[Callable[[str, str], bool]] = [
+        lambda id_, name: id_ == wanted,
+        lambda id_, name: name == wanted,
+        lambda id_, name: fold(wanted) in (fold(id_), fold(name)),
+    ]
+    for test in tests:
+        hits = [candidate for candidate in candidates if test(*key(candidate))]
+        if len(hits) > 1:
+            raise AmbiguousError(what, [key(hit)[0] for hit in hits])
+        if hits:
+            return hits[0]
+    return None
+
+
+class Item:
+    """One item as the service answered it. `document` is its JSON and holds secrets."""
+
+    def __init__(self, document: Json) -> None:
+        self.document = document
+
+    @property
+    def id(self) -> str:
+        return str(self.document.get("id", "new"))
+
+    @property
+    def title(self) -> str:
+        return str(self.document.get("title", ""))
+
+    @property
+    def vault_id(self) -> str:
+        return str(self.document["vault"]["id"])
+
+    @property
+    def version(self) -> int:
+        return int(self.document.get("version", 0))
+
+    @property
+    def category(self) -> str:
+        return str(self.document.get("category", ""))
+
+    @property
+    def tags(self) -> list[str]:
+        return sorted(self.document.get("tags") or [])
+
+    @property
+    def fields(self) -> list[Json]:
+        return self.document.get("fields") or []
+
+    def section_of(self, field: Json) -> tuple[str, str]:
+        """(ID, label) of the field's section, both empty if it is in none."""
+        own = field.get("section") or {}
+        named = {section["id"]: section.get("label") or "" for section in self.document.get("sections") or []}
+        label = own.get("label") or named.get(own.get("id"), "")
+        if not own or (own.get("id") == NO_SECTION and not label):
+            return "", ""
+        return own.get("id", ""), label
+
+    def path(self, field: Json) -> str:
+        """How the field is named in messages and diffs."""
+        section_id, section = self.section_of(field)
+        name = field.get("label") or field.get("id") or ""
+        return f"{section or section_id}/{name}" if section_id else name
+
+    def find(self, label: str, section: str | None = None) -> Json | None:
+        """The field that op://vault/item[/section]/label means; fields outside any section come first.
+
+        With an empty section only those are meant.
+        """
+        what = f"Field '{section + '/' if section else ''}{label}' of item '{self.title}' ({self.id})"
+        outside = [field for field in self.fields if not self.section_of(field)[0]]
+        groups = [outside] if section == "" else [outside, self.fields]
+        if section:
+            groups = [[field for field in self.fields if self._in(field, section)]]
+        for group in groups:
+            hit = choose(what, group, label, lambda field: (field.get("id") or "", field.get("label") or ""))
+            if hit is not None:
+                return hit
+        return None
+
+    def value(self, label: str, section: str | None = None) -> str:
+        """What the field holds; empty if there is no such field. A secret."""
+        return str((self.find(label, section) or {}).get("value") or "")
+
+    def _in(self, field: Json, section: str) -> bool:
+        return fold(section) in [fold(name) for name in self.section_of(field) if name]
+
+    def values(self) -> dict[str, tuple[str, str]]:
+        """path → (type, value) of every field that has a value; secrets. Fields of the same name are told by their ID."""
+        filled = [field for field in self.fields if field.get("value")]
+        paths = [self.path(field) for field in filled]
+        return {
+            path if paths.count(path) == 1 else f"{path} ({field.get('id')})": (
+                field.get("type", "STRING"),
+                field["value"],
+            )
+            for path, field in zip(paths, filled, strict=True)
+        }
+
+    def changed(self, wishes: list[Wish], tags: list[str] | None, replace: bool) -> Item:
+        """This item as the user wants it, ready to be written."""
+        item = Item(copy.deepcopy(self.document))
+        named: list[Json] = []
+        for wish in sorted(wishes, key=lambda wish: wish.section is None):
+            named.append(item._apply(wish, named))
+        if replace:
+            # Built-in fields cannot be removed; they are emptied.
+            for field in item.fields:
+                if not any(field is kept for kept in named):
+                    field.pop("value", None)
+            item.document["fields"] = [
+                field for field in item.fields if field.get("purpose") or any(field is kept for kept in named)
+            ]
+            used = {field["section"]["id"] for field in item.fields if field.get("section")}
+            item.document["sections"] = [one for one in item.document.get("sections") or [] if one["id"] in used]
+        if tags is not None:
+            item.document["tags"] = sorted(set(tags))
+        return item
+
+    def _apply(self, wish: Wish, taken: list[Json]) -> Json:
+        field = self.find(wish.label, wish.section)
+        if field is None or (any(field is other for other in taken) and not wish.section and self.section_of(field)[0]):
+            field = self._new_field(wish)
+        elif any(field is other for other in taken):
+            raise InvalidError(f"Two fields for item '{self.title}' mean its field '{self.path(field)}'; name it once.")
+        if wish.type and field.get("purpose") and wish.type != field.get("type"):
+            raise InvalidError(
+                f"Field '{self.path(field)}' of item '{self.title}' is built in and cannot become "
+                f"{wish.type.lower()}; leave its type out."
+            )
+        if not (wish.on_create and field.get("value")):
+            field["value"] = wish.value
+            field["type"] = wish.type or field.get("type", "CONCEALED")
+        return field
+
+    def _new_field(self, wish: Wish) -> Json:
+        if is_id(wish.label):
+            raise FieldNotFoundError(f"Item '{self.title}' has no field with the ID '{wish.label}'; use a label.")
+        if "/" in wish.label + (wish.section or ""):
+            raise InvalidError(
+                f"No secret reference could name the field '{wish.path}' of item '{self.title}'; "
+                "use a label and a section without '/'."
+            )
+        built_in = [one for one in BUILT_IN.get(self.category, NOTES).items() if fold(one[0]) == fold(wish.label)]
+        field: Json = {"label": wish.label, "type": wish.type or "CONCEALED"}
+        if wish.section:
+            field["section"] = {"id": self._section(wish.section)}
+        elif built_in:
+            [(name, purpose)] = built_in
+            kind = "CONCEALED" if purpose == "PASSWORD" else "STRING"
+            field = {"id": name, "label": name, "type": kind, "purpose": purpose}
+        self.document.setdefault("fields", []).append(field)
+        return field
+
+    def _section(self, name: str) -> str:
+        """The ID of a section; a new one gets an ID that follows from its name, so that planning has no chance in it."""
+        sections = self.document.setdefault("sections", [])
+        known = choose(f"Section '{name}'", sections, name, lambda section: (section["id"], section.get("label") or ""))
+        if known is None:
+            digest = base64.b32encode(hashlib.sha256(name.encode()).digest()).decode().lower()
+            known = {"id": digest[:26], "label": name}
+            sections.append(known)
+        return str(known["id"])
+
+    def writable(self) -> Json:
+        """The document without what the server derives."""
+        document = {key: value for key, value in self.document.items() if key not in DERIVED}
+        document["fields"] = [
+            {key: value for key, value in field.items() if key not in DERIVED_IN_FIELDS} for field in self.fields
+        ]
+        return document
+
+    def may_hold_passkey(self) -> bool:
+        """Only logins hold passkeys. 1Password shows them in neither JSON, and a write loses them."""
+        return self.category == "LOGIN"
+
+    def not_writable(self) -> str | None:
+        """What a write would lose or the server refuse, in words.
+
+        Files: https://github.com/1Password/connect-sdk-python/issues/57. SSH keys in a template are not stored.
+        """
+        if self.category in ("SSH_KEY", "DOCUMENT", "CUSTOM"):
+            return f"is of the category {self.category}"
+        if self.document.get("files"):
+            return "has files"
+        kinds = {field.get("type", "STRING") for field in self.fields} - WRITABLE
+        return f"has a field of the type {min(kinds)}" if kinds else None

@@ -1,0 +1,120 @@
+# Copyright: (c) 2026, The pantheros.nixci contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a secret reference means in an item that has been fetched. Private: may change without notice.
+
+All back ends exchange whole items, so attributes and file names are resolved here and mean the same for each of them.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import struct
+import traceback
+from collections.abc import Callable
+
+from ...module_utils._core.errors import InvalidError, NixciError
+from ...module_utils._onepassword.item import FieldNotFoundError, Item, Json, choose, fold
+from .reference import Reference
+
+try:
+    from cryptography.hazmat.primitives import serialization
+except ImportError:
+    serialization = None
+    CRYPTOGRAPHY_IMPORT_ERROR: str | None = traceback.format_exc()
+else:
+    CRYPTOGRAPHY_IMPORT_ERROR = None
+
+FIELD_ATTRIBUTES = ("value", "otp", "type", "id", "purpose")
+FILE_ATTRIBUTES = ("id", "name", "size")
+SSH_MAGIC = b"openssh-key-v1\0"
+
+
+def resolve(reference: Reference, item: Item, content: Callable[[Json], bytes]) -> bytes:
+    """The value; `content` fetches that of a file. A field comes before a file of the same name, as in 1Password."""
+    field = item.find(reference.field, reference.section)
+    if field is not None:
+        return of_field(reference, field).encode()
+    file = find_file(reference, item)
+    if file is None:
+        raise FieldNotFoundError(f"'{reference}': item '{item.title}' ({item.id}) has no such field or file.")
+    if reference.attribute in ("value", "content"):
+        return content(file)
+    if reference.attribute not in FILE_ATTRIBUTES:
+        raise InvalidError(f"'{reference}': a file has content, {', '.join(FILE_ATTRIBUTES)} only.")
+    return str(file.get(reference.attribute, "")).encode()
+
+
+def of_field(reference: Reference, field: Json) -> str:
+    if reference.attribute == "otp":
+        if field.get("type") != "OTP":
+            raise InvalidError(f"'{reference}': the field is not a one-time password.")
+        if not field.get("totp"):
+            raise InvalidError(
+                f"'{reference}': 1Password computes no code for this field; check its secret in the app."
+            )
+        return str(field["totp"])
+    if reference.attribute == "openssh":
+        if field.get("type") != "SSHKEY":
+            raise InvalidError(f"'{reference}': the field is not the private key of an SSH key item.")
+        return openssh(reference, str(field.get("value") or ""))
+    if reference.attribute not in FIELD_ATTRIBUTES:
+        raise InvalidError(f"'{reference}': a field has {', '.join(FIELD_ATTRIBUTES)} only.")
+    return str(field.get(reference.attribute) or "")
+
+
+def find_file(reference: Reference, item: Item) -> Json | None:
+    """Found like a field: outside any section first, then unique in all sections."""
+    files: list[Json] = item.document.get("files") or []
+    if reference.section:
+        wanted = fold(reference.section)
+        groups = [[file for file in files if wanted in [fold(name) for name in item.section_of(file) if name]]]
+    else:
+        groups = [[file for file in files if not item.section_of(file)[0]], files]
+    what = f"File '{reference.field}' of item '{item.title}' ({item.id})"
+    for group in groups:
+        hit = choose(what, group, reference.field, lambda file: (file.get("id") or "", file.get("name") or ""))
+        if hit is not None:
+            return hit
+    return None
+
+
+def openssh(reference: Reference, key: str) -> str:
+    """A private key, which 1Password stores as PKCS#8, in the format of OpenSSH; the same text each time."""
+    if serialization is None:
+        raise NixciError(
+            "ssh-format=openssh needs the Python library cryptography on the machine that runs this task; "
+            "install it with 'pip install cryptography'.",
+            exception=CRYPTOGRAPHY_IMPORT_ERROR,
+        )
+    load = serialization.load_ssh_private_key if "OPENSSH" in key[:40] else serialization.load_pem_private_key
+    try:
+        loaded = load(key.encode(), password=None)
+        text = loaded.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+        )
+    except Exception:  # of many types; none may be shown, as it may quote the key
+        raise InvalidError(f"'{reference}': the field holds no private key that can be converted to OpenSSH.") from None
+    return _without_chance(text)
+
+
+def _without_chance(text: bytes) -> str:
+    """The format has two equal random words, which would make a file of the key a new one in each run.
+
+    They detect a wrong passphrase, and there is none here: take them from the public key instead.
+    Format: https://github.com/openssh/openssh-portable/blob/master/PROTOCOL.key
+    """
+    blob = bytearray(binascii.a2b_base64(b"".join(text.split(b"\n")[1:-2])))
+    position = len(SSH_MAGIC)
+    for _cipher_kdf_options in range(3):
+        position += 4 + struct.unpack_from(">I", blob, position)[0]
+    position += 4  # the number of keys
+    size = struct.unpack_from(">I", blob, position)[0]
+    public = bytes(blob[position + 4 : position + 4 + size])
+    position += 4 + size + 4  # the public key, and the size of the private part
+    blob[position : position + 8] = hashlib.sha256(public).digest()[:4] * 2
+    encoded = base64.b64encode(blob).decode()
+    lines = [encoded[start : start + 70] for start in range(0, len(encoded), 70)]
+    return "\n".join(["-----BEGIN OPENSSH PRIVATE KEY-----", *lines, "-----END OPENSSH PRIVATE KEY-----", ""])

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs every example of the documentation, in its order, against a double. No secret may show up anywhere."""
+
+from __future__ import annotations
+
+import importlib
+import pathlib
+import re
+import typing as t
+
+import pytest
+import yaml
+
+from tests.integration.examples.world import Builder
+from tests.support.paths import ROOT
+from tests.support.playbook import play
+
+PREFIX = "pantheros.nixci."
+# Which file beside this one builds the world of a plugin; the host-side modules are run by the role tests.
+WORLDS = {
+    "attic_cache": "attic",
+    "attic_stats_info": "attic_stats",
+    "attic_token": "attic",
+    "b2_application_key": "b2",
+    "b2_bucket": "b2",
+    "cloudflare_record": "cloudflare",
+    "gitlab_variable": "gitlab",
+    "onepassword": "onepassword",
+    "onepassword_item": "onepassword",
+}
+ELSEWHERE = {"attic_roundtrip", "nixos_rebuild", "nixos_unit_check"}
+
+
+def plugin_file(name: str) -> pathlib.Path:
+    kind = "lookup" if name == "onepassword" else "modules"
+    return ROOT / f"plugins/{kind}/{name}.py"
+
+
+def examples(name: str) -> list[dict[str, t.Any]]:
+    source = plugin_file(name).read_text()
+    found = re.search(r'^EXAMPLES = r?"""\n(.*?)^"""', source, re.DOTALL | re.MULTILINE)
+    assert found, f"{name} has no examples"
+    return yaml.safe_load(found[1])
+
+
+def redirect(task: dict[str, t.Any], endpoint: dict[str, dict[str, t.Any]]) -> dict[str, t.Any]:
+    """The same task, led to the doubles; blocks included."""
+    changed = dict(task)
+    for key, value in task.items():
+        if key in ("block", "rescue", "always"):
+            changed[key] = [redirect(one, endpoint) for one in value]
+        elif key.removeprefix(PREFIX) in endpoint:
+            changed[key] = {**(value or {}), **endpoint[key.removeprefix(PREFIX)]}
+    return changed
+
+
+@pytest.mark.parametrize("name", sorted(WORLDS))
+def test_the_examples_work_and_keep_secrets(name: str, serve: t.Callable[[t.Any], str], tmp_path: pathlib.Path) -> None:
+    build: Builder = importlib.import_module(f"tests.integration.examples.{WORLDS[name]}").world
+    world = build(serve, tmp_path)
+    tasks = [redirect(task, world.endpoint) for task in examples(name)]
+    played = play(
+        tasks,
+        world.variables,
+        tmp_path / "play",
+        secrets=world.secrets,
+        environment=world.environment,
+        allowed_files=world.files,
+    )
+    assert played.returncode == 0, played.output
+    assert played.leaks == []
+
+
+def test_every_plugin_has_its_examples_run() -> None:
+    modules = {path.stem for path in (ROOT / "plugins/modules").glob("*.py")}
+    lookups = {path.stem for path in (ROOT / "plugins/lookup").glob("*.py")}
+    assert modules | lookups == set(WORLDS) | ELSEWHERE

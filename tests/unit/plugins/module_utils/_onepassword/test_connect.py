@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the contract suite cannot show: odd states of a Connect server."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+import requests
+from ansible_collections.pantheros.nixci.plugins.module_utils._core.errors import (
+    InvalidError,
+    NixciError,
+    UnavailableError,
+)
+from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.connect import ConnectBackend
+from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.item import ItemNotFoundError
+
+from lab.clouds.onepassword import OnePasswordDouble
+
+
+@pytest.fixture
+def double() -> OnePasswordDouble:
+    return OnePasswordDouble(vaults={"V": {"x": {}}}, tokens={"t": {"vaults": {"V": "write"}}})
+
+
+@pytest.mark.parametrize("state", ["ARCHIVED", "DELETED"])
+def test_an_archived_item_is_missing(double: OnePasswordDouble, serve: t.Callable[[t.Any], str], state: str) -> None:
+    [item] = double.items[double.vault_id("V")].values()
+    item["state"] = state
+    source = ConnectBackend(serve(double.app), "t")
+    for name in ("x", item["id"]):
+        with pytest.raises(ItemNotFoundError):
+            source.fetch("V", name)
+
+
+def test_a_title_may_look_like_an_id(double: OnePasswordDouble, serve: t.Callable[[t.Any], str]) -> None:
+    title = "a" * 26
+    made = double.add_item("V", title)
+    assert ConnectBackend(serve(double.app), "t").fetch("V", title).id == made
+
+
+def test_the_server_may_live_below_a_path(double: OnePasswordDouble, serve: t.Callable[[t.Any], str]) -> None:
+    seen: list[str] = []
+
+    def proxy(environ: dict[str, t.Any], start: t.Callable[..., t.Any]) -> t.Any:
+        seen.append(environ["PATH_INFO"])
+        environ["PATH_INFO"] = environ["PATH_INFO"].removeprefix("/connect")
+        return double.app(environ, start)
+
+    assert ConnectBackend(serve(proxy) + "/connect/", "t").fetch("V", "x").title == "x"
+    assert all(path.startswith("/connect/v1/") for path in seen)
+
+
+def test_the_address_may_be_that_of_the_api(double: OnePasswordDouble, serve: t.Callable[[t.Any], str]) -> None:
+    assert ConnectBackend(f"{serve(double.app)}/v1/", "t").fetch("V", "x").title == "x"
+
+
+@pytest.mark.parametrize("token", ["canary-token\n", "canary…token", "", "two words of canary\t"])
+def test_a_token_that_cannot_travel_is_refused_without_being_shown(token: str) -> None:
+    with pytest.raises(InvalidError, match="the token is empty or holds") as caught:
+        ConnectBackend("http://127.0.0.1:9", token)
+    assert "canary" not in str(caught.value)
+
+
+def test_a_long_pause_is_reported_instead_of_waited_for(
+    double: OnePasswordDouble, serve: t.Callable[[t.Any], str]
+) -> None:
+    url = serve(double.app)
+    fault = {"status": 429, "headers": {"Retry-After": "600"}, "body": {"message": "slow down"}}
+    requests.post(f"{url}/_lab/faults", json=fault, timeout=5)
+    with pytest.raises(UnavailableError, match="asks to wait 600 s"):
+        ConnectBackend(url, "t").fetch("V", "x")
+
+
+def test_an_item_deleted_after_the_listing_is_missing(
+    double: OnePasswordDouble, serve: t.Callable[[t.Any], str]
+) -> None:
+    source = ConnectBackend(serve(double.app), "t")
+    source.fetch("V", "x")
+    double.items[double.vault_id("V")].clear()
+    with pytest.raises(ItemNotFoundError, match="deleted it just now"):
+        source.fetch("V", "x")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("/vaults$", {"vaults": []}), ("/vaults$", [{"name": "V"}]), ("/items$", ["x"]), ("/items/", []), ("/items/", {})],
+)
+def test_an_answer_of_another_shape_is_no_crash(
+    double: OnePasswordDouble, serve: t.Callable[[t.Any], str], path: str, body: t.Any
+) -> None:
+    url = serve(double.app)
+    requests.post(f"{url}/_lab/faults", json={"status": 200, "body": body, "path": path}, timeout=5)
+    with pytest.raises(UnavailableError, match="answered with something that is not"):
+        ConnectBackend(url, "t").fetch("V", "x")
+
+
+@pytest.mark.parametrize("status", [400, 404, 500])
+def test_a_page_of_something_in_between_is_not_shown(
+    double: OnePasswordDouble, serve: t.Callable[[t.Any], str], status: int
+) -> None:
+    url = serve(double.app)
+    requests.post(f"{url}/_lab/faults", json={"status": status, "body": "<html>canary", "path": "/vaults$"}, timeout=5)
+    with pytest.raises(NixciError, match=f"answered {status}") as caught:
+        ConnectBackend(url, "t", retries=0).fetch("V", "x")
+    assert "canary" not in str(caught.value)
