@@ -84,7 +84,8 @@ from urllib.parse import urlsplit
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._core.errors import InvalidError, NixciError
-from ..module_utils._nixos.command import Outcome, Runner, mask
+from ..module_utils._core.redact import redact_log
+from ..module_utils._nixos.command import Outcome, Runner
 
 NAME = "nixci-roundtrip"
 NIX = ["--extra-experimental-features", "nix-command"]
@@ -131,7 +132,7 @@ class Roundtrip:
 
     def must(self, outcome: Outcome, step: str) -> Outcome:
         if outcome.rc != 0:
-            words = mask((outcome.err or outcome.out).replace(self.params["token"], "***")).strip()[-800:]
+            words = redact_log(outcome.err or outcome.out, [self.params["token"]]).strip()[-800:]
             raise NixciError(f"The cache does not work: {step} through {self.params['url']} failed:\n{words}")
         return outcome
 

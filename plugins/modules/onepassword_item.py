@@ -306,10 +306,11 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._core.errors import NixciError
+from ..module_utils._core.redact import SHORTEST
 from ..module_utils._onepassword.backend import Backend, backend, onepassword_argument_spec
 from ..module_utils._onepassword.desired import Recipe, Variable, Wish
 from ..module_utils._onepassword.item import Item
-from ..module_utils._onepassword.write import SHORTEST_SECRET, Stored, remove, store
+from ..module_utils._onepassword.write import Stored, remove, store
 
 Params = dict[str, t.Any]
 
@@ -362,7 +363,7 @@ def take_values(module: AnsibleModule) -> Params:
                 continue
             holder["value"] = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
             # Ansible masks secret options wherever they occur; done to "1" or to a part of a name it would spoil the result.
-            if len(value) < SHORTEST_SECRET or any(value in name for name in public):
+            if len(value) < SHORTEST or any(value in name for name in public):
                 module.no_log_values.discard(value)
     return params
 

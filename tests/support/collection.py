@@ -48,3 +48,9 @@ def run_module(name: str, params: dict[str, t.Any], *, check: bool = False, diff
     result.setdefault("changed", False)
     result.warnings = [call.args[1] for call in warn.call_args_list]
     return result
+
+
+def hide_library(patch: pytest.MonkeyPatch, library: str) -> None:
+    """As if the library were not installed where the module runs."""
+    deps = importlib.import_module("ansible_collections.pantheros.nixci.plugins.module_utils._core.deps")
+    patch.setitem(deps._missing, library, "Traceback …")

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 import typing as t
 
@@ -44,17 +43,15 @@ class AtticClient(JsonClient):
     }
 
     def __init__(self, url: str, token: str, **bounds: t.Any) -> None:
-        if not re.fullmatch("[!-~]+", token):
-            raise InvalidError("token: it is empty or holds spaces or line breaks, so it is not a token of Attic.")
-        super().__init__(url, {"Authorization": f"Bearer {token}"}, **bounds)
-        claims = read_claims(token)
+        super().__init__(url, token, **bounds)
+        claims = read_claims(self.token)
         # A server may use tokens of another kind one day; then nothing is known about them, and nothing is said.
         self.claims = claims if claims and CLAIM in claims else None
 
     @classmethod
     def from_params(cls, params: dict[str, t.Any]) -> AtticClient:
         bounds = {option: params[option] for option in http_argument_spec()}
-        return cls(params["url"], params["token"].strip(), **bounds)
+        return cls(params["url"], params["token"], **bounds)
 
     def get_cache(self, name: str) -> dict[str, t.Any] | None:
         """FIELDS and READ_ONLY of a cache, or None when there is none."""

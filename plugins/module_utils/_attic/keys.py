@@ -13,23 +13,19 @@ import base64
 import binascii
 import json
 import re
-import traceback
 import typing as t
 import warnings
 
-from .._core.errors import InvalidError, NixciError
+from .._core.deps import optional, require
+from .._core.errors import InvalidError
 from .token import Claims, malformed
 
-try:
+with optional("PyJWT"):
     import jwt
+with optional("cryptography"):
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
-except ImportError:
-    jwt = None
-    JWT_IMPORT_ERROR: str | None = traceback.format_exc()
-else:
-    JWT_IMPORT_ERROR = None
 
 # A server that is given a larger one does not start (observed with atticd b7c9056).
 LARGEST_RSA = 4096
@@ -190,9 +186,5 @@ def _base64(text: str) -> bytes | None:
 
 
 def _require_libraries() -> None:
-    if jwt is None:
-        raise NixciError(
-            "Attic's keys need the Python libraries PyJWT and cryptography on the machine that runs this task; "
-            "install them with 'pip install PyJWT cryptography'.",
-            exception=JWT_IMPORT_ERROR,
-        )
+    for library in ("PyJWT", "cryptography"):
+        require(library, "A key of Attic")

@@ -14,11 +14,13 @@ import typing as t
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from .._core.deps import optional, require
 from .._core.errors import AuthenticationError, ForbiddenError, InvalidError, NixciError, UnavailableError
-from .._core.http import http_argument_spec
-from .http import B2_IMPORT_ERROR, REMEDIES, BoundedSession, Refusal, known_code, refused, without
+from .._core.http import checked_token, http_argument_spec
+from .._core.redact import redact
+from .http import REMEDIES, BoundedSession, Refusal, known_code, refused
 
-if B2_IMPORT_ERROR is None:
+with optional("b2sdk"):
     from b2sdk.v3 import REALM_URLS, B2HttpApiConfig, B2Session, InMemoryAccountInfo
     from b2sdk.v3.exception import B2Error, InvalidAuthToken, Unauthorized
 
@@ -41,21 +43,13 @@ class B2Client:
     """
 
     def __init__(self, params: t.Mapping[str, t.Any], *, check_mode: bool = False) -> None:
-        if B2_IMPORT_ERROR:
-            raise NixciError(
-                "B2 needs the Python library b2sdk on the machine that runs this task; "
-                "install it with 'pip install b2sdk'.",
-                exception=B2_IMPORT_ERROR,
-            )
+        require("b2sdk", "B2")
         realm = params["realm"].rstrip("/")
         if realm != "production" and not re.match(r"https?://[^/]+", realm):
             raise InvalidError(f"B2: realm '{realm}' is neither production nor a URL with https:// or http://.")
-        for option in ("key_id", "key"):
-            if not re.fullmatch(r"[!-~]+", params[option]):
-                raise InvalidError(f"B2: {option} is empty or holds blanks, line breaks or other foreign characters.")
+        self.key_id, key = (checked_token(params[option], f"B2: {option}") for option in ("key_id", "key"))
         self.check_mode = check_mode
-        self.key_id = params["key_id"]
-        self.secrets = {params["key"]}
+        self.secrets = {key}
         self.realm_url = REALM_URLS.get(realm, realm)
         config = B2HttpApiConfig(
             http_session_factory=lambda: BoundedSession(params["timeout"], params["retries"]),
@@ -64,7 +58,7 @@ class B2Client:
         # In memory: b2sdk would otherwise keep the token in a file in the home directory.
         self.session = B2Session(InMemoryAccountInfo(), api_config=config)
         with self.typed(f"log in with the key {self.key_id}"):
-            self.session.authorize_account(realm, self.key_id, params["key"])
+            self.session.authorize_account(realm, self.key_id, key)
             account = self.session.account_info
             self.account_id: str = account.get_account_id()
             self.s3_endpoint: str = account.get_s3_api_url()
@@ -99,7 +93,7 @@ class B2Client:
             yield
         except (B2Error, KeyError, TypeError, ValueError, AttributeError) as exc:
             error = _error(exc, doing)
-            raise type(error)(without(str(error), self.secrets), **error.details) from None
+            raise type(error)(redact(str(error), self.secrets), **error.details) from None
 
 
 def _error(exc: Exception, doing: str) -> NixciError:

@@ -6,24 +6,28 @@
 from __future__ import annotations
 
 import re
-import traceback
 import typing as t
 from urllib.parse import urlsplit
 
+from .._core.deps import optional
 from .._core.errors import ConflictError, ForbiddenError, InvalidError, NixciError, NotFoundError, UnavailableError
 from .._core.http import BoundedRetry
 
-try:
+if t.TYPE_CHECKING:
     import requests
     from b2sdk.v3.exception import B2Error
+
+    _Session = requests.Session
+else:
+    _Session, B2Error = object, Exception
+    with optional("b2sdk"):
+        import requests
+        from b2sdk.v3.exception import B2Error
+
+        _Session = requests.Session
+with optional("b2sdk"):
     from requests.adapters import HTTPAdapter
     from urllib3.exceptions import ReadTimeoutError
-except ImportError:
-    B2_IMPORT_ERROR: str | None = traceback.format_exc()
-    _Session, B2Error = object, Exception
-else:
-    B2_IMPORT_ERROR = None
-    _Session = requests.Session
 
 BY_CODE: dict[str, type[NixciError]] = {
     "duplicate_bucket_name": ConflictError,
@@ -122,13 +126,6 @@ def refused(status: int, code: str, message: str, doing: str) -> NixciError:
 def known_code(code: t.Any) -> str:
     """The code of an answer, empty unless it looks like one of B2's, so that it is safe to print."""
     return code if isinstance(code, str) and re.fullmatch(r"[a-z_]{1,60}", code) else ""
-
-
-def without(text: str, secrets: t.Collection[str]) -> str:
-    """The text without secrets that an answer may repeat, plain or as in the header of the login."""
-    for secret in filter(None, secrets):
-        text = text.replace(secret, "(a secret)")
-    return re.sub(r"(?i)\b(basic|bearer) +[a-z0-9+/=_.-]{8,}", r"\1 (a secret)", text)
 
 
 def _read_error(response: t.Any) -> tuple[str, str]:

@@ -10,8 +10,8 @@ import time
 import typing as t
 
 from .._core.errors import InvalidError, NixciError, UnavailableError
+from .._core.redact import redact
 from .client import B2Client
-from .http import without
 from .store import Pair, Store
 
 Json = dict[str, t.Any]
@@ -98,7 +98,7 @@ def create_and_store(
     try:
         store.write(pair)
     except NixciError as exc:
-        reason = type(exc)(without(str(exc), [secret]), **exc.details)
+        reason = type(exc)(redact(str(exc), [secret]), **exc.details)
         try:
             stored = store.read() == pair
         except NixciError:

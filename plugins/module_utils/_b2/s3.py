@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import re
-import traceback
 import typing as t
 import uuid
 from collections.abc import Iterator
 
+from .._core.deps import optional, require
 from .._core.errors import (
     AuthenticationError,
     ForbiddenError,
@@ -21,16 +21,16 @@ from .._core.errors import (
     UnavailableError,
 )
 
-try:
+if t.TYPE_CHECKING:
+    from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+    from botocore.parsers import ResponseParserError
+else:
+    BotoCoreError = ClientError = HTTPClientError = ResponseParserError = Exception
+with optional("boto3"):
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
     from botocore.parsers import ResponseParserError
-except ImportError:
-    BOTO3_IMPORT_ERROR: str | None = traceback.format_exc()
-    BotoCoreError = ClientError = HTTPClientError = ResponseParserError = Exception
-else:
-    BOTO3_IMPORT_ERROR = None
 
 
 def round_trip(
@@ -40,12 +40,7 @@ def round_trip(
 
     Raises what hinders the first four. Returns a warning if something stays behind.
     """
-    if BOTO3_IMPORT_ERROR:
-        raise NixciError(
-            "verify_with needs the Python library boto3 on the machine that runs this task; "
-            "install it with 'pip install boto3'.",
-            exception=BOTO3_IMPORT_ERROR,
-        )
+    require("boto3", "verify_with")
     if not bucket["region"]:
         raise InvalidError(
             f"B2: the region cannot be read from the S3 endpoint {bucket['s3_endpoint']}, and S3 signatures need it; "

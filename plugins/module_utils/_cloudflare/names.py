@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import re
 
+from .._core.deps import optional
 from .._core.errors import InvalidError
 
-try:
+with optional("requests"):  # which brings it, and whose absence JsonClient reports
     import idna
-except ImportError:  # it comes with requests, whose absence JsonClient reports
-    idna = None
 
 # -- names ------------------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,9 @@ import typing as t
 class NixciError(Exception):
     """Something the user can act on; the outermost layer of a module turns it into fail_json."""
 
+    plan_again = False
+    """Whether reading and planning once more may settle it; see resource.py."""
+
     def __init__(self, message: str, **details: t.Any) -> None:
         super().__init__(message)
         self.details = details
@@ -35,6 +38,8 @@ class NotFoundError(NixciError):
 class ConflictError(NixciError):
     """The object exists already, belongs to someone else or was changed meanwhile."""
 
+    plan_again = True
+
 
 class InvalidError(NixciError):
     """The service or we refuse the input."""
@@ -42,3 +47,5 @@ class InvalidError(NixciError):
 
 class UnavailableError(NixciError):
     """No usable answer within the bounds: unreachable, too slow, overloaded, or TLS not trusted."""
+
+    plan_again = True

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import re
-import traceback
 import typing as t
 
+from .deps import optional, require
 from .errors import (
     AuthenticationError,
     ConflictError,
@@ -18,17 +18,18 @@ from .errors import (
     NotFoundError,
     UnavailableError,
 )
+from .redact import redact
 
-try:
+if t.TYPE_CHECKING:
     import requests
     from requests.adapters import HTTPAdapter
     from urllib3.util.retry import Retry
-except ImportError:
-    requests = None
-    HTTPAdapter = Retry = object
-    REQUESTS_IMPORT_ERROR: str | None = traceback.format_exc()
 else:
-    REQUESTS_IMPORT_ERROR = None
+    HTTPAdapter = Retry = object
+    with optional("requests"):
+        import requests
+        from requests.adapters import HTTPAdapter
+        from urllib3.util.retry import Retry
 
 # A service that asks for a longer pause than this is reported instead of waited for.
 MAX_RETRY_AFTER = 30.0
@@ -39,6 +40,17 @@ BY_STATUS: dict[int, type[NixciError]] = {
     404: NotFoundError,
     409: ConflictError,
 }
+
+
+def checked_token(token: str, what: str) -> str:
+    """The token as a header takes it, without blanks around it.
+
+    Anything else is refused here, because requests would quote the whole header in its error, token and all.
+    """
+    token = token.strip()
+    if not re.fullmatch(r"[!-~]+", token):
+        raise InvalidError(f"{what} is empty or holds blanks, line breaks or characters that are not ASCII.")
+    return token
 
 
 class BoundedRetry(Retry):
@@ -126,45 +138,41 @@ def no_answer(service: str, base_url: str, timeout: float, exc: requests.excepti
 
 
 class JsonClient:
-    """One service. Subclass it and override `explain` to read the service's own error bodies."""
+    """One service with a bearer token. Subclass it and override `explain` to read the service's own error bodies."""
 
     service = "The service"
 
     def __init__(
         self,
         base_url: str,
-        headers: dict[str, str] | None = None,
+        token: str,
         *,
         timeout: float = 30,
         retries: int = 3,
         ca_path: str | None = None,
         longest_pause: float = MAX_RETRY_AFTER,
     ) -> None:
-        if requests is None:
-            raise NixciError(
-                f"{self.service} needs the Python library requests on the machine that runs this task; "
-                "install it with 'pip install requests'.",
-                exception=REQUESTS_IMPORT_ERROR,
-            )
+        require("requests", self.service)
         if not base_url.startswith(("https://", "http://")):
             raise InvalidError(f"{self.service}: '{base_url}' is not a URL; it must start with https:// or http://.")
         if timeout <= 0 or retries < 0:
             raise InvalidError(f"{self.service}: timeout must be at least 1 second, and retries must not be negative.")
-        # requests would quote the header, token and all, in its error.
-        if not all(re.fullmatch(r"[!-~]+( [!-~]+)*", value) for value in (headers or {}).values()):
-            raise InvalidError(
-                f"{self.service}: the token is empty or holds blanks, line breaks or other foreign characters."
-            )
+        self.token = checked_token(token, f"The {self.service} token")
         self.base_url = base_url.rstrip("/")
         self.timeout = timeout
         self.session = bounded_session(retries, ca_path, longest_pause)
-        self.session.headers.update({"User-Agent": "pantheros.nixci", "Accept": "application/json", **(headers or {})})
+        self.session.headers.update(
+            {
+                "User-Agent": "pantheros.nixci",
+                "Accept": "application/json",
+                "Authorization": f"Bearer {self.token}",
+            }
+        )
 
     def explain(self, status: int, body: t.Any) -> str:
         """The service's own words for a failure, without anything secret."""
-        if isinstance(body, dict):
-            return str(body.get("message") or body.get("error") or "")[:300]
-        return str(body or "")[:300]
+        words = (body.get("message") or body.get("error")) if isinstance(body, dict) else body
+        return redact(str(words or "")[:300], [self.token])
 
     def send(
         self,

@@ -8,10 +8,10 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-import traceback
 import typing as t
 from collections.abc import Iterator
 
+from .deps import optional, require
 from .errors import (
     AuthenticationError,
     ForbiddenError,
@@ -21,14 +21,9 @@ from .errors import (
     UnavailableError,
 )
 
-try:
+with optional("psycopg2"):
     import psycopg2
     import psycopg2.extras
-except ImportError:
-    psycopg2 = None
-    PSYCOPG2_IMPORT_ERROR: str | None = traceback.format_exc()
-else:
-    PSYCOPG2_IMPORT_ERROR = None
 
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 CONNECT_TIMEOUTS = range(1, 301)
@@ -122,12 +117,12 @@ def snapshot(params: dict[str, t.Any]) -> Iterator[Snapshot]:
 
 
 def _connect(params: dict[str, t.Any]) -> t.Any:
-    if psycopg2 is None:
-        raise NixciError(
-            "The Python that runs this task lacks the library psycopg2; install python3-psycopg2, on NixOS "
-            "(python3.withPackages (p: [ p.psycopg2 ])), or name another ansible_python_interpreter.",
-            exception=PSYCOPG2_IMPORT_ERROR,
-        )
+    require(
+        "psycopg2",
+        "Reading PostgreSQL",
+        "install python3-psycopg2, on NixOS (python3.withPackages (p: [ p.psycopg2 ])), "
+        "or name another ansible_python_interpreter",
+    )
     for option, allowed in (("connect_timeout", CONNECT_TIMEOUTS), ("statement_timeout", STATEMENT_TIMEOUTS)):
         if params[option] not in allowed:
             raise InvalidError(f"{option} must be from {allowed[0]} to {allowed[-1]} seconds, not {params[option]}.")

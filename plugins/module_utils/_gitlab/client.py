@@ -6,15 +6,13 @@
 from __future__ import annotations
 
 import contextlib
-import html
 import json
 import re
-import traceback
 import typing as t
-import urllib.parse
 
 from ansible.module_utils.basic import env_fallback
 
+from .._core.deps import optional, require
 from .._core.errors import (
     AuthenticationError,
     ConflictError,
@@ -24,16 +22,12 @@ from .._core.errors import (
     NotFoundError,
     UnavailableError,
 )
-from .._core.http import bounded_session, http_argument_spec, no_answer
+from .._core.http import bounded_session, checked_token, http_argument_spec, no_answer
+from .._core.redact import repeats
 
-try:
+with optional("python-gitlab"):
     import gitlab
     import requests
-except ImportError:
-    gitlab = None
-    GITLAB_IMPORT_ERROR: str | None = traceback.format_exc()
-else:
-    GITLAB_IMPORT_ERROR = None
 
 OWNERS = ("project", "group")
 # The role that GitLab asks for, see https://docs.gitlab.com/user/permissions/.
@@ -64,19 +58,11 @@ class GitLabClient:
     """The variables of one project or group. A variable is identified by its key and its environment scope."""
 
     def __init__(self, params: dict[str, t.Any]) -> None:
-        if gitlab is None:
-            raise NixciError(
-                "GitLab needs the Python library python-gitlab on the machine that runs this task; "
-                "install it with 'pip install python-gitlab'.",
-                exception=GITLAB_IMPORT_ERROR,
-            )
+        require("python-gitlab", "GitLab")
         self.url, self.timeout = params["url"].rstrip("/").removesuffix("/api/v4"), params["timeout"]
         if not self.url.startswith(("https://", "http://")):
             raise InvalidError(f"GitLab: '{self.url}' is not a URL; it must start with https:// or http://.")
-        token = params["token"].strip()
-        # requests would quote the whole header in its complaint about such a token.
-        if not re.fullmatch(r"[!-~]+", token):
-            raise InvalidError("The GitLab token is empty or holds blanks, line breaks or other foreign characters.")
+        token = checked_token(params["token"], "The GitLab token")
         self.secrets = [token, params.get("value") or ""]
         session = bounded_session(params["retries"], params["ca_path"])
         session.max_redirects = 0  # a redirect would carry the token to another place
@@ -245,12 +231,3 @@ def in_words(message: t.Any, body: t.Any = None) -> str:
     with contextlib.suppress(TypeError, ValueError, KeyError):  # only refused tokens have a description
         text = f"{text}: {json.loads(body)['error_description']}"
     return "no reason given" if not text or "<" in text else text
-
-
-def repeats(text: str, secret: str) -> bool:
-    """Whether a text holds a part of a secret, in whatever way it is escaped."""
-    if len(secret) > 3 and secret in text:
-        return True
-    plain = urllib.parse.unquote(html.unescape(text))
-    haystack, needle = (re.sub(r"[^A-Za-z0-9]", "", one) for one in (plain, secret))
-    return any(needle[start : start + 6] in haystack for start in range(len(needle) - 5))

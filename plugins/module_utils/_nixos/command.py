@@ -1,12 +1,11 @@
 # Copyright: (c) 2026, The pantheros.nixci contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Commands with a fixed locale and bounded time, and text that is safe to show. Private: may change without notice."""
+"""Commands with a fixed locale and bounded time. Private: may change without notice."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
 import time
 import typing as t
 
@@ -17,28 +16,6 @@ if t.TYPE_CHECKING:
 
 # Where NixOS keeps its programs, for connections whose PATH lacks them.
 PROGRAM_DIRS = ["/run/current-system/sw/bin", "/run/wrappers/bin"]
-
-_SECRET_NAME = r"(?:key|secret|token|passw(?:or)?d|base64|credentials?)"
-_MASKED: list[tuple[re.Pattern[str], str]] = [
-    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.S), "***"),
-    # JSON web tokens, and 1Password's tokens that contain one
-    (re.compile(r"\b(?:ops_)?eyJ[\w=.-]{10,}"), "***"),
-    (re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{8,}", re.I), r"\1 ***"),
-    (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), "***"),
-    (re.compile(r"\bglpat-[\w-]{8,}"), "***"),
-    # NAME_OF_A_SECRET=value, "secret": "value" and the like
-    (re.compile(rf"""\b(\w*{_SECRET_NAME}\w*["']?\s*[=:]\s*)("[^"]*"|'[^']*'|[^\s,;]+)""", re.I), r"\1***"),
-    (re.compile(r"(\w+://[^\s:/@]*):[^\s/@]+@"), r"\1:***@"),
-    # long Base64, as key material is written; a path is never taken for it
-    (re.compile(r"(?<![\w/.+-])[A-Za-z0-9+][A-Za-z0-9+/]{59,}={0,2}"), "***"),
-]
-
-
-def mask(text: str) -> str:
-    """The text without what looks like a secret; for journals and logs of programs that we do not control."""
-    for pattern, replacement in _MASKED:
-        text = pattern.sub(replacement, text)
-    return text
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,8 @@ import time
 import typing as t
 
 from .._core.errors import ConflictError, InvalidError, NixciError
-from .command import Outcome, Runner, mask
+from .._core.redact import redact_log
+from .command import Outcome, Runner
 
 # Tests point these elsewhere; NixOS has no other place for them.
 CURRENT_SYSTEM = "/run/current-system"
@@ -164,7 +165,7 @@ def journal(runner: Runner, unit: str, since: int = 0) -> str:
     """The unit's last words since a moment in seconds of the epoch, secrets masked."""
     argv = ["journalctl", "--no-pager", "--output=cat", f"--lines={JOURNAL_LINES}", f"--since=@{since}"]
     outcome = runner.run(*argv, f"--unit={unit}")
-    return mask(outcome.out).strip() or "(the journal has nothing about it)"
+    return redact_log(outcome.out).strip() or "(the journal has nothing about it)"
 
 
 def build_error(outcome: Outcome) -> NixciError:
@@ -199,11 +200,11 @@ def _readable(text: str) -> str:
         lines[1:] = textwrap.dedent("\n".join(lines[1:])).splitlines()
     if len(lines) > ERROR_LINES:
         lines[ERROR_LINES:] = [f"({len(lines) - ERROR_LINES} more lines)"]
-    return mask("\n".join(lines))
+    return redact_log("\n".join(lines))
 
 
 def _tail(text: str) -> str:
-    return mask("\n".join([line for line in text.splitlines() if line.strip()][-ERROR_LINES:]))
+    return redact_log("\n".join([line for line in text.splitlines() if line.strip()][-ERROR_LINES:]))
 
 
 def _names(units: str) -> list[str]:

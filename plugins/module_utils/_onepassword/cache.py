@@ -20,21 +20,16 @@ import pathlib
 import stat
 import tempfile
 import time
-import traceback
 import typing as t
 from collections.abc import Iterator
 
+from .._core.deps import optional, require
 from .._core.errors import InvalidError, NixciError
 
-try:
+with optional("cryptography"):
     from cryptography.fernet import Fernet, InvalidToken
     from cryptography.hazmat.primitives import hashes, hmac
     from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-except ImportError:
-    Fernet = None
-    CRYPTOGRAPHY_IMPORT_ERROR: str | None = traceback.format_exc()
-else:
-    CRYPTOGRAPHY_IMPORT_ERROR = None
 
 MAX_SECONDS = 900
 LOCK, WRITTEN, ENTRY = "lock", "written", ".item"
@@ -44,11 +39,7 @@ class Cache:
     """Answers by key, for the current run and credential."""
 
     def __init__(self, credential: str, seconds: int, run: str) -> None:
-        if Fernet is None:
-            raise NixciError(
-                "cache_seconds needs the Python library cryptography on the controller; install it or set it to 0.",
-                exception=CRYPTOGRAPHY_IMPORT_ERROR,
-            )
+        require("cryptography", "cache_seconds", "install it with pip install cryptography, or set cache_seconds to 0")
         if not 0 < seconds <= MAX_SECONDS:
             raise InvalidError(f"cache_seconds must be between 0 and {MAX_SECONDS}, not {seconds}.")
         self.seconds = seconds

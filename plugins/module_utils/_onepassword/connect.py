@@ -30,7 +30,7 @@ class ConnectBackend(JsonClient):
     can_archive = False
 
     def __init__(self, host: str, token: str, **http: t.Any) -> None:
-        super().__init__(host.rstrip("/").removesuffix("/v1"), {"Authorization": f"Bearer {token}"}, **http)
+        super().__init__(host.rstrip("/").removesuffix("/v1"), token, **http)
         self.credential = f"connect\0{self.base_url}\0{token}"
         self.names = Names(f"1Password Connect at {self.base_url}", self._vaults, self._items)
 

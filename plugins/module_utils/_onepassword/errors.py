@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 
 from .._core.errors import AuthenticationError, ForbiddenError, NixciError, UnavailableError
+from .._core.redact import redact
 
 SERVICE_ACCOUNT = "service_account_token (OP_SERVICE_ACCOUNT_TOKEN)"
 # The first fragment found wins; all in lower case.
@@ -39,7 +40,6 @@ UNREACHABLE = (
     "authorization timeout",
     "error sending request",
 )
-TOKEN = re.compile(r"ops_[\w-]+|otpauth://\S+|eyJ[\w.-]{20,}")
 PAUSE = re.compile(r"retry in (\d+ \w+)", re.IGNORECASE)
 
 
@@ -74,6 +74,4 @@ def refusal(words: str, vault: str) -> NixciError | None:
 
 def harmless(words: str, *secrets: str) -> str:
     """Words that nobody has seen before, short and without what looks like a credential."""
-    for secret in secrets:
-        words = words.replace(secret, "***")
-    return TOKEN.sub("***", " ".join(words.split()))[:300]
+    return redact(" ".join(words.split()), secrets)[:300]

@@ -11,14 +11,13 @@ from collections.abc import Callable
 
 from .._core.change import Change
 from .._core.errors import ConflictError, ForbiddenError, InvalidError, NixciError, NotFoundError, UnavailableError
+from .._core.redact import SHORTEST, redact
 from .backend import Backend
 from .cache import forget
 from .generate import Sources, check_wishes
 from .item import Item, ItemNotFoundError, Wish, is_id
 
 WRITE_ATTEMPTS = 3
-# Shorter values are parts of other words, and masking those would tell more than it hides.
-SHORTEST_SECRET = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,11 +179,9 @@ def _write(source: Backend, vault: str, planned: Stored, archive: bool) -> Item 
 def _without_values(words: str, *items: Item | None) -> str:
     """What the service says about a refused write may quote from it."""
     values = [content for item in items if item for _kind, content in item.values().values()]
-    lines = {line for content in values for line in content.splitlines()}
-    for part in sorted(lines | {line.partition("=")[2] for line in lines}, key=len, reverse=True):
-        if len(part) >= SHORTEST_SECRET:
-            words = words.replace(part, "***")
-    return words
+    # Of an environment file each line has a secret behind its name.
+    parts = {part for content in values for line in content.splitlines() for part in (line, line.partition("=")[2])}
+    return redact(words, parts, shortest=SHORTEST)
 
 
 def value(item: Item, wish: Wish) -> str:

@@ -12,20 +12,15 @@ import base64
 import binascii
 import hashlib
 import struct
-import traceback
 from collections.abc import Callable
 
-from ...module_utils._core.errors import InvalidError, NixciError
+from ...module_utils._core.deps import optional, require
+from ...module_utils._core.errors import InvalidError
 from ...module_utils._onepassword.item import FieldNotFoundError, Item, Json, choose, fold
 from .reference import Reference
 
-try:
+with optional("cryptography"):
     from cryptography.hazmat.primitives import serialization
-except ImportError:
-    serialization = None
-    CRYPTOGRAPHY_IMPORT_ERROR: str | None = traceback.format_exc()
-else:
-    CRYPTOGRAPHY_IMPORT_ERROR = None
 
 FIELD_ATTRIBUTES = ("value", "otp", "type", "id", "purpose")
 FILE_ATTRIBUTES = ("id", "name", "size")
@@ -83,12 +78,7 @@ def find_file(reference: Reference, item: Item) -> Json | None:
 
 def openssh(reference: Reference, key: str) -> str:
     """A private key, which 1Password stores as PKCS#8, in the format of OpenSSH; the same text each time."""
-    if serialization is None:
-        raise NixciError(
-            "ssh-format=openssh needs the Python library cryptography on the machine that runs this task; "
-            "install it with 'pip install cryptography'.",
-            exception=CRYPTOGRAPHY_IMPORT_ERROR,
-        )
+    require("cryptography", "ssh-format=openssh")
     load = serialization.load_ssh_private_key if "OPENSSH" in key[:40] else serialization.load_pem_private_key
     try:
         loaded = load(key.encode(), password=None)

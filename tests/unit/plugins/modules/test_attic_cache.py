@@ -360,7 +360,7 @@ def test_wrong_input_is_found_before_any_request(attic: Attic, wish: dict[str, t
 @pytest.mark.parametrize("bad", ["", "two words", "two\nlines", "\u20ac"])
 def test_a_token_that_cannot_be_sent_is_refused(attic: Attic, bad: str) -> None:
     result = attic.cache(token=bad)
-    assert "token: it is empty or holds spaces" in result["msg"]
+    assert "The Attic token is empty or holds blanks" in result["msg"]
 
 
 def test_what_the_server_refuses_as_malformed_is_passed_on(attic: Attic) -> None:

@@ -14,6 +14,7 @@ from botocore.config import Config
 from lab.clouds._b2_rules import Refused
 from lab.clouds.b2 import B2Double
 from tests.support.b2 import ATTIC, REGION, BucketLab, wrap
+from tests.support.collection import hide_library
 
 RULES = [
     {
@@ -357,9 +358,7 @@ def test_spending_cap_is_explained(lab: BucketLab) -> None:
 
 
 def test_missing_library(lab: BucketLab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "ansible_collections.pantheros.nixci.plugins.module_utils._b2.client.B2_IMPORT_ERROR", "Traceback …"
-    )
+    hide_library(monkeypatch, "b2sdk")
     assert "pip install b2sdk" in lab.run()["msg"]
 
 

@@ -7,7 +7,6 @@ import pathlib
 import typing as t
 
 import pytest
-from ansible_collections.pantheros.nixci.plugins.module_utils._attic import keys as _attic_keys
 from ansible_collections.pantheros.nixci.plugins.module_utils._attic.keys import (
     SigningKey,
     check_public_key,
@@ -18,6 +17,8 @@ from ansible_collections.pantheros.nixci.plugins.module_utils._core.errors impor
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from tests.support.collection import hide_library
 
 # Tokens of the server's own tool, with the keys that made them.
 FROM_ATTICADM = json.loads(pathlib.Path(__file__).with_name("tokens.json").read_text())["vectors"]
@@ -107,8 +108,8 @@ def test_text_that_no_server_could_read_is_refused() -> None:
 
 @pytest.mark.parametrize("use", [lambda: SigningKey("HS256", SECRET), lambda: public_half(NIX_SECRET)])
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch, use: t.Callable[[], t.Any]) -> None:
-    monkeypatch.setattr(_attic_keys, "jwt", None)
-    with pytest.raises(NixciError, match="pip install PyJWT cryptography"):
+    hide_library(monkeypatch, "PyJWT")
+    with pytest.raises(NixciError, match="pip install PyJWT"):
         use()
 
 

@@ -16,7 +16,7 @@ from ansible_collections.pantheros.nixci.plugins.module_utils._core.postgresql i
 from ansible_collections.pantheros.nixci.plugins.module_utils._core.prometheus import Gauge, Textfile, exposition
 from ansible_collections.pantheros.nixci.plugins.modules import attic_stats_info
 
-from tests.support.collection import run_module
+from tests.support.collection import hide_library, run_module
 
 PREAMBLE = 'connection to server at "db" (::1), port 5432 failed: '
 
@@ -82,11 +82,12 @@ def test_a_refusal_is_read(text: str, kind: type[_errors.NixciError], words: str
 
 
 def test_the_missing_library_is_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = "ansible_collections.pantheros.nixci.plugins.module_utils._core.postgresql"
-    monkeypatch.setattr(f"{module}.psycopg2", None)
-    monkeypatch.setattr(f"{module}.PSYCOPG2_IMPORT_ERROR", "ImportError: No module named psycopg2")
+    hide_library(monkeypatch, "psycopg2")
     found = run_module("attic_stats_info", {})
-    assert "lacks the library psycopg2; install python3-psycopg2, on NixOS" in found["msg"]
+    assert (
+        "needs the Python library psycopg2 on the machine that runs this task; install python3-psycopg2, on NixOS"
+        in found["msg"]
+    )
 
 
 def test_a_failed_write_leaves_nothing_behind(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:

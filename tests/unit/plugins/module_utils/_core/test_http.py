@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import pytest
 from ansible_collections.pantheros.nixci.plugins.module_utils._core import errors as _errors
-from ansible_collections.pantheros.nixci.plugins.module_utils._core.http import JsonClient
+from ansible_collections.pantheros.nixci.plugins.module_utils._core.http import JsonClient, checked_token
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -26,6 +26,9 @@ from lab.clouds._control import Control
 
 class Client(JsonClient):
     service = "The test"
+
+    def __init__(self, url: str, **bounds: t.Any) -> None:
+        super().__init__(url, "canary-token", **bounds)
 
 
 @Request.application
@@ -158,3 +161,14 @@ def test_something_that_is_no_url_is_refused() -> None:
 def test_bounds_that_are_none_are_refused(bounds: dict[str, int]) -> None:
     with pytest.raises(_errors.InvalidError, match="timeout must be at least 1 second, and retries must not be neg"):
         Client("http://127.0.0.1:9", **bounds)
+
+
+@pytest.mark.parametrize("token", ["", " ", "two words", "two\nlines", "canary\u2026"])
+def test_a_token_that_cannot_travel_is_refused_without_being_shown(token: str) -> None:
+    with pytest.raises(_errors.InvalidError, match="^The token is empty or holds blanks") as caught:
+        checked_token(token, "The token")
+    assert "canary" not in str(caught.value)
+
+
+def test_blanks_around_a_token_are_no_part_of_it() -> None:
+    assert checked_token(" token\n", "The token") == "token"

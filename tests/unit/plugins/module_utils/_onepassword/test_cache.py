@@ -12,6 +12,8 @@ from ansible_collections.pantheros.nixci.plugins.module_utils._core.errors impor
 from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword import cache as _onepassword_cache
 from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.cache import Cache, current_run, forget
 
+from tests.support.collection import hide_library
+
 
 @pytest.fixture(autouse=True)
 def directory(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
@@ -140,7 +142,7 @@ def test_the_time_is_bounded(seconds: int) -> None:
 
 
 def test_a_missing_library_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_onepassword_cache, "Fernet", None)
+    hide_library(monkeypatch, "cryptography")
     with pytest.raises(NixciError, match="needs the Python library cryptography"):
         Cache("token", 60, "run")
 

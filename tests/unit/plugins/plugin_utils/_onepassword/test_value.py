@@ -13,11 +13,12 @@ from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.item 
     FieldNotFoundError,
     Item,
 )
-from ansible_collections.pantheros.nixci.plugins.plugin_utils._onepassword import value as _onepassword_value
 from ansible_collections.pantheros.nixci.plugins.plugin_utils._onepassword.reference import parse
 from ansible_collections.pantheros.nixci.plugins.plugin_utils._onepassword.value import resolve
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+
+from tests.support.collection import hide_library
 
 NO_SECTION = {"section": {"id": "add more"}}
 ITEM: dict[str, t.Any] = {
@@ -142,6 +143,6 @@ def test_what_is_no_key_is_not_shown(value: str) -> None:
 
 
 def test_a_missing_library_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_onepassword_value, "serialization", None)
+    hide_library(monkeypatch, "cryptography")
     with pytest.raises(NixciError, match="needs the Python library cryptography"):
         get("private key?ssh-format=openssh", ssh_item("x"))

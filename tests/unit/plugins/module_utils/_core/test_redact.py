@@ -7,7 +7,7 @@ import base64
 import os
 
 import pytest
-from ansible_collections.pantheros.nixci.plugins.module_utils._nixos.command import mask
+from ansible_collections.pantheros.nixci.plugins.module_utils._core.redact import redact_log
 
 KEY = base64.b64encode(bytes(range(48)) + os.urandom(48)).decode()
 
@@ -28,12 +28,12 @@ KEY = base64.b64encode(bytes(range(48)) + os.urandom(48)).decode()
     ],
 )
 def test_secrets_are_masked(text: str) -> None:
-    assert "canary" not in mask(text) and "***" in mask(text)
+    assert "canary" not in redact_log(text) and "***" in redact_log(text)
 
 
 def test_key_material_is_masked_and_known_key_ids_too() -> None:
-    assert mask(f"panicked at {KEY}") == "panicked at ***"
-    assert mask("id AKIAABCDEFGHIJKLMNOP") == "id ***"
+    assert redact_log(f"panicked at {KEY}") == "panicked at ***"
+    assert redact_log("id AKIAABCDEFGHIJKLMNOP") == "id ***"
 
 
 @pytest.mark.parametrize(
@@ -47,4 +47,4 @@ def test_key_material_is_masked_and_known_key_ids_too() -> None:
     ],
 )
 def test_ordinary_words_stay(text: str) -> None:
-    assert mask(text) == text
+    assert redact_log(text) == text
