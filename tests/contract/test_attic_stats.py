@@ -43,7 +43,7 @@ from tests.contract.attic_population import (
     populations,
     wishes,
 )
-from tests.support.check_mode import agree
+from tests.support.check_mode import assert_check_mode_contract
 from tests.support.collection import run_module
 from tests.support.paths import ROOT
 from tests.support.playbook import play
@@ -146,16 +146,16 @@ def test_every_figure_is_right(attic: AtticDatabase, population: Population, ask
 @thoroughly
 @hypothesis.given(population=populations(), asked=wishes)
 @hypothesis.example(population=TRICKY, asked=Asked(4, 3, 3))
-def test_the_collection_does_what_was_foretold(attic: AtticDatabase, population: Population, asked: Asked) -> None:
+def test_the_collection_does_what_was_predicted(attic: AtticDatabase, population: Population, asked: Asked) -> None:
     attic.fill(population)
-    foretold = figures(attic, asked, ["garbage"])["garbage"]
+    predicted = figures(attic, asked, ["garbage"])["garbage"]
     before, stored = attic.rows(), attic.stored()
     attic.collect(asked.default_retention * DAY)
     after = attic.rows()
-    assert before["object"] - after["object"] == foretold["next_objects"]
-    assert before["nar"] - after["nar"] == foretold["next_nars"]
-    assert before["chunk"] - after["chunk"] == foretold["next_chunks"]
-    assert stored - attic.stored() == foretold["next_bytes"]
+    assert before["object"] - after["object"] == predicted["next_objects"]
+    assert before["nar"] - after["nar"] == predicted["next_nars"]
+    assert before["chunk"] - after["chunk"] == predicted["next_chunks"]
+    assert stored - attic.stored() == predicted["next_bytes"]
     assert set(figures(attic, asked, ["garbage"])["garbage"].values()) == {0}
 
 
@@ -393,13 +393,13 @@ def test_check_mode_foretells_the_textfile(small: AtticDatabase, tmp_path: pathl
     def state() -> t.Any:
         return (oct(path.stat().st_mode), path.read_text()) if path.exists() else None
 
-    assert agree(run, state).done["changed"]
+    assert assert_check_mode_contract(run, state).done["changed"]
     assert path.read_text() == run()["prometheus"]
     assert path.stat().st_mode & 0o777 == 0o644 and [*tmp_path.iterdir()] == [path]
     path.chmod(0o600)
-    assert agree(run, state).done["changed"]
+    assert assert_check_mode_contract(run, state).done["changed"]
     path.write_text("# by hand\n")
-    assert agree(run, state).done["diff"]["before"]["content"] == ["# by hand", ""]
+    assert assert_check_mode_contract(run, state).done["diff"]["before"]["content"] == ["# by hand", ""]
     os.utime(path, (1, 1))
     assert not run()["changed"] and path.stat().st_mtime > 1, "its age must tell how old the figures are"
 

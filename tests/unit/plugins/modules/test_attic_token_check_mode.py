@@ -12,7 +12,7 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 
-from tests.support.check_mode import agree
+from tests.support.check_mode import assert_check_mode_contract
 
 NOW = 1_795_000_000
 DAY = 86_400
@@ -95,7 +95,7 @@ def test_check_run_again(
                 store[0] = result["token"]
             return result
 
-        agree(
+        assert_check_mode_contract(
             run,
             lambda: (store[0], tree()),
             unknown=["token", "client_config", "netrc"],

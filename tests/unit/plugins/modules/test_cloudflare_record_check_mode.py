@@ -11,7 +11,7 @@ import hypothesis
 from hypothesis import strategies as st
 
 from lab.clouds._cloudflare_rules import Refused
-from tests.support.check_mode import agree
+from tests.support.check_mode import assert_check_mode_contract
 from tests.support.cloudflare import ZONE, Lab, Run, laboratory
 
 NAMES = ["cache", "www", "@", "_x.cache"]
@@ -108,8 +108,10 @@ def test_check_mode_foretells_the_run(serve: Callable[[t.Any], str], module: Cal
         def run(*, check: bool = False) -> Run:
             return lab.run(check=check, **wish)
 
-        found = agree(run, lambda: state(lab), unknown={"record.id", "records.*.id"}, once={"changes"})
-        outcomes["refused" if found.again is None else "changed" if found.done["changed"] else "no change"] += 1
+        found = assert_check_mode_contract(
+            run, lambda: state(lab), unknown={"record.id", "records.*.id"}, once={"changes"}
+        )
+        outcomes["refused" if found.repeated is None else "changed" if found.actual["changed"] else "no change"] += 1
 
     with laboratory(serve, module, plan="pro") as lab:
         holds()

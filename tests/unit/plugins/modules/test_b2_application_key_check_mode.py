@@ -12,7 +12,7 @@ import hypothesis
 import hypothesis.strategies as some
 
 from tests.support.b2 import KeyLab
-from tests.support.check_mode import agree
+from tests.support.check_mode import assert_check_mode_contract
 
 
 def maybe(*values: t.Any) -> t.Any:
@@ -112,11 +112,11 @@ def test_check_run_again(serve: Callable[[t.Any], str], module: Callable[..., t.
 
         unknown = ["application_key.id", "application_key.expires_at", "secret"]
         working = {key.id for key in made if not key.expired}
-        agreement = agree(run, state, unknown=unknown, once=["secret", "created"])
+        runs = assert_check_mode_contract(run, state, unknown=unknown, once=["secret", "created"])
         if given.get("superseded") == "keep" and given["state"] == "present":
             assert working <= set(lab.b2.keys)
-        if agreement.again and not by_hand and given["state"] == "present":
-            used = lab.b2.keys[agreement.done["application_key"]["id"]]
+        if runs.repeated and not by_hand and given["state"] == "present":
+            used = lab.b2.keys[runs.actual["application_key"]["id"]]
             assert path.read_text() == f"AWS_ACCESS_KEY_ID={used.id}\nAWS_SECRET_ACCESS_KEY={used.secret}\n"
 
     prove()

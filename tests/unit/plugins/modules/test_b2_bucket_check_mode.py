@@ -13,7 +13,7 @@ import pytest
 
 from lab.clouds import _b2_rules as rules
 from tests.support.b2 import BucketLab
-from tests.support.check_mode import agree
+from tests.support.check_mode import assert_check_mode_contract
 
 
 def maybe(*values: t.Any) -> t.Any:
@@ -104,7 +104,7 @@ def test_check_run_again(serve: Callable[[t.Any], str], module: Callable[..., t.
 
         if wish["name"] == "somebody-elses":  # check mode cannot know who owns a name that is not listed
             hypothesis.assume(wish["state"] == "absent" or lab.run(True, **wish)["failed"])
-        agree(run, state, unknown=["bucket.id", "bucket.revision"])
+        assert_check_mode_contract(run, state, unknown=["bucket.id", "bucket.revision"])
 
     prove()
 

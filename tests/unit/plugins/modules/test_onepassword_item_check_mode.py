@@ -12,7 +12,7 @@ import pytest
 from hypothesis import strategies as st
 
 from lab.clouds.onepassword import OnePasswordDouble, service_account_token
-from tests.support.check_mode import agree
+from tests.support.check_mode import assert_check_mode_contract
 from tests.support.collection import run_module
 from tests.support.paths import ROOT
 from tests.support.serving import serving
@@ -120,10 +120,12 @@ def promise(double: OnePasswordDouble, access: dict[str, t.Any], before: t.Any, 
 
     paths = ["/".join(filter(None, [field.get("section"), field["label"]])) for field in wish["fields"]]
     values = {f"field_values.{path}" for path in paths}
-    agreement = agree(run, state, unknown={"item.id", "item.vault_id", *values}, once={"generated", "changed_labels"})
-    if not agreement.done["failed"] and "generated" in agreement.done:
-        assert set(agreement.done["generated"]) <= set(agreement.done["changed_labels"])
-    return not agreement.done["failed"]
+    runs = assert_check_mode_contract(
+        run, state, unknown={"item.id", "item.vault_id", *values}, once={"generated", "changed_labels"}
+    )
+    if not runs.actual["failed"] and "generated" in runs.actual:
+        assert set(runs.actual["generated"]) <= set(runs.actual["changed_labels"])
+    return not runs.actual["failed"]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import requests
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from lab.attic.server import create_app
-from tests.support.check_mode import agree
+from tests.support.check_mode import assert_check_mode_contract
 from tests.unit.plugins.modules.test_attic_cache import ALL, ROOT, SECRET, token
 
 UNKNOWN = [f"cache.{name}" for name in ("public_key", "substituter_endpoint", "api_endpoint", "nix_conf")]
@@ -83,6 +83,6 @@ def test_check_run_again(
             return module("attic_cache", params, check=check)
 
         # On a public cache nobody can tell before the first change that a token is not accepted.
-        agree(run, state, unknown=UNKNOWN)
+        assert_check_mode_contract(run, state, unknown=UNKNOWN)
 
     holds()

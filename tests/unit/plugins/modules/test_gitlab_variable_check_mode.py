@@ -12,7 +12,7 @@ import hypothesis.strategies as some
 import pytest
 
 from lab.clouds.gitlab import GitLabDouble, Token
-from tests.support.check_mode import agree
+from tests.support.check_mode import assert_check_mode_contract
 
 PROJECT, GROUP, TOKEN = "panther/nixos", "panther", "glpat-canary"
 KEYS = ["ONE", "CANARY_LONG_NAME"]
@@ -89,10 +89,10 @@ def test_check_run_again(owner: str, serve: Callable[[t.Any], str], module: Call
             return result
 
         old = state()
-        agreement = agree(run, state)
+        runs = assert_check_mode_contract(run, state)
         refused = [entry for entry in double.app.requests if entry["status"] not in (200, 201, 204, 404)]
         assert refused == []
-        if agreement.done["failed"]:
+        if runs.actual["failed"]:
             return
         here = (wish["key"], wish["environment_scope"])
         assert {place: one for place, one in state().items() if place != here} == {
