@@ -395,29 +395,67 @@ prometheus:
     attic_cache_objects{cache="ci-cache"} 5210
 """
 
-import typing as t
+import dataclasses
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._attic.metrics import gauges
-from ..module_utils._attic.stats import SECTIONS, Wish, gather
-from ..module_utils._core.errors import NixciError
+from ..module_utils._attic.stats import SECTIONS, Row, Scope, gather
+from ..module_utils._core.change import Change
 from ..module_utils._core.postgresql import postgresql_argument_spec, snapshot
-from ..module_utils._core.prometheus import Textfile, exposition
+from ..module_utils._core.prometheus import Existing, Textfile, exposition
+from ..module_utils._core.resource import Params, Result, converge, finish
 
 
-def run(module: AnsibleModule) -> dict[str, t.Any]:
-    wish = Wish.from_params(module.params)
-    textfile = Textfile(module.params["textfile"]) if module.params["textfile"] else None
-    with snapshot(module.params) as db:
-        figures = gather(db, wish)
-    text = exposition(gauges(figures))
-    if textfile is None:
-        return {"changed": False, **figures, "prometheus": text}
-    change = textfile.plan(text)
-    if not module.check_mode:
-        textfile.write(text)
-    return change.result(**figures, prometheus=text)
+@dataclasses.dataclass(frozen=True)
+class Found:
+    figures: Row
+    textfile: Existing | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    change: Change
+    figures: Row
+    text: str
+
+
+class StatsResource:
+    """The figures, and the textfile that shows them."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        params = module.params
+        self.scope = Scope.from_params(params)
+        self.textfile = Textfile(module, params["textfile"]) if params["textfile"] else None
+
+    def read(self, params: Params) -> Found:
+        existing = self.textfile.read() if self.textfile else None
+        with snapshot(params) as db:
+            return Found(gather(db, self.scope), existing)
+
+    def plan(self, params: Params, found: Found) -> Report:
+        text = exposition(gauges(found.figures))
+        change = self.textfile.plan(found.textfile, text) if self.textfile and found.textfile else Change(None, None)
+        return Report(change, found.figures, text)
+
+    def predict(self, plan: Report) -> Result:
+        return {**plan.figures, "prometheus": plan.text}
+
+    def apply(self, plan: Report) -> Result:
+        self.write(plan.text)
+        return self.predict(plan)
+
+    def write(self, text: str) -> None:
+        if self.textfile:
+            self.textfile.write(text)
+
+
+def report(module: AnsibleModule) -> Result:
+    resource = StatsResource(module)
+    result = converge(resource, module.params, module.check_mode)
+    if not result["changed"] and not module.check_mode:
+        resource.write(result["prometheus"])  # its age shows how old the figures are
+    return result
 
 
 def main() -> None:
@@ -435,13 +473,10 @@ def main() -> None:
             "stuck_after": {"type": "str", "default": "1d"},
             "textfile": {"type": "path"},
         },
+        add_file_common_args=True,
         supports_check_mode=True,
     )
-    try:
-        result = run(module)
-    except NixciError as exc:
-        module.fail_json(msg=str(exc), **exc.details)
-    module.exit_json(**result)
+    finish(module, lambda: report(module))
 
 
 if __name__ == "__main__":

@@ -277,4 +277,4 @@ def populations(draw: st.DrawFn) -> Population:
     )
 
 
-wishes = st.builds(Asked, days, st.integers(1, 6), days)
+questions = st.builds(Asked, days, st.integers(1, 6), days)

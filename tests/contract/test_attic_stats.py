@@ -41,7 +41,7 @@ from tests.contract.attic_population import (
     Object,
     Population,
     populations,
-    wishes,
+    questions,
 )
 from tests.support.check_mode import assert_check_mode_contract
 from tests.support.collection import run_module
@@ -133,7 +133,7 @@ def figures(attic: AtticDatabase, asked: Asked, gather: list[str]) -> dict[str, 
 
 
 @thoroughly
-@hypothesis.given(population=populations(), asked=wishes)
+@hypothesis.given(population=populations(), asked=questions)
 @hypothesis.example(population=TRICKY, asked=Asked(4, 3, 3))
 def test_every_figure_is_right(attic: AtticDatabase, population: Population, asked: Asked) -> None:
     now = attic.fill(population)
@@ -144,7 +144,7 @@ def test_every_figure_is_right(attic: AtticDatabase, population: Population, ask
 
 
 @thoroughly
-@hypothesis.given(population=populations(), asked=wishes)
+@hypothesis.given(population=populations(), asked=questions)
 @hypothesis.example(population=TRICKY, asked=Asked(4, 3, 3))
 def test_the_collection_does_what_was_predicted(attic: AtticDatabase, population: Population, asked: Asked) -> None:
     attic.fill(population)
@@ -236,7 +236,7 @@ LOGIN_DEFAULTS = {
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
         ({"login_password": "wrong"}, 'password authentication failed for user "postgres"; check login_user and'),
         ({"login_user": "nobody-here"}, "password authentication failed .*; check login_user and"),
@@ -256,13 +256,17 @@ LOGIN_DEFAULTS = {
         ({"stuck_after": "soon"}, "stuck_after: 'soon' is not a duration"),
     ],
 )  # fmt: skip
-def test_a_failure_tells_cause_and_remedy(
-    small: AtticDatabase, options: dict[str, t.Any], words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+def test_a_failure_names_cause_and_remedy(
+    small: AtticDatabase,
+    options: dict[str, t.Any],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: pathlib.Path,
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("PGPASSFILE", raising=False)
     found = ask(small, **options)
-    assert found["failed"] and re.search(words, found["msg"]), found
+    assert found["failed"] and re.search(message, found["msg"]), found
     assert "Traceback" not in json.dumps(found) and "\n" not in found["msg"]
 
 
@@ -280,7 +284,7 @@ def test_a_query_that_takes_too_long_is_ended(small: AtticDatabase) -> None:
     assert "raise statement_timeout or gather less" in found["msg"]
 
 
-def test_a_lost_connection_is_told(small: AtticDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_connection_is_reported(small: AtticDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     def cut(*_: t.Any) -> None:
         small.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'pantheros.nixci'"
@@ -292,16 +296,16 @@ def test_a_lost_connection_is_told(small: AtticDatabase, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("statement", "words"),
+    ("statement", "message"),
     [
         ("DROP TABLE chunkref, chunk CASCADE", "m20260624_\\w+: it lacks chunk.id, .*chunkref.chunk_id. Use a server from m2023"),
         ("ALTER TABLE nar DROP holders_count", "it lacks nar.holders_count."),
         ("DROP TABLE seaql_migrations", "its last migration is unknown: it lacks seaql_migrations.version"),
     ],
 )  # fmt: skip
-def test_unknown_tables_are_refused_with_what_is_missing(fresh: AtticDatabase, statement: str, words: str) -> None:
+def test_unknown_tables_are_refused_with_what_is_missing(fresh: AtticDatabase, statement: str, message: str) -> None:
     fresh.execute(statement)
-    assert re.search(words, ask(fresh)["msg"])
+    assert re.search(message, ask(fresh)["msg"])
 
 
 # -- TLS ---------------------------------------------------------------------------------------------------------
@@ -349,12 +353,12 @@ def test_only_the_right_server_gets_the_password(small: AtticDatabase, authority
 # -- rights ------------------------------------------------------------------------------------------------------
 
 
-def test_a_missing_right_is_told_with_the_grant_that_gives_it(small: AtticDatabase) -> None:
+def test_a_missing_right_is_reported_with_the_grant_that_gives_it(small: AtticDatabase) -> None:
     with small.server.role(PASSWORD) as role:
         login = {"login_user": role, "login_password": PASSWORD, "gather": EVERYTHING}
         refused = ask(small, **login)
-        words = "may not read cache, chunk, chunkref, nar, object, seaql_migrations in the database"
-        assert f"The role '{role}' {words}" in refused["msg"]
+        message = "may not read cache, chunk, chunkref, nar, object, seaql_migrations in the database"
+        assert f"The role '{role}' {message}" in refused["msg"]
         small.execute(refused["msg"].partition("with: ")[2])
         try:
             assert ask(small, **login)["caches"] == ask(small, gather=EVERYTHING)["caches"]
@@ -368,10 +372,10 @@ def test_a_missing_right_is_told_with_the_grant_that_gives_it(small: AtticDataba
 
 
 def test_the_documentation_names_the_same_grant() -> None:
-    words = " ".join(
+    message = " ".join(
         attic_stats_info.DOCUMENTATION.replace("V(GRANT", "GRANT").replace(";)", ";").replace("\\\\)", ")").split()
     )
-    assert grants("attic_stats") in words
+    assert grants("attic_stats") in message
 
 
 def test_a_strange_name_of_a_role_is_quoted() -> None:
@@ -381,7 +385,7 @@ def test_a_strange_name_of_a_role_is_quoted() -> None:
 # -- the textfile ------------------------------------------------------------------------------------------------
 
 
-def test_check_mode_foretells_the_textfile(small: AtticDatabase, tmp_path: pathlib.Path) -> None:
+def test_check_mode_predicts_the_textfile(small: AtticDatabase, tmp_path: pathlib.Path) -> None:
     path = tmp_path / "attic.prom"
 
     def run(*, check: bool = False) -> dict[str, t.Any]:
@@ -393,29 +397,29 @@ def test_check_mode_foretells_the_textfile(small: AtticDatabase, tmp_path: pathl
     def state() -> t.Any:
         return (oct(path.stat().st_mode), path.read_text()) if path.exists() else None
 
-    assert assert_check_mode_contract(run, state).done["changed"]
+    assert assert_check_mode_contract(run, state).actual["changed"]
     assert path.read_text() == run()["prometheus"]
     assert path.stat().st_mode & 0o777 == 0o644 and [*tmp_path.iterdir()] == [path]
     path.chmod(0o600)
-    assert assert_check_mode_contract(run, state).done["changed"]
+    assert assert_check_mode_contract(run, state).actual["changed"]
     path.write_text("# by hand\n")
-    assert assert_check_mode_contract(run, state).done["diff"]["before"]["content"] == ["# by hand", ""]
+    assert assert_check_mode_contract(run, state).actual["diff"]["before"]["content"] == ["# by hand", ""]
     os.utime(path, (1, 1))
-    assert not run()["changed"] and path.stat().st_mtime > 1, "its age must tell how old the figures are"
+    assert not run()["changed"] and path.stat().st_mtime > 1, "its age must show how old the figures are"
 
 
 @pytest.mark.parametrize("check", [True, False])
 @pytest.mark.parametrize(
-    ("path", "words"),
+    ("path", "message"),
     [
         ("relative.prom", "absolute path that ends in .prom"),
         ("/tmp/attic.txt", "absolute path that ends in .prom"),  # noqa: S108
         ("/nowhere/attic.prom", "there is no directory '/nowhere'"),
     ],
 )
-def test_an_unusable_textfile_is_refused(small: AtticDatabase, path: str, words: str, check: bool) -> None:
+def test_an_unusable_textfile_is_refused(small: AtticDatabase, path: str, message: str, check: bool) -> None:
     options = {**small.server.login(small.name), "textfile": path}
-    assert re.search(words, run_module("attic_stats_info", options, check=check)["msg"])
+    assert re.search(message, run_module("attic_stats_info", options, check=check)["msg"])
 
 
 # -- secrets, and the way it runs on a host ----------------------------------------------------------------------
@@ -473,7 +477,7 @@ def test_it_runs_on_the_host_over_the_socket(host: Server, small: AtticDatabase)
     assert found["total"]["objects"] == 3, found
 
 
-def test_a_user_without_a_role_is_told_to_become_one(host: Server, small: AtticDatabase) -> None:
+def test_a_user_without_a_role_is_advised_to_become_one(host: Server, small: AtticDatabase) -> None:
     found = on_the_host(host, "root", login_db=small.name, login_user="postgres", login_unix_socket="/run/postgresql")
     assert 'Peer authentication failed for user "postgres"; over the socket' in found["msg"]
     assert "set become_user" in found["msg"]

@@ -102,7 +102,7 @@ def _per_cache(texts: dict[str, str], rows: list[tuple[str, Row]]) -> list[Gauge
 
 
 def _retention(cache: Row) -> int:
-    return cache["effective_retention_period"]
+    return int(cache["effective_retention_period"])
 
 
 def _last_push(cache: Row) -> int | None:

@@ -68,4 +68,4 @@ def check_schema(db: Snapshot) -> str:
 
 def _version(db: Snapshot) -> str:
     sql = "SELECT coalesce(max(version), 'none') AS version FROM seaql_migrations"
-    return db.row("reading Attic's migrations", sql)["version"]
+    return str(db.row("reading Attic's migrations", sql)["version"])

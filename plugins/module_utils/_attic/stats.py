@@ -100,7 +100,7 @@ GROUP BY owners.caches
 
 
 @dataclasses.dataclass(frozen=True)
-class Wish:
+class Scope:
     """What to gather, and the spans in seconds that the figures depend on."""
 
     sections: frozenset[str]
@@ -109,7 +109,7 @@ class Wish:
     stuck: int
 
     @classmethod
-    def from_params(cls, params: dict[str, t.Any]) -> Wish:
+    def from_params(cls, params: dict[str, t.Any]) -> Scope:
         default = parse_duration("default_retention_period", params["default_retention_period"])
         if default > INT32_MAX:
             raise InvalidError(
@@ -126,18 +126,18 @@ class Wish:
         )
 
 
-def gather(db: Snapshot, wish: Wish) -> Row:
+def gather(db: Snapshot, scope: Scope) -> Row:
     """The figures; every key is always there, None for what was not asked for."""
-    spans = {"default_retention": wish.default_retention, "unused": wish.unused, "stuck": wish.stuck}
+    spans = {"default_retention": scope.default_retention, "unused": scope.unused, "stuck": scope.stuck}
 
     def ask(section: str, purpose: str, sql: str) -> list[Row] | None:
-        return db.rows(purpose, sql, **spans) if section in wish.sections else None
+        return db.rows(purpose, sql, **spans) if section in scope.sections else None
 
     schema = check_schema(db)
     usage = ask("usage", "counting the objects of each cache", USAGE)
     storage = ask("usage", "adding up the chunks", STORAGE)
-    health = ask("health", "looking for stuck rows", HEALTH)
-    garbage = ask("garbage", "foretelling the next collection", GARBAGE)
+    health = ask("health", "finding stuck rows", HEALTH)
+    garbage = ask("garbage", "predicting the next collection", GARBAGE)
     sharing = ask("sharing", "finding which caches share chunks", SHARING)
     caches = [_cache(row, sharing) for row in sorted(usage, key=lambda row: row["name"])] if usage is not None else None
     return {
@@ -219,4 +219,4 @@ def _int(value: t.Any) -> int:
 
 
 def _time(value: dt.datetime | None) -> str | None:
-    return value and value.astimezone(dt.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")  # noqa: UP017
+    return value.astimezone(dt.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ") if value else None  # noqa: UP017

@@ -32,10 +32,10 @@ class File:
         options = {**module.params, "path": self.path, "mode": module.params["mode"] or mode}
         self._options = {**module.load_file_common_arguments(options), "path": self.path}
 
-    def read(self) -> str | None:
+    def read(self, errors: str = "strict") -> str | None:
         """The text, None without a file. Raises OSError, and UnicodeDecodeError if it is not text."""
         try:
-            with open(self.path, encoding="utf-8", newline="") as file:
+            with open(self.path, encoding="utf-8", errors=errors, newline="") as file:
                 return file.read()
         except FileNotFoundError:
             return None

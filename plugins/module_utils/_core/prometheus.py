@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import pathlib
-import stat
 import typing as t
 
-from .change import Change, State
+from .change import Change
 from .errors import ForbiddenError, InvalidError, NotFoundError
-from .file import replace
+from .file import File
 
-MODE = 0o644  # the collector runs as a user of its own
+if t.TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
+
+MODE = "0644"  # the collector runs as a user of its own
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,15 +51,14 @@ def _escape(text: str, quote: bool = False) -> str:
 
 
 class Textfile:
-    """One file below the collector's directory. It is refused at once where it could not be written in the end."""
+    """A file in the collector's directory. It is refused at once where it could not be written in the end."""
 
-    def __init__(self, path: str) -> None:
-        self.path = pathlib.Path(path)
-        folder = self.path.parent
-        if not self.path.is_absolute() or self.path.suffix != ".prom":
+    def __init__(self, module: AnsibleModule, path: str) -> None:
+        self.path = path
+        folder = os.path.dirname(path)
+        if not os.path.isabs(path) or not path.endswith(".prom"):
             raise InvalidError(f"textfile: '{path}' must be an absolute path that ends in .prom; others are not read.")
-        # Not pathlib's own questions, which fail for a folder that this user cannot look into.
-        if os.path.exists(self.path) and not os.path.isfile(self.path):
+        if os.path.exists(path) and not os.path.isfile(path):
             raise InvalidError(f"textfile: '{path}' is not a file; give the name of a file.")
         if not os.path.isdir(folder):
             raise NotFoundError(
@@ -66,27 +66,34 @@ class Textfile:
             )
         if not os.access(folder, os.W_OK | os.X_OK):
             raise ForbiddenError(f"textfile: '{folder}' cannot be written; run the task as a user who may.")
+        self._file = File(module, path, MODE)
 
-    def plan(self, text: str) -> Change:
-        return Change(self._read(), _state(text, MODE))
-
-    def write(self, text: str) -> None:
-        """The collector reads the old figures or the new ones, never half a file."""
+    def read(self) -> Existing:
         try:
-            replace(self.path, text, MODE)
-        except OSError as exc:
-            raise ForbiddenError(f"textfile: '{self.path}' cannot be written ({exc.strerror}).") from None
-
-    def _read(self) -> State:
-        try:
-            text = self.path.read_text(encoding="utf-8", errors="replace")
-            return _state(text, stat.S_IMODE(self.path.stat().st_mode))
-        except FileNotFoundError:
-            return None
+            # Whatever the file holds is replaced.
+            return Existing(self._file.read(errors="replace"), self._file.attributes())
         except OSError as exc:
             raise ForbiddenError(f"textfile: '{self.path}' cannot be read ({exc.strerror}).") from None
 
+    def plan(self, existing: Existing, text: str) -> Change:
+        """Line by line, because people read a diff of it."""
+        states = [
+            attributes and {**attributes, "content": (content or "").split("\n")}
+            for attributes, content in (
+                (existing.attributes.before, existing.text),
+                (existing.attributes.after, text),
+            )
+        ]
+        return Change(*states)
 
-def _state(text: str, mode: int) -> dict[str, t.Any]:
-    """Line by line, because a diff of it is read by people."""
-    return {"mode": f"{mode:04o}", "content": text.split("\n")}
+    def write(self, text: str) -> None:
+        """The collector reads the old figures or the new ones, never half a file. Raises NixciError."""
+        self._file.write(text)
+
+
+@dataclasses.dataclass(frozen=True)
+class Existing:
+    """A textfile as it was found, if there is one."""
+
+    text: str | None
+    attributes: Change
