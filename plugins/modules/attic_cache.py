@@ -193,128 +193,23 @@ cache:
       sample: 2592000
 """
 
-import re
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._attic.client import AtticClient, attic_argument_spec, check_name
-from ..module_utils._attic.keys import check_public_key, public_half
-from ..module_utils._core.change import Change
-from ..module_utils._core.duration import parse_duration
-from ..module_utils._core.errors import ConflictError, InvalidError, NixciError
-
-INT32 = range(-(2**31), 2**31)
-Cache = dict[str, t.Any]
-
-# Stands for a key pair that only the server knows, so that check mode and later runs can speak of it.
-ANOTHER_KEY = "another one"
+from ..module_utils._attic.cache import CacheResource, DesiredCache
+from ..module_utils._attic.client import AtticClient, attic_argument_spec
+from ..module_utils._core.resource import converge, finish
 
 
-def settings(params: dict[str, t.Any]) -> Cache:
-    """The settings that the user gave, as the client understands them; refuses what the server or Nix would."""
-    check_name(params["name"])
-    wanted = {field: params[field] for field in AtticClient.FIELDS if params[field] is not None}
-    if wanted.get("retention_period", "global") != "global":
-        try:
-            wanted["retention_period"] = parse_duration("retention_period", wanted["retention_period"])
-        except InvalidError as exc:
-            raise InvalidError(f"{exc} Write global for the server's default.") from None
-    for field in ("priority", "retention_period"):
-        if isinstance(wanted.get(field), int) and wanted[field] not in INT32:
-            raise InvalidError(
-                f"{field}: {wanted[field]} does not fit into the server's database; the limit is 2^31 - 1."
-            )
-    if not re.fullmatch(r"/\S+", wanted.get("store_dir", "/nix/store")):
-        raise InvalidError(f"store_dir: '{wanted['store_dir']}' is not a folder's absolute path, such as /nix/store.")
-    for key in wanted.get("upstream_cache_key_names", ()):
-        if not re.fullmatch(r"[^\s:]+", key):
-            raise InvalidError(
-                f"upstream_cache_key_names: '{key}' is not a key's name; give the part before the colon."
-            )
-    if params["replace_public_key"]:
-        check_public_key("replace_public_key", params["replace_public_key"])
-    return wanted
-
-
-def plan(params: dict[str, t.Any], wanted: Cache, own_key: str | None, found: Cache | None) -> Change:
-    """`own_key` is the public half of keypair. The key is part of the states only where a key was asked for."""
-    replaceable = params["replace_public_key"]
-
-    def state(cache: Cache) -> Cache:
-        shown = {field: cache[field] for field in ("name", *AtticClient.FIELDS)}
-        if own_key or replaceable:
-            shown["public_key"] = cache["public_key"] if own_key or cache["public_key"] == replaceable else ANOTHER_KEY
-        return shown
-
-    before = state(found) if found else None
-    if params["state"] == "absent":
-        return Change(before, None)
-    if found and own_key and found["public_key"] not in (own_key, replaceable):
-        raise ConflictError(
-            f"Attic: cache '{params['name']}' signs with {found['public_key']}, not with the keypair, whose public key "
-            f"is {own_key}; nothing has been changed. To replace the key, which every client will notice, set "
-            "replace_public_key to the former."
-        )
-    default = {"name": params["name"], **AtticClient.DEFAULTS}
-    return Change(before, state({**(found or default), **wanted, "public_key": own_key or ANOTHER_KEY}))
-
-
-def presented(cache: Cache) -> Cache:
-    """The cache as a return value, with what belongs into nix.conf."""
-    lines = {"extra-substituters": cache["substituter_endpoint"], "extra-trusted-public-keys": cache["public_key"]}
-    return {**cache, "nix_conf": [f"{key} = {value}" for key, value in lines.items()] if all(lines.values()) else None}
-
-
-def warnings(client: AtticClient, name: str, change: Change, cache: Cache | None) -> list[str]:
-    found = []
-    if fault := client.ignored_because():
-        found.append(f"token: the server ignores it because {fault}; this run needed no right that everybody lacks.")
-    if change.before and "public_key" in change.fields:
-        found.append(
-            f"Attic: with the key of cache '{name}' replaced, the server signs everything with the new one, also what was "
-            f"pushed before. Clients that trust only {change.before['public_key']} refuse the cache until they have the "
-            "new public_key; let them trust both for 30 days, because Nix remembers old signatures that long."
-        )
-    endpoints = [cache[field] for field in ("substituter_endpoint", "api_endpoint") if cache and cache[field]]
-    if endpoints and (not endpoints[0].endswith(f"/{name}") or not endpoints[1].endswith("/")):
-        found.append(
-            f"Attic: the server gives {' and '.join(endpoints)} as the addresses of cache '{name}'; end api-endpoint and "
-            "substituter-endpoint in its configuration with a slash."
-        )
-    if client.base_url.startswith("https:") and any(url.startswith("http:") for url in endpoints):
-        found.append(
-            "Attic: the server gives addresses without https to its clients, which would send tokens in the clear; set "
-            "api-endpoint in its configuration, or let the proxy send X-Forwarded-Proto."
-        )
-    return found
-
-
-def run(module: AnsibleModule, client: AtticClient) -> dict[str, t.Any]:
-    params, name = module.params, module.params["name"]
-    keypair = None if params["keypair"] is None else params["keypair"].strip()
-    if keypair == "":
-        raise InvalidError(
-            "keypair: it is empty; give the key pair, or leave the option out to let the server make one."
-        )
-    wanted, own_key = settings(params), public_half(keypair) if keypair else None
-    module.no_log_values.discard(params["replace_public_key"])  # now it is known to be public, and may be shown
-    found = client.get_cache(name)
-    change = plan(params, wanted, own_key, found)
-    client.require_rights(name, change)
-    new_key = change.after is not None and (found is None or "public_key" in change.fields)
-    known = {field: (found or {}).get(field) for field in client.READ_ONLY}
-    if new_key:
-        known["public_key"] = own_key
-    if change and not module.check_mode:
-        client.apply(name, change, keypair)
-        if new_key:
-            told = client.get_cache(name) or {}
-            known = {field: told.get(field) for field in known}
-    cache = {**change.after, **known} if change.after else None
-    for warning in warnings(client, name, change, cache):
+def manage(module: AnsibleModule) -> dict[str, t.Any]:
+    client, desired = AtticClient.from_params(module.params), DesiredCache.from_params(module.params)
+    module.no_log_values.discard(desired.replaceable)  # a checked public key, which may be shown
+    resource = CacheResource(client, desired)
+    result = converge(resource, module.params, module.check_mode)
+    for warning in resource.warnings(result):
         module.warn(warning)
-    return change.result(cache=cache and presented(cache))
+    return result
 
 
 def main() -> None:
@@ -334,11 +229,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    try:
-        result = run(module, AtticClient.from_params(module.params))
-    except NixciError as exc:
-        module.fail_json(msg=str(exc), **exc.details)
-    module.exit_json(**result)
+    finish(module, lambda: manage(module))
 
 
 if __name__ == "__main__":

@@ -10,9 +10,8 @@ import typing as t
 import jwt
 import pytest
 import requests
+from ansible_collections.pantheros.nixci.plugins.module_utils._attic.cache import CacheResource, DesiredCache
 from ansible_collections.pantheros.nixci.plugins.module_utils._attic.client import AtticClient
-from ansible_collections.pantheros.nixci.plugins.module_utils._core.change import Change
-from ansible_collections.pantheros.nixci.plugins.modules import attic_cache
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from lab.attic.server import create_app
@@ -32,33 +31,63 @@ def token(caches: dict[str, tuple[str, ...]], secret: bytes = SECRET, **claims: 
 ROOT = token({"*": ALL})
 
 
-class Attic:
-    """The module against a double on loopback."""
+def own_keypair() -> tuple[str, str]:
+    key = Ed25519PrivateKey.generate()
+    public = key.public_key().public_bytes_raw()
+    secret, public_half = (base64.b64encode(raw).decode() for raw in (key.private_bytes_raw() + public, public))
+    return f"own-1:{secret}", f"own-1:{public_half}"
 
-    def __init__(self, url: str, module: t.Callable[..., dict[str, t.Any]]) -> None:
-        self.url = url
+
+class Attic:
+    """The module against a double on loopback, whose answers get lost and beside which others work."""
+
+    def __init__(self, app: t.Any, serve: t.Callable[[t.Any], str], module: t.Callable[..., t.Any]) -> None:
+        self.app = app
+        self.lost: list[str] = []
+        self.before: dict[str, t.Callable[[], t.Any]] = {}
+        self.url = serve(self.answer)
         self.module = module
 
-    def cache(self, check: bool = False, **params: t.Any) -> dict[str, t.Any]:
-        wish = {"url": self.url, "token": ROOT, "name": "ci-cache", "retries": 0, **params}
+    def answer(self, environ: dict[str, t.Any], start_response: t.Any) -> t.Any:
+        method = environ["REQUEST_METHOD"]
+        if environ["PATH_INFO"].startswith("/_lab/"):
+            return self.app(environ, start_response)
+        if hook := self.before.pop(method, None):
+            hook()
+        if method not in self.lost:
+            return self.app(environ, start_response)
+        self.lost.remove(method)
+        b"".join(self.app(environ, lambda *_: None))
+        start_response("502 Bad Gateway", [])
+        return [b""]
+
+    def cache(self, check: bool = False, **params: t.Any) -> t.Any:
+        options = {"url": self.url, "token": ROOT, "name": "ci-cache", "retries": 0, **params}
         requests.delete(f"{self.url}/_lab/requests", timeout=5)
-        return self.module("attic_cache", wish, check=check)
+        return self.module("attic_cache", options, check=check)
 
     def methods(self) -> list[str]:
-        """What the last run asked the server."""
+        """The requests of the last run."""
         return [entry["method"] for entry in requests.get(f"{self.url}/_lab/requests", timeout=5).json()]
 
     def fail(self, **fault: t.Any) -> None:
         requests.post(f"{self.url}/_lab/faults", json=fault, timeout=5)
+
+    def lose(self, method: str) -> None:
+        """The next such request works, but its answer does not arrive."""
+        self.lost.append(method)
+
+    def create_elsewhere(self, **settings: t.Any) -> None:
+        AtticClient(self.url, ROOT).create("ci-cache", {**AtticClient.DEFAULTS, **settings})
 
 
 Start = t.Callable[..., Attic]
 
 
 @pytest.fixture
-def start(serve: t.Callable[[t.Any], str], module: t.Callable[..., dict[str, t.Any]], tmp_path: pathlib.Path) -> Start:
+def start(serve: t.Callable[[t.Any], str], module: t.Callable[..., t.Any], tmp_path: pathlib.Path) -> Start:
     def call(**options: t.Any) -> Attic:
-        return Attic(serve(Control(create_app(data_dir=tmp_path, token_secret_hs256=SECRET, **options))), module)
+        return Attic(Control(create_app(data_dir=tmp_path, token_secret_hs256=SECRET, **options)), serve, module)
 
     return call
 
@@ -68,11 +97,11 @@ def attic(start: Start) -> Attic:
     return start()
 
 
-# ---- the way of a cache ------------------------------------------------------------------------------------------
+# ---- from creation to destruction ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "wish",
+    "options",
     [
         {},
         {"is_public": True},
@@ -80,17 +109,17 @@ def attic(start: Start) -> Attic:
         {"retention_period": 0, "priority": -1, "store_dir": "/gnu/store", "upstream_cache_key_names": []},
     ],
 )
-def test_check_create_again(attic: Attic, wish: dict[str, t.Any]) -> None:
-    predicted = attic.cache(check=True, **wish)
+def test_check_create_again(attic: Attic, options: dict[str, t.Any]) -> None:
+    predicted = attic.cache(check=True, **options)
     assert attic.methods() == ["GET"]
-    done = attic.cache(**wish)
-    assert attic.methods() == ["GET", "POST", *(["PATCH"] if "retention_period" in wish else []), "GET"]
+    done = attic.cache(**options)
+    assert attic.methods() == ["GET", "POST", *(["PATCH"] if "retention_period" in options else []), "GET"]
     assert (predicted["changed"], predicted["diff"]) == (done["changed"], done["diff"])
     assert done["changed"] is True
     assert predicted["cache"].keys() == done["cache"].keys()
     assert done["cache"]["public_key"].startswith("ci-cache:")
     assert done["cache"]["substituter_endpoint"] == f"{attic.url}/ci-cache"
-    again = attic.cache(**wish)
+    again = attic.cache(**options)
     assert attic.methods() == ["GET"]
     assert (again["changed"], again["cache"]) == (False, done["cache"])
 
@@ -126,13 +155,23 @@ def test_retention_is_set_and_taken_back(attic: Attic, text: str, seconds: int) 
     assert attic.cache(retention_period="global")["changed"] is False
 
 
-def test_an_interruption_between_the_two_requests_heals(attic: Attic) -> None:
+def test_a_failure_between_the_two_requests_is_made_up_for(attic: Attic) -> None:
     attic.fail(status=500, method="PATCH")
-    assert attic.cache(retention_period="30d")["failed"] is True
+    done = attic.cache(retention_period="30d")
+    assert attic.methods() == ["GET", "POST", "PATCH", "GET", "PATCH"]
+    assert (done["changed"], done["diff"]["before"]) == (True, {})
+    assert attic.cache()["cache"] == done["cache"]
+    assert done["cache"]["retention_period"] == 2_592_000
+
+
+def test_the_next_run_makes_up_for_an_interruption_between_the_two_requests(attic: Attic) -> None:
+    attic.fail(status=500, method="PATCH", times=3)
+    assert "PATCH /_api/v1/cache-config/ci-cache answered 500" in attic.cache(retention_period="30d")["msg"]
+    assert attic.methods() == ["GET", "POST", "PATCH", "GET", "PATCH", "GET", "PATCH"]
     assert attic.cache(check=True)["cache"]["retention_period"] == "global"
-    healed = attic.cache(retention_period="30d")
+    done = attic.cache(retention_period="30d")
     assert attic.methods() == ["GET", "PATCH"]
-    assert healed["cache"]["retention_period"] == 2_592_000
+    assert done["cache"]["retention_period"] == 2_592_000
 
 
 def test_absent_destroys_once(attic: Attic) -> None:
@@ -146,17 +185,18 @@ def test_absent_destroys_once(attic: Attic) -> None:
     assert attic.cache()["cache"]["public_key"] != first
 
 
-def test_a_cache_that_vanishes_meanwhile_is_gone_as_wanted(attic: Attic) -> None:
+def test_a_cache_that_vanishes_meanwhile_is_absent(attic: Attic) -> None:
     attic.cache()
     attic.fail(status=404, method="DELETE", body={"code": 404, "error": "NoSuchCache", "message": "gone"})
     assert attic.cache(state="absent")["changed"] is True
 
 
-def test_a_soft_deleted_name_is_explained(start: Start) -> None:
+def test_a_soft_deleted_name_is_explained_and_not_tried_again(start: Start) -> None:
     attic = start(soft_delete=True)
     attic.cache()
     attic.cache(state="absent")
     result = attic.cache()
+    assert attic.methods() == ["GET", "POST", "GET"]
     assert result["failed"] is True
     assert result["error"] == "CacheAlreadyExists"
     assert "soft-deleted cache holds the name" in result["msg"]
@@ -175,14 +215,6 @@ def test_what_nobody_knows_yet_is_null_in_check_mode(attic: Attic) -> None:
     assert (replaced["cache"]["public_key"], replaced["cache"]["nix_conf"]) == (None, None)
     assert replaced["diff"]["before"]["public_key"] == done["public_key"]
     assert replaced["diff"]["after"]["public_key"] == "another one"
-
-
-def test_a_creation_that_somebody_else_was_faster_with_is_not_called_soft_deleted(attic: Attic) -> None:
-    attic.cache(name="other")
-    # The first look finds nothing, the second one what the other has made meanwhile.
-    attic.fail(status=404, method="GET", body={"code": 404, "error": "NoSuchCache", "message": "The cache is missing."})
-    result = attic.cache(name="other")
-    assert "somebody else has created it just now; run again" in result["msg"]
 
 
 def test_a_failed_retention_says_what_there_is_now(attic: Attic) -> None:
@@ -209,9 +241,102 @@ def test_addresses_that_clients_could_not_use_are_remarked(
     substituter: str | None, api: str | None, words: list[str]
 ) -> None:
     cache = {"substituter_endpoint": substituter, "api_endpoint": api}
-    found = attic_cache.warnings(AtticClient("https://c.example.org", ROOT), "ci-cache", Change(None, {}), cache)
+    desired = DesiredCache("ci-cache", True, {}, keypair=None, own_key=None, replaceable=None)
+    resource = CacheResource(AtticClient("https://c.example.org", ROOT), desired)
+    found = resource.warnings({"diff": {"before": {}, "after": {}}, "cache": cache})
     assert len(found) == len(words)
     assert all(word in warning for word, warning in zip(words, found, strict=True))
+
+
+# ---- lost answers and conflicts ----------------------------------------------------------------------------------
+
+
+SECRET_PAIR, PUBLIC_KEY = own_keypair()
+
+
+@pytest.mark.parametrize(
+    ("options", "requests"),
+    [
+        ({}, ["GET", "POST", "GET"]),
+        ({"is_public": True, "priority": 30}, ["GET", "POST", "GET"]),
+        ({"retention_period": "30d"}, ["GET", "POST", "GET", "PATCH"]),
+        ({"keypair": SECRET_PAIR}, ["GET", "POST", "GET"]),
+        ({"keypair": SECRET_PAIR, "retention_period": 0}, ["GET", "POST", "GET", "PATCH"]),
+        ({"replace_public_key": PUBLIC_KEY}, ["GET", "POST", "GET"]),
+    ],
+)
+def test_a_creation_whose_answer_was_lost_is_recognised(
+    attic: Attic, options: dict[str, t.Any], requests: list[str]
+) -> None:
+    predicted = attic.cache(check=True, **options)
+    attic.lose("POST")
+    done = attic.cache(**options)
+    assert attic.methods() == requests
+    assert (done["changed"], done["diff"]) == (True, predicted["diff"])
+    assert predicted["cache"]["public_key"] == (PUBLIC_KEY if "keypair" in options else None)
+    again = attic.cache(**options)
+    assert (again["changed"], again["cache"]) == (False, done["cache"])
+    assert done["cache"]["nix_conf"], "what the server knows must be read again"
+
+
+def test_a_creation_that_never_arrived_is_repeated(attic: Attic) -> None:
+    attic.fail(status=503, method="POST")
+    assert attic.cache()["changed"] is True
+    assert attic.methods() == ["GET", "POST", "GET", "POST", "GET"]
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_key_is_replaced_once_although_the_answer_was_lost(attic: Attic, own: bool) -> None:
+    old = attic.cache()["cache"]["public_key"]
+    options = {"replace_public_key": old, "priority": 1, **({"keypair": SECRET_PAIR} if own else {})}
+    attic.lose("PATCH")
+    done = attic.cache(**options)
+    assert attic.methods() == ["GET", "PATCH", "GET"]
+    key = done["cache"]["public_key"]
+    assert key != old and (key == PUBLIC_KEY) == own
+    assert (done["changed"], done["diff"]["before"]["public_key"]) == (True, old)
+    assert f"Clients that trust only {old} refuse the cache" in done.warnings[0]
+    again = attic.cache(**options)
+    assert (again["changed"], again["cache"], again.warnings) == (False, done["cache"], [])
+
+
+def test_a_cache_whose_destruction_was_not_confirmed_is_absent(attic: Attic) -> None:
+    attic.cache()
+    attic.lose("DELETE")
+    done = attic.cache(state="absent")
+    assert attic.methods() == ["GET", "DELETE", "GET"]
+    assert (done["changed"], done["cache"]) == (True, None)
+
+
+def test_the_lost_answer_is_reported_when_the_server_stays_away(attic: Attic) -> None:
+    attic.lose("POST")
+    attic.before["POST"] = lambda: attic.fail(status=502, method="GET")
+    result = attic.cache()
+    assert "POST /_api/v1/cache-config/ci-cache answered 502" in result["msg"]
+    assert attic.methods() == ["GET", "POST", "GET"]
+    assert attic.cache()["changed"] is False
+
+
+def test_a_cache_that_somebody_else_creates_meanwhile_is_configured_as_desired(attic: Attic) -> None:
+    attic.before["POST"] = lambda: attic.create_elsewhere(priority=7)
+    done = attic.cache(priority=30)
+    assert attic.methods() == ["GET", "POST", "POST", "GET", "GET", "PATCH"]
+    assert (done["changed"], done["cache"]["priority"]) == (True, 30)
+    assert attic.cache(priority=30)["cache"] == done["cache"]
+
+
+def test_the_key_of_a_cache_that_somebody_else_creates_meanwhile_is_left_alone(attic: Attic) -> None:
+    attic.before["POST"] = lambda: attic.create_elsewhere()
+    result = attic.cache(keypair=SECRET_PAIR)
+    assert "not with the keypair, whose public key is" in result["msg"]
+    assert "PATCH" not in attic.methods()
+
+
+def test_rights_are_required_for_the_second_plan_as_well(attic: Attic) -> None:
+    attic.before["POST"] = lambda: attic.create_elsewhere(priority=7)
+    result = attic.cache(token=token({"ci-cache": ("r", "cc")}), priority=30)
+    assert "cannot be changed, and nothing has been: the token lacks the right configure_cache on" in result["msg"]
+    assert "PATCH" not in attic.methods()
 
 
 # ---- refusals ----------------------------------------------------------------------------------------------------
@@ -219,7 +344,7 @@ def test_addresses_that_clients_could_not_use_are_remarked(
 
 @pytest.mark.parametrize("check", [True, False])
 @pytest.mark.parametrize(
-    ("caches", "wish", "lacking"),
+    ("caches", "options", "lacking"),
     [
         ({"ci-*": ("r",)}, {"name": "ci-new"}, "the right create_cache"),
         ({"ci-*": ("cc",)}, {"name": "ci-new"}, "the right pull on this cache, without which it cannot be compared"),
@@ -232,10 +357,10 @@ def test_addresses_that_clients_could_not_use_are_remarked(
     ],
 )  # fmt: skip
 def test_a_missing_right_is_named_before_anything_is_changed(
-    attic: Attic, caches: dict[str, tuple[str, ...]], wish: dict[str, t.Any], lacking: str, check: bool
+    attic: Attic, caches: dict[str, tuple[str, ...]], options: dict[str, t.Any], lacking: str, check: bool
 ) -> None:
     attic.cache()
-    result = attic.cache(check=check, token=token(caches), **wish)
+    result = attic.cache(check=check, token=token(caches), **options)
     assert attic.methods() == ["GET"]
     assert result["failed"] is True
     assert lacking in result["msg"]
@@ -327,20 +452,20 @@ def test_on_a_public_cache_a_bad_token_shows_with_the_first_change(attic: Attic,
 
 
 @pytest.mark.parametrize(
-    ("wish", "message"),
+    ("options", "message"),
     [
-        ({"name": "a/b"}, "name: 'a/b' is not a name of a cache"),
-        ({"name": "a" * 51}, "is not a name of a cache"),
-        ({"name": "_a"}, "is not a name of a cache"),
+        ({"name": "a/b"}, "name: 'a/b' is not a valid name of a cache"),
+        ({"name": "a" * 51}, "is not a valid name of a cache"),
+        ({"name": "_a"}, "is not a valid name of a cache"),
         ({"retention_period": "Global"}, "retention_period: 'Global' is not a duration"),
         ({"retention_period": 2**31}, "retention_period: 2147483648 does not fit"),
         ({"priority": 2**31}, "priority: 2147483648 does not fit"),
-        ({"store_dir": "nix/store"}, "store_dir: 'nix/store' is not a folder's absolute path"),
+        ({"store_dir": "nix/store"}, "store_dir: 'nix/store' is not the absolute path of a directory"),
         (
             {"upstream_cache_key_names": ["a-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY="]},
             "give the part before the colon",
         ),
-        ({"upstream_cache_key_names": [""]}, "upstream_cache_key_names: '' is not a key's name"),
+        ({"upstream_cache_key_names": [""]}, "upstream_cache_key_names: '' is not the name of a key"),
         ({"retention_period": "Global"}, "Write global for the server's default."),
         ({"retention_period": 2**31}, "the limit is 2^31 - 1."),
         ({"keypair": ""}, "keypair: it is empty; give the key pair, or leave the option out"),
@@ -350,8 +475,8 @@ def test_on_a_public_cache_a_bad_token_shows_with_the_first_change(attic: Attic,
         ({"replace_public_key": "ci-cache"}, "replace_public_key: this is not a name, a colon and base64 of 32 bytes"),
     ],
 )
-def test_wrong_input_is_found_before_any_request(attic: Attic, wish: dict[str, t.Any], message: str) -> None:
-    result = attic.cache(**wish)
+def test_wrong_input_is_found_before_any_request(attic: Attic, options: dict[str, t.Any], message: str) -> None:
+    result = attic.cache(**options)
     assert attic.methods() == []
     assert result["failed"] is True
     assert message in result["msg"]
@@ -387,7 +512,7 @@ def test_the_wrong_address_is_explained(start: Start) -> None:
         ({"status": 403, "body": "<html>forbidden</html>"}, "this answer is not Attic's"),
         ({"status": 404}, "this answer is not Attic's"),
         ({"status": 500, "body": {"code": 500, "error": "InternalServerError", "message": "Oh."}},
-         "answered 500: Oh; look at atticd's journal"),
+         "answered 500: Oh; read atticd's journal"),
         ({"status": 200, "body": {"hello": "world"}}, "answers, but not as Attic does"),
         ({"status": 200, "body": "<html>"}, "something that is not JSON"),
     ],

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Check mode of attic_cache foretells every run, whatever there is and whatever is wanted."""
+"""The check-mode contract of attic_cache, whatever exists and whatever is desired."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ BEFORE = st.none() | st.fixed_dictionaries(
         "keypair": st.sampled_from(["Generate", *({"Keypair": secret} for secret, _ in PAIRS)]),
     }
 )
-WISH = st.fixed_dictionaries(
+DESIRED = st.fixed_dictionaries(
     {"state": st.sampled_from(["present", "present", "present", "absent"])},
     optional={
         **SETTINGS,
@@ -72,12 +72,12 @@ def test_check_run_again(
             assert session.patch(path, json={"retention_period": before["retention_period"]}, timeout=5).ok
 
     @hypothesis.settings(max_examples=60, deadline=None, derandomize=True)
-    @hypothesis.given(before=BEFORE, wish=WISH)
-    def holds(before: dict[str, t.Any] | None, wish: dict[str, t.Any]) -> None:
+    @hypothesis.given(before=BEFORE, desired=DESIRED)
+    def holds(before: dict[str, t.Any] | None, desired: dict[str, t.Any]) -> None:
         put(before)
-        if wish.get("replace_public_key") == "what there is":
-            wish = {**wish, "replace_public_key": state().get("public_key")}
-        params = {"url": url, "token": ROOT, "name": "ci-cache", "retries": 0, **wish}
+        if desired.get("replace_public_key") == "what there is":
+            desired = {**desired, "replace_public_key": state().get("public_key")}
+        params = {"url": url, "token": ROOT, "name": "ci-cache", "retries": 0, **desired}
 
         def run(*, check: bool = False) -> dict[str, t.Any]:
             return module("attic_cache", params, check=check)
