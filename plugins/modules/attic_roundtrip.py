@@ -73,21 +73,22 @@ seconds:
   sample: {"push": 0.4, "fetch": 0.3}
 """
 
-import json
 import os
 import shutil
 import tempfile
 import time
 import typing as t
-from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils._attic.client_files import client_config, netrc
 from ..module_utils._core.errors import InvalidError, NixciError
 from ..module_utils._core.redact import redact_log
+from ..module_utils._core.resource import Result, finish
 from ..module_utils._nixos.command import Outcome, Runner
 
 NAME = "nixci-roundtrip"
+SERVER = "it"
 NIX = ["--extra-experimental-features", "nix-command"]
 
 
@@ -111,16 +112,16 @@ class Roundtrip:
 
     def push(self, path: str) -> None:
         token = self.write("token", self.params["token"])
-        server = f"[servers.it]\nendpoint = {json.dumps(self.params['url'])}\ntoken-file = {json.dumps(token)}\n"
-        self.write("config/attic/config.toml", f'default-server = "it"\n{server}')
+        config = client_config(SERVER, self.params["url"], option="token-file", value=token)
+        self.write("config/attic/config.toml", config)
         os.environ["XDG_CONFIG_HOME"] = os.path.join(self.folder, "config")
-        pushed = self.runner.run("attic", "push", "--ignore-upstream-cache-filter", f"it:{self.params['cache']}", path)
+        cache = f"{SERVER}:{self.params['cache']}"
+        pushed = self.runner.run("attic", "push", "--ignore-upstream-cache-filter", cache, path)
         self.must(pushed, f"pushing to {self.params['cache']}")
 
     def fetch(self, path: str) -> None:
-        host = urlsplit(self.params["url"]).hostname
-        netrc = self.write("netrc", f"machine {host}\npassword {self.params['token']}\n")
-        options = ["--option", "netrc-file", netrc, "--option", "trusted-public-keys", self.params["public_key"]]
+        access = self.write("netrc", netrc(self.params["url"], self.params["token"]))
+        options = ["--option", "netrc-file", access, "--option", "trusted-public-keys", self.params["public_key"]]
         # Nix remembers what a cache had; a fresh cache folder makes it ask.
         os.environ["XDG_CACHE_HOME"] = os.path.join(self.folder, "cache")
         source = f"{self.params['url'].rstrip('/')}/{self.params['cache']}"
@@ -128,16 +129,16 @@ class Roundtrip:
         self.must(fetched, f"fetching from {self.params['cache']}")
         with open(self.store + path, encoding="utf-8") as ours, open(path, encoding="utf-8") as theirs:
             if ours.read() != theirs.read():
-                raise NixciError(f"{self.params['cache']} answered with other contents than were pushed.")
+                raise NixciError(f"{self.params['cache']} returned other contents than were pushed.")
 
     def must(self, outcome: Outcome, step: str) -> Outcome:
         if outcome.rc != 0:
-            words = redact_log(outcome.err or outcome.out, [self.params["token"]]).strip()[-800:]
-            raise NixciError(f"The cache does not work: {step} through {self.params['url']} failed:\n{words}")
+            said = redact_log(outcome.err or outcome.out, [self.params["token"]]).strip()[-800:]
+            raise NixciError(f"The cache does not work: {step} through {self.params['url']} failed:\n{said}")
         return outcome
 
 
-def run(trip: Roundtrip) -> dict[str, t.Any]:
+def go(trip: Roundtrip) -> Result:
     path = trip.add()
     times = [time.monotonic()]
     for step in (trip.push, trip.fetch):
@@ -145,6 +146,20 @@ def run(trip: Roundtrip) -> dict[str, t.Any]:
         times.append(time.monotonic())
     push, fetch = (round(end - start, 2) for start, end in zip(times, times[1:], strict=False))
     return {"path": path, "seconds": {"push": push, "fetch": fetch}}
+
+
+def verify(module: AnsibleModule) -> Result:
+    if module.check_mode:
+        return {"skipped": True, "msg": "Nothing is pushed in check mode."}
+    if not 1 <= module.params["timeout"] <= 3600:
+        raise InvalidError("timeout must be from 1 to 3600 seconds.")
+    folder = tempfile.mkdtemp(dir=module.tmpdir)
+    try:
+        return go(Roundtrip(Runner(module, module.params["timeout"]), module.params, folder))
+    finally:
+        # A store made by Nix has folders without the right to write.
+        module.run_command(["chmod", "-R", "u+w", folder])
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def main() -> None:
@@ -158,20 +173,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    if module.check_mode:
-        module.exit_json(changed=False, skipped=True, msg="Nothing is pushed in check mode.")
-    folder = tempfile.mkdtemp(dir=module.tmpdir)
-    try:
-        if not 1 <= module.params["timeout"] <= 3600:
-            raise InvalidError("timeout must be from 1 to 3600 seconds.")
-        result = run(Roundtrip(Runner(module, module.params["timeout"]), module.params, folder))
-    except NixciError as exc:
-        module.fail_json(msg=str(exc), **exc.details)
-    finally:
-        # A store made by Nix has folders without the right to write.
-        module.run_command(["chmod", "-R", "u+w", folder])
-        shutil.rmtree(folder, ignore_errors=True)
-    module.exit_json(changed=False, **result)
+    finish(module, lambda: verify(module))
 
 
 if __name__ == "__main__":

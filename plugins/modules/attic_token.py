@@ -257,60 +257,109 @@ claims:
           w: 1
 """
 
+import dataclasses
 import time
-import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._attic.desired import Wish
+from ..module_utils._attic.desired import DesiredToken
 from ..module_utils._attic.keys import SigningKey
-from ..module_utils._attic.token import BACKDATE, RIGHTS, Claims, shown
-from ..module_utils._attic.token_files import UP_TO_DATE, texts, token_files
-from ..module_utils._attic.verify import prove
+from ..module_utils._attic.token import RIGHTS, Claims, shown
+from ..module_utils._attic.token_files import Existing, texts, token_files
+from ..module_utils._attic.verify import verify
 from ..module_utils._core.change import Change
-from ..module_utils._core.errors import NixciError
 from ..module_utils._core.http import http_argument_spec
+from ..module_utils._core.resource import Params, Result, converge, finish
 
 
-def plan(current: Claims | None, new: Claims | None, files: dict[str, str]) -> Change:
-    """From the current token, or none, to a new one, unless that is None; files by path, each with its state."""
-    before = shown(current) if current else {}
-    after = shown(new) if new else before
-    if files:
-        before = {**before, "files": files}
-        after = {**after, "files": dict.fromkeys(files, UP_TO_DATE)}
-    return Change(before or None, after)
+@dataclasses.dataclass(frozen=True)
+class Found:
+    now: int
+    claims: Claims | None
+    """What the current token says, None if there is none or it is unusable."""
+
+    reason: str | None
+    """Why it is unusable."""
+
+    files: list[Existing]
 
 
-def run(module: AnsibleModule) -> dict[str, t.Any]:
-    params, now = module.params, int(time.time())
-    key, wish = SigningKey(params["algorithm"], params["signing_key"]), Wish(params, now)
-    for warning in [*wish.remarks(), *filter(None, [key.weakness])]:
+@dataclasses.dataclass(frozen=True)
+class TokenPlan:
+    change: Change
+    claims: Claims
+    """What the token to use from now on says."""
+
+    reason: str | None
+    """Why a new one is minted, None to keep the current one."""
+
+    files: list[Change]
+
+
+class TokenResource:
+    def __init__(self, module: AnsibleModule) -> None:
+        self.params = module.params
+        self.key = SigningKey(self.params["algorithm"], self.params["signing_key"])
+        self.desired = DesiredToken.from_params(self.params)
+        self.token: str = (self.params["current"] or "").strip()
+        self.kinds = list(texts(self.params, self.token))
+        self.files = token_files(module)
+
+    def read(self, params: Params) -> Found:
+        claims, reason = self.key.read(self.token)
+        return Found(int(time.time()), claims, reason, [file.read() for file in self.files])
+
+    def plan(self, params: Params, found: Found) -> TokenPlan:
+        new = self.desired.claims_at(found.now)
+        current = found.claims
+        reason = found.reason if current is None else self.desired.reason_to_replace(current, found.now)
+        claims = current if current is not None and reason is None else new
+        contents = {} if reason else texts(self.params, self.token)
+        files = [
+            file.plan(existing, contents.get(file.kind)) for file, existing in zip(self.files, found.files, strict=True)
+        ]
+        before, after = shown(current) if current else {}, shown(claims)
+        if files:
+            paths = [file.path for file in self.files]
+            before["files"] = {path: change.before for path, change in zip(paths, files, strict=True)}
+            after["files"] = {path: change.after for path, change in zip(paths, files, strict=True)}
+        return TokenPlan(Change(before or None, after), claims, reason, files)
+
+    def predict(self, plan: TokenPlan) -> Result:
+        self._verify(plan.claims)
+        if plan.reason:
+            return {"token": None, **dict.fromkeys(self.kinds), **self._facts(plan)}
+        return {"token": self.token, **texts(self.params, self.token), **self._facts(plan)}
+
+    def apply(self, plan: TokenPlan) -> Result:
+        self._verify(plan.claims)
+        token = self.key.mint(plan.claims) if plan.reason else self.token
+        contents = texts(self.params, token)
+        for file, change in zip(self.files, plan.files, strict=True):
+            file.apply(change, contents[file.kind])
+        return {"token": token, **contents, **self._facts(plan)}
+
+    def _verify(self, claims: Claims) -> None:
+        """Before anything is written, in check mode as well."""
+        if self.params["verify"]:
+            bounds = {option: self.params[option] for option in http_argument_spec()}
+            verify(self.params["url"], self.key, claims, **bounds)
+
+    def _facts(self, plan: TokenPlan) -> Result:
+        verified = {"verified": True} if self.params["verify"] else {}
+        return {"claims": plan.claims, "kept": not plan.reason, "reason": plan.reason, **verified}
+
+
+def manage(module: AnsibleModule) -> Result:
+    resource = TokenResource(module)
+    for warning in [*resource.desired.remarks(), *filter(None, [resource.key.weakness])]:
         module.warn(warning)
-
-    token = (params["current"] or "").strip()
-    current, reason = key.read(token)
-    if current is not None:
-        reason = wish.refuses(current)
-    new = {"exp": now + wish.validity, "nbf": now - BACKDATE, **wish.claims} if reason else None
-    if new:
-        token = key.mint(new)
-    claims = new or current or {}
-    result: dict[str, t.Any] = {"claims": claims, "kept": not new, "reason": reason}
-
-    contents = texts(params, token)
-    files = token_files(params, contents)
-    states = {file.path: file.state() for file in files}
-    change = plan(current, new, states)
-    if params["verify"]:
-        prove(params["url"], key, claims, **{option: params[option] for option in http_argument_spec()})
-        result["verified"] = True
-    if not module.check_mode:
-        for file in files:
-            if states[file.path] != UP_TO_DATE:
-                file.write()
-    handed_out = {"token": token, **contents}
-    return change.result(**result, **(dict.fromkeys(handed_out) if new and module.check_mode else handed_out))
+    result = converge(resource, module.params, module.check_mode)
+    # A value of a no_log option is masked wherever it appears. A kept token is the result, a replaced one is not in it, and
+    # a placeholder such as "-" would cut into the new one: mask the option only.
+    module.no_log_values -= {module.params["current"]} - {module.params["signing_key"]}
+    module.params["current"] = None
+    return result
 
 
 def main() -> None:
@@ -342,17 +391,10 @@ def main() -> None:
         },
         required_if=[("verify", True, ["url"])],
         required_by={"config_path": ["url"], "netrc_path": ["url"]},
+        add_file_common_args=True,
         supports_check_mode=True,
     )
-    try:
-        result = run(module)
-    except NixciError as exc:
-        module.fail_json(msg=str(exc), **exc.details)
-    # A value of a no_log option is masked wherever it appears. A kept token is the result, a replaced one is not in it, and
-    # a placeholder such as "-" would cut into the new one: mask the option only.
-    module.no_log_values -= {module.params["current"]} - {module.params["signing_key"]}
-    module.params["current"] = None
-    module.exit_json(**result)
+    finish(module, lambda: manage(module))
 
 
 if __name__ == "__main__":

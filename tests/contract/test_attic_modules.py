@@ -47,7 +47,7 @@ needs_nix = pytest.mark.skipif(not shutil.which("nix"), reason="nix is not on PA
 needs_atticadm = pytest.mark.skipif(not os.environ.get("LAB_ATTICADM"), reason="LAB_ATTICADM does not name atticadm")
 
 
-class World:
+class Environment:
     """One server, its modules, and a fresh name for each cache."""
 
     def __init__(self, server: Atticd, module: Run) -> None:
@@ -55,11 +55,11 @@ class World:
         self.name = f"module-{next(counter)}"
 
     def cache(self, check: bool = False, **params: t.Any) -> Result:
-        wish = {"url": self.server.url, "token": ROOT_TOKEN, "name": self.name, "retries": 0, **params}
-        return self.module("attic_cache", wish, check=check)
+        options = {"url": self.server.url, "token": ROOT_TOKEN, "name": self.name, "retries": 0, **params}
+        return self.module("attic_cache", options, check=check)
 
     def token(self, check: bool = False, **params: t.Any) -> Result:
-        wish = {
+        options = {
             "signing_key": KEY,
             "algorithm": "HS256",
             "subject": "ci",
@@ -68,7 +68,7 @@ class World:
             "url": self.server.url,
             "retries": 0,
         }
-        return self.module("attic_token", {**wish, **params}, check=check)
+        return self.module("attic_token", {**options, **params}, check=check)
 
     def pushed(self) -> Path:
         path = Path()
@@ -88,15 +88,15 @@ def server(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture
-def world(server: Atticd, module: Run) -> World:
-    return World(server, module)
+def environment(server: Atticd, module: Run) -> Environment:
+    return Environment(server, module)
 
 
 @pytest.fixture
-def other(command: list[str], module: Run, tmp_path: pathlib.Path) -> Iterator[t.Callable[..., World]]:
+def other(command: list[str], module: Run, tmp_path: pathlib.Path) -> Iterator[t.Callable[..., Environment]]:
     """A server with other settings, for one test."""
     with contextlib.ExitStack() as stack:
-        yield lambda **changes: World(stack.enter_context(running(command, tmp_path, **changes)), module)
+        yield lambda **changes: Environment(stack.enter_context(running(command, tmp_path, **changes)), module)
 
 
 def keypair(name: str = "own-1") -> tuple[str, str]:
@@ -110,121 +110,133 @@ def keypair(name: str = "own-1") -> tuple[str, str]:
 # -- attic_cache -----------------------------------------------------------------------------------------------
 
 
-def test_the_life_of_a_cache(world: World) -> None:
-    wish = {"retention_period": "30d", "priority": 30, "upstream_cache_key_names": ["cache.nixos.org-1", "up-1"]}
-    foretold, done, again = world.cache(check=True, **wish), world.cache(**wish), world.cache(**wish)
-    assert (foretold["changed"], foretold["diff"]) == (done["changed"], done["diff"]) == (True, done["diff"])
+def test_a_cache_is_created_configured_and_destroyed(environment: Environment) -> None:
+    options = {"retention_period": "30d", "priority": 30, "upstream_cache_key_names": ["cache.nixos.org-1", "up-1"]}
+    predicted, done, again = (
+        environment.cache(check=True, **options),
+        environment.cache(**options),
+        environment.cache(**options),
+    )
+    assert (predicted["changed"], predicted["diff"]) == (done["changed"], done["diff"]) == (True, done["diff"])
     assert (again["changed"], again["cache"]) == (False, done["cache"])
-    told = world.server.config(world.name)
-    assert told.pop("retention_period") == {"Period": 2_592_000}
-    assert told.items() <= done["cache"].items()
-    assert done["cache"]["substituter_endpoint"] == f"{world.server.url}/{world.name}"
-    assert world.cache(retention_period="global", is_public=True)["changed"] is True
-    assert world.server.config(world.name)["retention_period"] == "Global"
-    assert world.cache(state="absent")["changed"] is True
-    assert world.cache(state="absent")["changed"] is False
+    reported = environment.server.config(environment.name)
+    assert reported.pop("retention_period") == {"Period": 2_592_000}
+    assert reported.items() <= done["cache"].items()
+    assert done["cache"]["substituter_endpoint"] == f"{environment.server.url}/{environment.name}"
+    assert environment.cache(retention_period="global", is_public=True)["changed"] is True
+    assert environment.server.config(environment.name)["retention_period"] == "Global"
+    assert environment.cache(state="absent")["changed"] is True
+    assert environment.cache(state="absent")["changed"] is False
 
 
-def test_a_crash_between_the_two_calls_heals(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_next_run_makes_up_for_a_crash_between_the_two_requests(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def crash(*_: t.Any) -> None:
         raise UnavailableError("the cable was pulled.")
 
     with monkeypatch.context() as patch:
         patch.setattr(AtticClient, "configure", crash)
-        failed = world.cache(retention_period="30d")
-    assert "The cache has been created, but follows the server's retention; run again to set it." in failed["msg"]
-    assert world.server.config(world.name)["retention_period"] == "Global"
-    healed = world.cache(retention_period="30d")
-    assert healed["diff"]["before"] == {**healed["diff"]["after"], "retention_period": "global"}
-    assert world.server.config(world.name)["retention_period"] == {"Period": 2_592_000}
+        failed = environment.cache(retention_period="30d")
+    assert failed["failed"] and "the cable was pulled" in failed["msg"]
+    assert environment.server.config(environment.name)["retention_period"] == "Global"
+    repaired = environment.cache(retention_period="30d")
+    assert repaired["diff"]["before"] == {**repaired["diff"]["after"], "retention_period": "global"}
+    assert environment.server.config(environment.name)["retention_period"] == {"Period": 2_592_000}
 
 
-def test_a_soft_deleted_name_is_explained_and_can_be_freed_as_told(other: t.Callable[..., World]) -> None:
-    world = other(**{"soft-delete-caches": True})
-    world.cache()
-    world.cache(state="absent")
-    assert world.cache(state="absent")["changed"] is False
-    refused = world.cache()
+def test_a_soft_deleted_name_is_explained_and_can_be_freed_as_described(other: t.Callable[..., Environment]) -> None:
+    environment = other(**{"soft-delete-caches": True})
+    environment.cache()
+    environment.cache(state="absent")
+    assert environment.cache(state="absent")["changed"] is False
+    refused = environment.cache()
     assert refused["error"] == "CacheAlreadyExists"
-    assert f"where name = '{world.name}' and deleted_at is not null" in refused["msg"]
-    world.server.sql("DELETE FROM cache WHERE name = ? AND deleted_at IS NOT NULL", world.name)
-    assert world.cache()["changed"] is True
+    assert f"where name = '{environment.name}' and deleted_at is not null" in refused["msg"]
+    environment.server.sql("DELETE FROM cache WHERE name = ? AND deleted_at IS NOT NULL", environment.name)
+    assert environment.cache()["changed"] is True
 
 
-def test_a_cache_with_a_key_of_ours_signs_with_it(world: World) -> None:
+def test_a_cache_with_a_key_of_ours_signs_with_it(environment: Environment) -> None:
     secret, public = keypair()
-    assert world.cache(check=True, keypair=secret)["cache"]["public_key"] == public
-    done = world.cache(keypair=f"{secret}\n")
+    assert environment.cache(check=True, keypair=secret)["cache"]["public_key"] == public
+    done = environment.cache(keypair=f"{secret}\n")
     assert done["cache"]["public_key"] == public
-    assert world.cache(keypair=secret)["changed"] is False
-    path = world.pushed()
-    assert_signed(fields(world.server.narinfo(world.name, path)), path, public)
+    assert environment.cache(keypair=secret)["changed"] is False
+    path = environment.pushed()
+    assert_signed(fields(environment.server.narinfo(environment.name, path)), path, public)
 
 
-def test_a_key_is_replaced_once_and_only_if_it_is_named(world: World) -> None:
-    first = world.cache()["cache"]["public_key"]
-    path = world.pushed()
+def test_a_key_is_replaced_once_and_only_if_it_is_named(environment: Environment) -> None:
+    first = environment.cache()["cache"]["public_key"]
+    path = environment.pushed()
     secret, public = keypair()
-    refused = world.cache(keypair=secret)
+    refused = environment.cache(keypair=secret)
     assert f"signs with {first}, not with the keypair, whose public key is {public}; nothing" in refused["msg"]
-    assert world.server.config(world.name)["public_key"] == first
+    assert environment.server.config(environment.name)["public_key"] == first
 
-    foretold = world.cache(check=True, keypair=secret, replace_public_key=first)
-    done = world.cache(keypair=secret, replace_public_key=first)
-    assert (foretold["diff"], foretold["cache"]) == (done["diff"], done["cache"])
+    predicted = environment.cache(check=True, keypair=secret, replace_public_key=first)
+    done = environment.cache(keypair=secret, replace_public_key=first)
+    assert (predicted["diff"], predicted["cache"]) == (done["diff"], done["cache"])
     assert done["cache"]["public_key"] == public
     assert any(first in warning and "30 days" in warning for warning in done.warnings)
     # What was pushed before is signed with the new key too.
-    assert_signed(fields(world.server.narinfo(world.name, path)), path, public)
-    assert world.cache(keypair=secret, replace_public_key=first)["changed"] is False
+    assert_signed(fields(environment.server.narinfo(environment.name, path)), path, public)
+    assert environment.cache(keypair=secret, replace_public_key=first)["changed"] is False
 
-    generated = world.cache(replace_public_key=public)
+    generated = environment.cache(replace_public_key=public)
     third = generated["cache"]["public_key"]
     assert third not in (first, public)
-    assert_signed(fields(world.server.narinfo(world.name, path)), path, third)
-    again = world.cache(replace_public_key=public)
+    assert_signed(fields(environment.server.narinfo(environment.name, path)), path, third)
+    again = environment.cache(replace_public_key=public)
     assert (again["changed"], again["cache"]["public_key"]) == (False, third)
 
 
-def test_what_the_server_would_take_although_nobody_could_verify_it_is_refused(world: World) -> None:
+def test_a_key_pair_that_nobody_could_verify_is_refused_although_the_server_accepts_it(
+    environment: Environment,
+) -> None:
     secret, _ = keypair()
     name, _, encoded = secret.partition(":")
     broken = f"{name}:{base64.b64encode(base64.b64decode(encoded)[:32] + bytes(32)).decode()}"
-    refused = world.cache(keypair=broken)
+    refused = environment.cache(keypair=broken)
     assert "its public half does not belong to its secret half" in refused["msg"]
-    assert world.server.ask("GET", f"/_api/v1/cache-config/{world.name}").status_code == 404
+    assert environment.server.ask("GET", f"/_api/v1/cache-config/{environment.name}").status_code == 404
 
 
-def test_tokens_that_the_server_ignores_are_explained(world: World) -> None:
-    world.cache()
-    for token, status, words in [
+def test_tokens_that_the_server_ignores_are_explained(environment: Environment) -> None:
+    environment.cache()
+    for token, status, message in [
         (mint({"*": ALL}, exp=1000), 401, "it expired on 1970-01-01"),
         (mint({"*": ALL}, nbf=int(time.time()) + 900), 401, "it is not valid before"),
         (mint({"*": ALL}, b"another secret, as long as the own"), 401, "does not accept its signature"),
-        (mint({world.name: {"w": 1}}), 403, "lacks the right pull on this cache, without which it cannot be compared"),
+        (
+            mint({environment.name: {"w": 1}}),
+            403,
+            "lacks the right pull on this cache, without which it cannot be compared",
+        ),
         (mint({"other": {"r": 1}}), 401, "lacks the right pull on this cache"),
     ]:
-        refused = world.cache(token=token)
+        refused = environment.cache(token=token)
         assert (refused["failed"], refused["status"]) == (True, status)
-        assert words in refused["msg"]
-    world.cache(is_public=True)
-    expired = world.cache(token=mint({"*": ALL}, exp=1000))
+        assert message in refused["msg"]
+    environment.cache(is_public=True)
+    expired = environment.cache(token=mint({"*": ALL}, exp=1000))
     assert expired["changed"] is False
     assert any("the server ignores it because it expired on" in warning for warning in expired.warnings)
 
 
-def test_addresses_that_clients_could_not_use_are_remarked(other: t.Callable[..., World]) -> None:
-    world = other(**{"api-endpoint": "https://cache.example.org"})
-    done = world.cache()
-    assert done["cache"]["substituter_endpoint"] == f"https://cache.example.org{world.name}"
+def test_addresses_that_clients_could_not_use_are_remarked(other: t.Callable[..., Environment]) -> None:
+    environment = other(**{"api-endpoint": "https://cache.example.org"})
+    done = environment.cache()
+    assert done["cache"]["substituter_endpoint"] == f"https://cache.example.org{environment.name}"
     assert any("end api-endpoint and substituter-endpoint" in warning for warning in done.warnings)
 
 
 @needs_nix
-def test_nix_understands_the_lines_for_its_configuration(world: World) -> None:
-    done = world.cache()["cache"]
-    environment = {**os.environ, "NIX_CONFIG": "\n".join([*done["nix_conf"], "experimental-features = nix-command"])}
-    said = subprocess.run(["nix", "show-config", "--json"], env=environment, capture_output=True, text=True, check=True)
+def test_nix_understands_the_lines_for_its_configuration(environment: Environment) -> None:
+    done = environment.cache()["cache"]
+    variables = {**os.environ, "NIX_CONFIG": "\n".join([*done["nix_conf"], "experimental-features = nix-command"])}
+    said = subprocess.run(["nix", "show-config", "--json"], env=variables, capture_output=True, text=True, check=True)
     config = json.loads(said.stdout)
     assert done["substituter_endpoint"] in config["substituters"]["value"]
     assert done["public_key"] in config["trusted-public-keys"]["value"]
@@ -234,51 +246,51 @@ def test_nix_understands_the_lines_for_its_configuration(world: World) -> None:
 # -- attic_token -----------------------------------------------------------------------------------------------
 
 
-def test_a_minted_token_is_accepted_and_grants_what_it_says(world: World) -> None:
-    world.cache()
-    minted = world.token(verify=True)
+def test_a_minted_token_is_accepted_and_grants_what_it_says(environment: Environment) -> None:
+    environment.cache()
+    minted = environment.token(verify=True)
     assert minted["verified"] is True
     path = Path()
-    assert world.server.push(world.name, path, minted["token"]).status_code == 200
-    assert world.server.narinfo(world.name, path, minted["token"]).status_code == 200
-    assert world.server.patch(world.name, minted["token"], priority=1).status_code == 403
-    assert world.token(verify=True, current=minted["token"])["kept"] is True
+    assert environment.server.push(environment.name, path, minted["token"]).status_code == 200
+    assert environment.server.narinfo(environment.name, path, minted["token"]).status_code == 200
+    assert environment.server.patch(environment.name, minted["token"], priority=1).status_code == 403
+    assert environment.token(verify=True, current=minted["token"])["kept"] is True
 
 
 @pytest.mark.parametrize("form", ["TraditionalOpenSSL", "PKCS8"])
-def test_an_rs256_token_for_a_bound_server(other: t.Callable[..., World], form: str) -> None:
+def test_an_rs256_token_for_a_bound_server(other: t.Callable[..., Environment], form: str) -> None:
     pem = rsa.generate_private_key(65537, 2048).private_bytes(
         Encoding.PEM, getattr(PrivateFormat, form), NoEncryption()
     )
     key = base64.b64encode(pem).decode()
     bound = {"token-bound-issuer": "nixci ä", "token-bound-audiences": ["fleet", "other"]}
-    world = other(jwt={**bound, "signing": {"token-rs256-secret-base64": key}})
+    environment = other(jwt={**bound, "signing": {"token-rs256-secret-base64": key}})
     right = {"signing_key": key, "algorithm": "RS256", "issuer": "nixci ä", "audiences": ["x", "fleet"], "verify": True}
-    assert world.token(**right)["verified"] is True
-    assert world.token(**right, check=True)["verified"] is True
+    assert environment.token(**right)["verified"] is True
+    assert environment.token(**right, check=True)["verified"] is True
     for wrong in ({"issuer": None}, {"issuer": "nixci"}, {"audiences": None}, {"audiences": ["x"]}):
-        refused = world.token(**{**right, **wrong})
+        refused = environment.token(**{**right, **wrong})
         assert (refused["failed"], refused["status"], refused["error"]) == (True, 401, "Unauthorized")
         assert "bound to another issuer or other audiences" in refused["msg"]
-    assert "another signing key" in world.token(verify=True)["msg"]
+    assert "another signing key" in environment.token(verify=True)["msg"]
 
 
-def test_a_clock_that_is_ahead_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_that_is_ahead_is_named(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     later = time.time() + 3600
     monkeypatch.setattr("time.time", lambda: later)
-    assert "its clock shows 20" in world.token(verify=True)["msg"]
+    assert "its clock shows 20" in environment.token(verify=True)["msg"]
 
 
-def test_what_is_no_attic_is_not_taken_for_proof(world: World) -> None:
-    refused = world.token(verify=True, url=f"{world.server.url}/{world.name}")
+def test_what_is_not_attic_verifies_nothing(environment: Environment) -> None:
+    refused = environment.token(verify=True, url=f"{environment.server.url}/{environment.name}")
     assert (refused["failed"], refused["error"]) == (True, "NotFound")
-    assert "cannot reach" in world.token(verify=True, url="http://127.0.0.1:9")["msg"]
+    assert "cannot reach" in environment.token(verify=True, url="http://127.0.0.1:9")["msg"]
 
 
-def test_the_client_works_with_the_written_configuration(world: World, tmp_path: pathlib.Path) -> None:
-    public_key = world.cache()["cache"]["public_key"]
-    world.token(server_name="a+b", config_path=str(tmp_path / "attic" / "config.toml"), verify=True)
-    for reference in (world.name, f"a+b:{world.name}"):
+def test_the_client_works_with_the_written_configuration(environment: Environment, tmp_path: pathlib.Path) -> None:
+    public_key = environment.cache()["cache"]["public_key"]
+    environment.token(server_name="a+b", config_path=str(tmp_path / "attic" / "config.toml"), verify=True)
+    for reference in (environment.name, f"a+b:{environment.name}"):
         said = subprocess.run(
             [sys.executable, str(CLIENT), "cache", "info", reference],
             env={"PATH": os.environ["PATH"], "XDG_CONFIG_HOME": str(tmp_path)},
@@ -288,26 +300,26 @@ def test_the_client_works_with_the_written_configuration(world: World, tmp_path:
 
 
 @needs_nix
-def test_nix_works_with_the_written_netrc(world: World, tmp_path: pathlib.Path) -> None:
-    world.cache()
-    path = world.pushed()
-    world.token(netrc_path=str(tmp_path / "netrc"))
+def test_nix_works_with_the_written_netrc(environment: Environment, tmp_path: pathlib.Path) -> None:
+    environment.cache()
+    path = environment.pushed()
+    environment.token(netrc_path=str(tmp_path / "netrc"))
     ask = ["nix", "--extra-experimental-features", "nix-command", "path-info", "--store"]
-    ask += [f"{world.server.url}/{world.name}", path.path, "--option", "netrc-file"]
-    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    ask += [f"{environment.server.url}/{environment.name}", path.path, "--option", "netrc-file"]
+    variables = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
     (tmp_path / "empty").write_text("")
-    without = subprocess.run([*ask, str(tmp_path / "empty")], env=environment, capture_output=True, check=False)
+    without = subprocess.run([*ask, str(tmp_path / "empty")], env=variables, capture_output=True, check=False)
     assert without.returncode != 0
-    subprocess.run([*ask, str(tmp_path / "netrc")], env=environment, capture_output=True, check=True)
+    subprocess.run([*ask, str(tmp_path / "netrc")], env=variables, capture_output=True, check=True)
 
 
 # -- the server's own tool -------------------------------------------------------------------------------------
 
 
-def atticadm(folder: pathlib.Path, *arguments: str, **environment: str) -> str:
+def atticadm(folder: pathlib.Path, *arguments: str, **variables: str) -> str:
     server = Atticd([""], folder, jwt={"token-bound-issuer": "nixci ä", "token-bound-audiences": ["fleet"]})
     command = [os.environ["LAB_ATTICADM"], "-f", str(server.folder / "server.toml"), "make-token", *arguments]
-    made = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    made = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
     return made.stdout.strip()
 
 

@@ -1,15 +1,17 @@
 # Copyright: (c) 2026, The pantheros.nixci contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the user of attic_token wants, and whether a token satisfies it. Private: may change without notice."""
+"""The token that a task of attic_token describes, and whether another one will do. Private: may change without notice."""
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 
 from .._core.duration import format_duration, parse_duration
 from .._core.errors import InvalidError
 from .token import (
+    BACKDATE,
     CLAIM,
     LAST_SECOND,
     Claims,
@@ -22,28 +24,40 @@ from .token import (
 )
 
 
-class Wish:
-    def __init__(self, params: dict[str, t.Any], now: int) -> None:
-        self.now = now
-        self.claims = _claims(params)
-        self.validity = parse_duration("validity", params["validity"])
-        asked = params["renew_before"]
-        self.renew_before = self.validity // 3 if asked is None else parse_duration("renew_before", asked)
-        if self.renew_before >= self.validity:
+@dataclasses.dataclass(frozen=True)
+class DesiredToken:
+    claims: Claims
+    """Those that do not depend on the time."""
+
+    validity: int
+    renew_before: int
+
+    @classmethod
+    def from_params(cls, params: dict[str, t.Any]) -> DesiredToken:
+        claims = _claims(params)
+        validity = parse_duration("validity", params["validity"])
+        given = params["renew_before"]
+        renew_before = validity // 3 if given is None else parse_duration("renew_before", given)
+        if renew_before >= validity:
             raise InvalidError(
-                f"renew_before ({format_duration(self.renew_before)}) must be shorter than validity "
-                f"({format_duration(self.validity)}), or every run would mint a new token."
+                f"renew_before ({format_duration(renew_before)}) must be shorter than validity "
+                f"({format_duration(validity)}), or every run would mint a new token."
             )
+        return cls(claims, validity, renew_before)
+
+    def claims_at(self, now: int) -> Claims:
+        """The claims of a token that is minted now."""
         if now + self.validity > LAST_SECOND:
             raise InvalidError(
-                f"validity: '{params['validity']}' ends after {instant(LAST_SECOND)}, which is the last time that Attic "
-                "knows; give a shorter duration."
+                f"validity: a token that is valid for {format_duration(self.validity)} ends after {instant(LAST_SECOND)}, "
+                "which is the last time that Attic knows; give a shorter duration."
             )
+        return {"exp": now + self.validity, "nbf": now - BACKDATE, **self.claims}
 
-    def refuses(self, token: Claims) -> str | None:
-        """What speaks against keeping a token; None when nothing does."""
-        late = untimely(token, self.now, self.renew_before)
-        return "; ".join([late] * bool(late) + differences(token, self.claims)) or None
+    def reason_to_replace(self, token: Claims, now: int) -> str | None:
+        """Why a token is not kept; None if it is."""
+        late = untimely(token, now, self.renew_before)
+        return "; ".join([*([late] if late else []), *differences(token, self.claims)]) or None
 
     def remarks(self) -> list[str]:
         """Permissions that do not mean what they seem to mean."""
@@ -63,9 +77,9 @@ class Wish:
 
 
 def _claims(params: dict[str, t.Any]) -> Claims:
-    """The claims that do not depend on the time, in the server's own order."""
+    """The claims that do not depend on the time, in the server's order."""
     if not params["subject"].strip():
-        raise InvalidError("subject: it is empty; say whom the token is for.")
+        raise InvalidError("subject: it is empty; say who the token is for.")
     if not params["permissions"]:
         raise InvalidError("permissions: the list is empty, so the token would grant nothing; give at least one entry.")
     # Ansible makes a list with one empty entry of an empty text.

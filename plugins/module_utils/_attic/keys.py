@@ -4,7 +4,7 @@
 """The two kinds of key that an Attic server has. Private: may change without notice.
 
 The server's one SigningKey makes tokens; each cache has a key pair that signs what Nix downloads. Both are read as
-strictly as the server reads them, which panics or answers in the words of its JSON library.
+strictly as the server reads them, which panics or answers with an error of its JSON library.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ UNCHECKED = ("exp", "nbf", "iat", "aud", "iss", "sub", "jti")
 
 
 class SigningKey:
-    """The key of one server, given exactly as the server reads it from its environment."""
+    """The key of one server, written exactly as the server reads it from its environment."""
 
     def __init__(self, algorithm: str, text: str) -> None:
         _require_libraries()
@@ -65,27 +65,24 @@ class SigningKey:
 
     @property
     def weakness(self) -> str | None:
-        """The server takes keys of any length, but a short one can be found out from a single token."""
+        """The server accepts keys of any length, but a short one can be computed from a single token."""
         if self.bits >= SMALLEST[self.algorithm]:
             return None
         return (
-            f"signing_key: a key of {self.bits} bits is too short for {self.algorithm} and can be found out from any "
+            f"signing_key: a key of {self.bits} bits is too short for {self.algorithm} and can be computed from any "
             f"token; use at least {SMALLEST[self.algorithm]} bits."
         )
 
     def mint(self, claims: Claims) -> str:
-        # Attic leaves letters beyond ASCII as they are; PyJWT's own way of writing claims would escape them.
-        try:
-            payload = json.dumps(claims, separators=(",", ":"), ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            raise InvalidError("subject, issuer or audiences: they hold a character that is not valid text.") from None
+        # Attic leaves letters beyond ASCII as they are; PyJWT's own encoding of claims would escape them.
+        payload = json.dumps(claims, separators=(",", ":"), ensure_ascii=False).encode()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return jwt.PyJWS().encode(payload, self._private, algorithm=self.algorithm, sort_headers=True)
 
     def verify(self, token: str) -> Claims:
         """The claims of a token of this key; raises InvalidError with the reason. Times are the caller's business."""
-        options = {"verify_signature": True, **{f"verify_{claim}": False for claim in UNCHECKED}}
+        options: t.Any = {"verify_signature": True, **{f"verify_{claim}": False for claim in UNCHECKED}}
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -110,7 +107,7 @@ class SigningKey:
             return None, str(exc)
 
 
-def _check_hmac(secret: bytes) -> bytes:
+def _check_hmac(secret: bytes) -> t.Any:
     try:
         return jwt.get_algorithm_by_name("HS256").prepare_key(secret)
     except jwt.InvalidKeyError:
@@ -127,7 +124,7 @@ def _load_rsa(pem: bytes) -> t.Any:
         key = load_pem_private_key(pem, password=None)
     except TypeError:
         raise InvalidError("signing_key: the PEM is protected by a passphrase, which Attic cannot read.") from None
-    except Exception:  # the library raises many kinds, and its words may quote the key
+    except Exception:  # the library raises many kinds, and its message may quote the key
         key = None
     if not isinstance(key, RSAPrivateKey):
         raise InvalidError(
@@ -145,14 +142,14 @@ def _load_rsa(pem: bytes) -> t.Any:
 
 
 def public_half(keypair: str) -> str:
-    """What clients trust, for a key pair `name:base64(seed, public key)` as nix-store writes it."""
+    """The key that clients trust, for a key pair `name:base64(seed, public key)` as nix-store writes it."""
     _require_libraries()
     name, raw = _named("keypair", keypair, 64, "nix-store --generate-binary-cache-key NAME SECRET-FILE PUBLIC-FILE")
     # The server does not compare the halves: it would sign what nobody can verify (observed with atticd b7c9056).
     if Ed25519PrivateKey.from_private_bytes(raw[:32]).public_key().public_bytes_raw() != raw[32:]:
         raise InvalidError(
             "keypair: its public half does not belong to its secret half, so nobody could verify what it signs; "
-            "give the whole content of the secret file that nix-store --generate-binary-cache-key wrote."
+            "give the complete content of the secret file that nix-store --generate-binary-cache-key wrote."
         )
     return f"{name}:{base64.b64encode(raw[32:]).decode()}"
 
@@ -167,7 +164,7 @@ def _named(option: str, text: str, size: int, source: str) -> tuple[str, bytes]:
     if raw is not None and len(raw) == 96 - size and colon:
         this, other = ("secret key pair", "public key") if size == 32 else ("public key", "key pair with its secret")
         raise InvalidError(f"{option}: this is a {this}, but a {other} is needed; give {source}.")
-    # Nix splits its lists of keys at white space, so a name must not hold any; Attic would take it.
+    # Nix splits its lists of keys at white space, so a name must not hold any; Attic would accept it.
     if not re.fullmatch(r"[^\s:]+", name) or not colon or raw is None or len(raw) != size:
         raise InvalidError(f"{option}: this is not a name, a colon and base64 of {size} bytes; give {source}.")
     return name, raw

@@ -6,56 +6,20 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
-import stat
 import tomllib
 import typing as t
-from urllib.parse import urlsplit
 
+from .._core.change import Change, State
 from .._core.errors import ConflictError, InvalidError, NixciError
-from .._core.file import replace
-from .token import NAME
+from .._core.file import File
+from .client_files import client_config, find_host, host_of, netrc
+
+if t.TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
 
 UP_TO_DATE = "up to date"
 SHARED = ("default", "macdef")  # words of a netrc that belong to no machine
-
-
-def host_of(url: str) -> str:
-    host = _host(url)
-    if not host or any(c.isspace() or c == '"' for c in url):
-        raise InvalidError(f"url: {url!r} is not the address of a server; it must look like https://cache.example.org.")
-    return host
-
-
-def _host(url: str) -> str | None:
-    """The host of a server's address, None if it is no such address."""
-    try:
-        parts = urlsplit(url)
-        _ = parts.port  # ValueError if it is not a number
-    except ValueError:
-        return None
-    return parts.hostname if parts.scheme in ("https", "http") else None
-
-
-def client_config(server: str, url: str, token: str) -> str:
-    """What the attic client reads from $XDG_CONFIG_HOME/attic/config.toml (client/src/config.rs of its source)."""
-    if not NAME.fullmatch(server):
-        raise InvalidError(
-            f"server_name: '{server}' is not a name that the attic client takes; use at most 50 letters, digits, "
-            "'-', '_' and '+', and begin with a letter or a digit."
-        )
-    host_of(url)
-    # The client resolves paths against the endpoint, so without the slash a part of the address would get lost.
-    endpoint = url.rstrip("/") + "/"
-    # JSON's strings are strings of TOML too, as long as they hold no control characters.
-    name, endpoint, token = (json.dumps(text) for text in (server, endpoint, token))
-    return f"default-server = {name}\n\n[servers.{name}]\nendpoint = {endpoint}\ntoken = {token}\n"
-
-
-def netrc(url: str, token: str) -> str:
-    """For Nix and curl. The server does not look at the login, but some readers of netrc want one."""
-    return f"machine {host_of(url)}\nlogin attic\npassword {token}\n"
 
 
 def texts(params: dict[str, t.Any], token: str) -> dict[str, str]:
@@ -63,27 +27,26 @@ def texts(params: dict[str, t.Any], token: str) -> dict[str, str]:
     url = params["url"]
     if url is None:
         return {}
-    return {"client_config": client_config(params["server_name"], url, token), "netrc": netrc(url, token)}
+    return {"client_config": client_config(params["server_name"], url, value=token), "netrc": netrc(url, token)}
 
 
-def token_files(params: dict[str, t.Any], contents: dict[str, str]) -> list[TokenFile]:
-    """The files that the user asked for."""
-    asked = [params[option] for option in ("config_path", "netrc_path") if params[option]]
-    if len({os.path.realpath(path) for path in asked}) < len(asked):
-        raise InvalidError(f"config_path and netrc_path: both are the file {asked[0]}; name two files.")
-    kinds: list[tuple[str, str, t.Callable[[str], list[str]]]] = [
-        (
-            "config_path",
-            "client_config",
-            lambda text: other_servers(text, params["server_name"], host_of(params["url"])),
-        ),
-        ("netrc_path", "netrc", lambda text: other_machines(text, host_of(params["url"]))),
-    ]
-    return [
-        TokenFile(option, params[option], contents[kind], strangers)
-        for option, kind, strangers in kinds
-        if params[option]
-    ]
+def token_files(module: AnsibleModule) -> list[TokenFile]:
+    """The files that the task asks for."""
+    params = module.params
+    paths = [params[option] for option in ("config_path", "netrc_path") if params[option]]
+    if len({os.path.realpath(path) for path in paths}) < len(paths):
+        raise InvalidError(f"config_path and netrc_path: both are the file {paths[0]}; name two files.")
+    if not paths:
+        return []
+    host = host_of(params["url"])
+    kinds: dict[str, tuple[str, Find]] = {
+        "config_path": ("client_config", lambda text: other_servers(text, params["server_name"], host)),
+        "netrc_path": ("netrc", lambda text: other_machines(text, host)),
+    }
+    return [TokenFile(module, option, *kind) for option, kind in kinds.items() if params[option]]
+
+
+Find = t.Callable[[str], list[str]]
 
 
 def other_servers(text: str, server: str, host: str) -> list[str]:
@@ -96,7 +59,7 @@ def other_servers(text: str, server: str, host: str) -> list[str]:
     found = [name for name in servers if name != server]
     if server in servers:
         entry = servers[server]
-        there = _host(str(entry.get("endpoint"))) if isinstance(entry, dict) else None
+        there = find_host(str(entry.get("endpoint"))) if isinstance(entry, dict) else None
         if there != host:
             found.append(f"{server} at {there or 'no address'}")
     return found
@@ -119,55 +82,73 @@ def other_machines(text: str, host: str) -> list[str]:
 
 
 @dataclasses.dataclass(frozen=True)
+class Existing:
+    """What was found where a token file belongs."""
+
+    text: str | None = dataclasses.field(repr=False)
+    attributes: Change
+    obstacle: str | None
+    """Why the file cannot be written."""
+
+
 class TokenFile:
-    """A file that holds nothing but one token, readable by its owner alone."""
+    """A file that holds nothing but one token, readable by its owner alone unless the task sets another mode."""
 
-    option: str
-    path: str
-    content: str = dataclasses.field(repr=False)
-    strangers: t.Callable[[str], list[str]]
-    """What else a text holds that would get lost if the file were replaced."""
+    def __init__(self, module: AnsibleModule, option: str, kind: str, others: Find) -> None:
+        """`kind` is the return value with the same text; `others` finds what would get lost if it were replaced."""
+        self.option = option
+        self.kind = kind
+        self.path: str = module.params[option]
+        self._others = others
+        self._file = File(module, self.path)
 
-    def state(self) -> str:
-        """What is wrong with the file now, in words without a secret."""
+    def read(self) -> Existing:
+        if os.path.exists(self._file.path) and not os.path.isfile(self._file.path):
+            raise ConflictError(f"{self.option}: {self.path} is not a file; name another path.")
         try:
-            status = os.stat(self.path)
-            if not stat.S_ISREG(status.st_mode):
-                raise ConflictError(f"{self.option}: {self.path} is not a file; name another path.")
-            with open(self.path, encoding="utf-8") as file:
-                text = file.read()
-        except FileNotFoundError:
-            self._require_folder()
-            return "missing"
+            text = self._file.read()
         except (OSError, UnicodeDecodeError) as exc:
-            raise self._failure("read", exc) from None
-        if text != self.content:
-            self._refuse_strangers(text)
-        mode = stat.S_IMODE(status.st_mode)
-        faults = ["outdated"] * (text != self.content) + [f"mode {mode:04o}"] * (mode != 0o600)
-        return ", ".join(faults) or UP_TO_DATE
+            reason = exc.strerror if isinstance(exc, OSError) else "it is not text"
+            raise NixciError(self._failure("read", reason)) from None
+        return Existing(text, self._file.attributes(), self._obstacle())
 
-    def write(self) -> None:
-        """At once or not at all, and never readable by others in between."""
-        try:
-            os.makedirs(os.path.dirname(os.path.realpath(self.path)), mode=0o700, exist_ok=True)
-            replace(self.path, self.content)
-        except OSError as exc:
-            raise self._failure("write", exc) from None
+    def plan(self, existing: Existing, content: str | None) -> Change:
+        """`content` is None for a new token, which is not minted yet and differs from any other.
 
-    def _require_folder(self) -> None:
-        """So that check mode foresees it: the nearest folder that exists must let us in."""
-        folder = os.path.dirname(os.path.realpath(self.path))
+        Raises what forbids a change. The states do not show the token.
+        """
+        before = _state(existing.attributes.before, "outdated" if existing.text != content else UP_TO_DATE)
+        change = Change(before or {"content": "missing"}, _state(existing.attributes.after, UP_TO_DATE))
+        if existing.text is not None and existing.text != content:
+            self._refuse_loss(existing.text)
+        if "content" in change.fields and existing.obstacle:
+            raise NixciError(self._failure("write", existing.obstacle))
+        return change
+
+    def apply(self, change: Change, content: str) -> None:
+        if "content" in change.fields:
+            try:
+                os.makedirs(os.path.dirname(self._file.path), mode=0o700, exist_ok=True)
+            except OSError as exc:
+                raise NixciError(self._failure("write", exc.strerror)) from None
+            self._file.write(content)
+        elif change:
+            self._file.set_attributes()
+
+    def _obstacle(self) -> str | None:
+        """The nearest existing directory must let us in."""
+        folder = os.path.dirname(self._file.path)
         while not os.path.lexists(folder):
             folder = os.path.dirname(folder)
         if not os.path.isdir(folder):
-            raise self._failure("write", NotADirectoryError(0, f"{folder} is not a folder"))
+            return f"{folder} is not a directory"
         if not os.access(folder, os.W_OK | os.X_OK):
-            raise self._failure("write", PermissionError(0, f"no right to write to {folder}"))
+            return f"no right to write to {folder}"
+        return None
 
-    def _refuse_strangers(self, text: str) -> None:
+    def _refuse_loss(self, text: str) -> None:
         try:
-            found = self.strangers(text)
+            found = self._others(text)
         except ValueError:
             found = ["something else"]
         if found:
@@ -176,6 +157,9 @@ class TokenFile:
                 "name a file of its own, or remove this one if nobody needs it."
             )
 
-    def _failure(self, verb: str, exc: OSError | UnicodeDecodeError) -> NixciError:
-        words = exc.strerror if isinstance(exc, OSError) else "it is not text"
-        return NixciError(f"{self.option}: cannot {verb} {self.path} ({words}); check the path and its owner.")
+    def _failure(self, verb: str, reason: str | None) -> str:
+        return f"{self.option}: cannot {verb} {self.path} ({reason}); check the path and its owner."
+
+
+def _state(attributes: State, content: str) -> State:
+    return attributes and {"content": content, **attributes}

@@ -16,7 +16,7 @@ NIX_STORE = 'mkdir -p nix/store; cp "$2" nix/store/abc-nixci-roundtrip; echo "$P
 ATTIC = """
 echo "attic $*" >> calls
 config=$XDG_CONFIG_HOME/attic/config.toml
-grep -q 'endpoint = "https://cache.test"' "$config" || exit 7
+grep -q 'endpoint = "https://cache.test/"' "$config" || exit 7
 file=$(sed -n 's/^token-file = "\\(.*\\)"/\\1/p' "$config")
 [ "$(cat "$file")" = canary-token-of-ci ] && [ "$(stat -c %a "$file")" = 600 ] || exit 8
 cp "$4" cache

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Check mode of attic_token foretells every run, whatever token and files there are."""
+"""The check-mode contract of attic_token, whatever token and files exist."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ENTRIES = st.fixed_dictionaries(
     {"caches": st.sampled_from(["*", "ci-*", "ci-cache", "other"])},
     optional={right: st.booleans() for right in ("pull", "push", "create_cache", "destroy_cache")},
 )
-WISH = st.fixed_dictionaries(
+DESIRED = st.fixed_dictionaries(
     {
         "signing_key": st.sampled_from([KEYS[0], *KEYS]),
         "algorithm": st.just("HS256"),
@@ -37,6 +37,7 @@ WISH = st.fixed_dictionaries(
     },
 )
 FILES = st.fixed_dictionaries({}, optional={"config_path": st.just("config.toml"), "netrc_path": st.just("deep/netrc")})
+MODES = st.sampled_from([{}, {"mode": "0640"}, {"mode": "u=rw,go="}, {"mode": "g+r"}, {"mode": "rw"}])
 CONTENT = st.sampled_from(
     [
         *(None, "", "machine cache.example.org password old\n", "machine other password x\n", "{", "listen = 1\n"),
@@ -57,31 +58,33 @@ def test_check_run_again(
             str(path): (path.read_text(), path.stat().st_mode & 0o777) for path in folder.rglob("*") if path.is_file()
         }
 
-    @hypothesis.settings(max_examples=100, deadline=None, derandomize=True)
+    @hypothesis.settings(max_examples=150, deadline=None, derandomize=True)
     @hypothesis.given(
-        old=st.none() | WISH.filter(lambda wish: wish["validity"] != "soon"),
-        wish=WISH,
+        old=st.none() | DESIRED.filter(lambda desired: desired["validity"] != "soon"),
+        desired=DESIRED,
         same=st.booleans(),
         age=st.sampled_from([0, 1800, 61 * DAY, 100 * DAY]),
         files=FILES,
         content=CONTENT,
         mode=st.sampled_from([0o600, 0o644]),
+        wanted=MODES,
     )
     def holds(
         old: dict[str, t.Any] | None,
-        wish: dict[str, t.Any],
+        desired: dict[str, t.Any],
         same: bool,
         age: int,
         files: dict[str, str],
         content: str | None,
         mode: int,
+        wanted: dict[str, str],
     ) -> None:
         clock[0] = NOW - age
-        current = module("attic_token", wish if same else old).get("token") if old or same else None
+        current = module("attic_token", desired if same else old).get("token") if old or same else None
         clock[0] = NOW
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        params = {**wish, **{option: str(folder / name) for option, name in files.items()}}
+        params = {**desired, **{option: str(folder / name) for option, name in files.items()}, **wanted}
         if files:
             params["url"] = "https://cache.example.org"
             if content is not None:

@@ -101,11 +101,6 @@ def test_a_weak_key_is_accepted_but_remarked(rsa_key: rsa.RSAPrivateKey) -> None
     assert SigningKey("RS256", pem(rsa_key)).weakness is None
 
 
-def test_text_that_no_server_could_read_is_refused() -> None:
-    with pytest.raises(InvalidError, match="not valid text"):
-        SigningKey("HS256", SECRET).mint({"sub": "\ud800"})
-
-
 @pytest.mark.parametrize("use", [lambda: SigningKey("HS256", SECRET), lambda: public_half(NIX_SECRET)])
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch, use: t.Callable[[], t.Any]) -> None:
     hide_library(monkeypatch, "PyJWT")
