@@ -12,13 +12,13 @@ options:
   url:
     description:
       - The root of the Attic server's API, without the name of a cache.
-      - Give the address that clients use, because the server may answer to that host name only.
+      - Use the same address as the clients, because the server may only answer to that host name.
     type: str
     required: true
   token:
     description:
       - A token of this server, as minted by M(pantheros.nixci.attic_token) or C(atticadm make-token).
-      - The server treats a token that it does not accept, for example an expired one, as no token at all.
+      - The server treats a token that it does not accept, for example an expired one, like a missing one.
     type: str
     required: true
 requirements:

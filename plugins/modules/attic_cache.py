@@ -11,9 +11,9 @@ short_description: Create, configure and destroy a cache on an Attic server
 version_added: 0.1.0
 description:
   - Creates a binary cache on an Attic server, changes its settings or destroys it, through the server's HTTP API.
-  - A setting that is not given keeps its value; for a new cache it gets the default that Attic's own client uses.
-  - A cache with its own retention needs two requests. When the second one does not happen, the next run makes up for it.
-  - The key pair with which a cache signs is replaced on explicit request only, see O(replace_public_key).
+  - An option that is not given leaves its setting unchanged. A new cache gets the default of Attic's own client.
+  - A cache with its own retention needs two requests. If the second one fails, the next run makes up for it.
+  - The key pair with which a cache signs is only replaced on explicit request, see O(replace_public_key).
 author: The pantheros.nixci contributors (@pantheros)
 extends_documentation_fragment:
   - pantheros.nixci._attributes
@@ -28,64 +28,64 @@ options:
     required: true
   state:
     description:
-      - V(absent) destroys the cache, its signing key and its entries. The space is freed by the garbage collection.
-      - A server with C(soft-delete-caches) keeps the name occupied for ever. The cache then looks absent, but creating it
-        again fails; the message tells how to free the name in the database.
+      - V(absent) destroys the cache, its signing key and its entries. The garbage collection frees the space.
+      - A server with C(soft-delete-caches) never releases the name. The cache then looks absent, but creating it again
+        fails; the message explains how to release the name in the database.
     type: str
     choices: [present, absent]
     default: present
   is_public:
-    description: Whether everybody may read, without a token. A new cache is private unless told otherwise.
+    description: Whether everybody may read the cache without a token. A new cache is private by default.
     type: bool
   priority:
     description:
-      - Which substituter Nix asks first; a lower number wins. C(cache.nixos.org) has 40.
-      - A new cache has 41 unless told otherwise.
+      - The order in which Nix asks its substituters; a lower number comes first. C(cache.nixos.org) has 40.
+      - The default for a new cache is 41.
     type: int
   store_dir:
-    description: The folder of the store that the paths belong to, V(/nix/store) unless told otherwise.
+    description: The directory of the store that the paths belong to. The default for a new cache is V(/nix/store).
     type: str
   upstream_cache_key_names:
     description:
-      - Names of signing keys of other caches, which is the part of a public key before the colon. Clients do not push
-        what such a key has signed.
-      - Replaces the whole list. A new cache has V([cache.nixos.org-1]) unless told otherwise.
+      - Names of the signing keys of other caches. The name of a key is the part of its public key before the colon. Clients
+        do not push what such a key has signed.
+      - Replaces the whole list. The default for a new cache is V([cache.nixos.org-1]).
     type: list
     elements: str
   retention_period:
     description:
       - How long an entry is kept after its upload or its last download, whichever is later.
       - Whole seconds, or a duration such as V(30d) or V(1y 6months), where C(m) is a minute and C(M) a month.
-      - V(0) keeps entries for ever. V(global) follows the server's default, as does a new cache unless told otherwise.
-      - An upload or the download of the content counts, a look at the C(.narinfo) does not.
+      - V(0) keeps entries for ever. V(global), the default for a new cache, follows the server's setting.
+      - Uploads and downloads of the content count, requests for the C(.narinfo) do not.
     type: str
   keypair:
     description:
-      - The key pair that the cache shall sign with, as C(nix-store --generate-binary-cache-key) writes it to its secret
-        file. Without it the server makes one when it creates the cache, and keeps it to itself. An empty one is refused.
-      - A cache that signs with another key is changed only if O(replace_public_key) names that key; otherwise the task fails.
-      - The two halves are compared here, because the server would take a pair that does not fit and sign with it what
-        nobody can verify (observed with atticd b7c9056).
+      - The key pair with which the cache signs, as C(nix-store --generate-binary-cache-key) writes it to its secret file.
+        Without it the server generates one when it creates the cache, and never reveals it. An empty one is refused.
+      - A cache that signs with another key is only changed if O(replace_public_key) names that key; otherwise the task fails.
+      - The module verifies that the two halves belong together, because the server accepts a pair whose halves do not, and
+        then signs what nobody can verify (observed with atticd b7c9056).
     type: str
   replace_public_key:
     description:
-      - The public key that shall be replaced, by O(keypair) or otherwise by one that the server makes. A cache that signs
-        with another key is left alone, so that a second run does not replace anything again.
-      - The server signs at the time of each request, so with the replacement everything in the cache is signed with the new
-        key, also what was pushed before. Clients that trust only the old key refuse the cache from then on.
+      - The public key to replace, by O(keypair) if given, otherwise by one that the server generates. A cache that signs
+        with another key is left alone, so a second run does not replace the key again.
+      - The server signs at the time of each request, so after the replacement everything in the cache is signed with the new
+        key, including what was pushed before. From then on, clients that trust only the old key refuse the cache.
       - "Give clients the new key first, which is possible with O(keypair), and let them trust both for 30 days: Nix remembers
         signatures that long (U(https://nix.dev/manual/nix/latest/command-ref/conf-file#conf-narinfo-cache-positive-ttl)),
-        and what they have fetched keeps its old one."
-      - The old key pair is lost, unless you have it.
+        and paths that were fetched before keep the old signature."
+      - The old key pair is lost unless you have a copy of it.
     type: str
 notes:
-  - "Rights that the token needs on the cache: C(pull) always, but not for a cache that is public and stays so;
-    C(create_cache) to create it, with C(configure_cache) and C(configure_cache_retention) for a retention of its own;
-    C(configure_cache) to change it, with C(configure_cache_retention) when the retention differs;
-    C(destroy_cache) to destroy it."
+  - "Rights that the token needs on the cache: C(pull) always, except for a cache that is public and stays public;
+    C(create_cache) to create it, with C(configure_cache) and C(configure_cache_retention) for its own retention;
+    C(configure_cache) to change it, with C(configure_cache_retention) if the retention differs;
+    C(destroy_cache) to destroy it. Check mode reports a missing right as well."
   - A public cache answers everybody, so the task can succeed although the server ignores the token. If the token itself
-    shows why, for example that it has expired, the task warns. Whether the server accepts its signature shows there with
-    the first change only, not in check mode; M(pantheros.nixci.attic_token) can prove it.
+    shows the reason, for example that it has expired, the task warns. Whether the server accepts its signature only shows
+    when something is changed, not in check mode; M(pantheros.nixci.attic_token) can verify it.
 requirements:
   - cryptography and PyJWT, for O(keypair) and O(replace_public_key) only
 seealso:
@@ -93,7 +93,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: A cache that everybody may read, kept for 90 days
+- name: Create a cache that everybody may read, and keep its entries for 90 days
   pantheros.nixci.attic_cache:
     url: https://cache.example.org
     token: "{{ attic_root_token }}"
@@ -101,7 +101,7 @@ EXAMPLES = r"""
     is_public: true
     retention_period: 90d
 
-- name: A private cache for CI that does not store what the NixOS cache has
+- name: Create a private cache for CI that does not store what the NixOS cache has
   pantheros.nixci.attic_cache:
     url: https://cache.example.org
     token: "{{ attic_root_token }}"
@@ -111,7 +111,7 @@ EXAMPLES = r"""
     upstream_cache_key_names: [cache.nixos.org-1]
     retention_period: 30d
 
-- name: A cache whose key clients know before it exists
+- name: Create a cache whose key is known to clients before it exists
   pantheros.nixci.attic_cache:
     url: https://cache.example.org
     token: "{{ attic_root_token }}"
@@ -119,11 +119,11 @@ EXAMPLES = r"""
     keypair: "{{ release_keypair }}"
   register: release
 
-- name: What belongs into nix.conf
+- name: Show the lines for nix.conf
   ansible.builtin.debug:
     msg: "{{ release.cache.nix_conf | join('\n') }}"
 
-- name: Replace that key, once, when clients have been given the new one
+- name: Replace that key once clients have the new one
   pantheros.nixci.attic_cache:
     url: https://cache.example.org
     token: "{{ attic_root_token }}"
@@ -131,7 +131,7 @@ EXAMPLES = r"""
     keypair: "{{ release_new_keypair }}"
     replace_public_key: "{{ release_public_key }}"
 
-- name: A cache that is no longer needed
+- name: Destroy a cache that is no longer needed
   pantheros.nixci.attic_cache:
     url: https://cache.example.org
     token: "{{ attic_root_token }}"
@@ -141,7 +141,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 cache:
-  description: The cache as it is now, or would be in check mode. Null when it is absent.
+  description: The cache as it is now, or as it would be in check mode. Null if it is absent.
   returned: success
   type: dict
   contains:
@@ -150,7 +150,7 @@ cache:
       type: str
       sample: ci-cache
     public_key:
-      description: For C(trusted-public-keys) in C(nix.conf). Null in check mode when the server would make the key.
+      description: For C(trusted-public-keys) in C(nix.conf). Null in check mode if the server would generate the key.
       type: str
       sample: ci-cache:b9YLs2Sm1tZHFFhQpMSnCZTyMFPXzTx8YvpKiOhUl8I=
     substituter_endpoint:
@@ -163,19 +163,19 @@ cache:
       sample: https://cache.example.org/
     nix_conf:
       description:
-        - Lines for C(nix.conf) of those who use the cache, in addition to the caches that they use already.
-        - A private cache also needs C(netrc-file), see M(pantheros.nixci.attic_token). Null where one of its parts is.
+        - The lines for C(nix.conf) that add the cache to those that a machine already uses.
+        - A private cache also needs C(netrc-file), see M(pantheros.nixci.attic_token). Null if one of the parts is null.
       type: list
       elements: str
       sample:
         - extra-substituters = https://cache.example.org/ci-cache
         - extra-trusted-public-keys = ci-cache:b9YLs2Sm1tZHFFhQpMSnCZTyMFPXzTx8YvpKiOhUl8I=
     is_public:
-      description: Whether everybody may read.
+      description: Whether everybody may read the cache.
       type: bool
       sample: false
     priority:
-      description: Nix asks the substituter with the lower number first.
+      description: Nix asks the substituter with the lowest number first.
       type: int
       sample: 30
     store_dir:
@@ -183,7 +183,7 @@ cache:
       type: str
       sample: /nix/store
     upstream_cache_key_names:
-      description: Paths signed by these keys are not pushed.
+      description: Clients do not push paths that these keys have signed.
       type: list
       elements: str
       sample: [cache.nixos.org-1]

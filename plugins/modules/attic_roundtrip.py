@@ -7,13 +7,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: attic_roundtrip
-short_description: Prove that an Attic cache works, from push to substitution
+short_description: Verify that an Attic cache works, from push to substitution
 version_added: 0.1.0
 description:
-  - Adds one small file to the local Nix store, pushes it with the C(attic) client, and lets Nix fetch it into an empty store,
-    over the network and with the signature checked against the cache's own key.
-  - Only this proves database, bucket, proxy, certificate, token and key at once, since Attic meets its bucket first when a path is pushed.
-  - The file is always the same, so that the cache keeps one path for this purpose and no more.
+  - Adds a small file to the local Nix store, pushes it with the C(attic) client, and lets Nix fetch it into an empty store,
+    over the network and with its signature checked against the cache's own key.
+  - Only this verifies database, bucket, proxy, certificate, token and key together, because Attic first accesses its bucket
+    when a path is pushed.
+  - The file is always the same, so the cache keeps a single path for this purpose.
 extends_documentation_fragment:
   - pantheros.nixci._attributes
   - pantheros.nixci._attributes.actiongroup_attic
@@ -22,14 +23,14 @@ attributes:
     details: Does nothing in check mode.
   diff_mode:
     support: none
-    details: Changes nothing that matters.
+    details: Changes nothing worth showing.
 options:
   url:
-    description: URL of the server.
+    description: The URL of the server.
     type: str
     required: true
   cache:
-    description: Name of the cache.
+    description: The name of the cache.
     type: str
     required: true
   public_key:
@@ -41,17 +42,17 @@ options:
     type: str
     required: true
   timeout:
-    description: Seconds for everything together, from 1 to 3600.
+    description: The time limit in seconds for all steps together, from 1 to 3600.
     type: int
     default: 120
 requirements:
-  - Runs on a machine with Nix and the C(attic) client, with nothing but Python's standard library.
+  - Nix and the C(attic) client on the machine that runs the task, and nothing but Python's standard library
 author:
   - The pantheros.nixci contributors (@pantheros)
 """
 
 EXAMPLES = r"""
-- name: Prove that CI can use its cache
+- name: Verify that CI can use its cache
   pantheros.nixci.attic_roundtrip:
     url: https://cache.example.org
     cache: ci-cache
@@ -62,14 +63,14 @@ EXAMPLES = r"""
 
 RETURN = r"""
 path:
-  description: The store path that went the whole way.
+  description: The store path that was pushed and fetched.
   type: str
-  returned: when not in check mode
+  returned: except in check mode
   sample: /nix/store/00000000000000000000000000000000-nixci-roundtrip
 seconds:
-  description: Seconds that the push and the fetch took.
+  description: How many seconds the push and the fetch took.
   type: dict
-  returned: when not in check mode
+  returned: except in check mode
   sample: {"push": 0.4, "fetch": 0.3}
 """
 
@@ -93,7 +94,7 @@ NIX = ["--extra-experimental-features", "nix-command"]
 
 
 class Roundtrip:
-    """Works in a private folder, so that nobody else sees the token."""
+    """Works in a private directory, so that nobody else can read the token."""
 
     def __init__(self, runner: Runner, params: dict[str, t.Any], folder: str) -> None:
         self.runner, self.params, self.folder = runner, params, folder
@@ -122,7 +123,7 @@ class Roundtrip:
     def fetch(self, path: str) -> None:
         access = self.write("netrc", netrc(self.params["url"], self.params["token"]))
         options = ["--option", "netrc-file", access, "--option", "trusted-public-keys", self.params["public_key"]]
-        # Nix remembers what a cache had; a fresh cache folder makes it ask.
+        # Nix remembers what a cache had; an empty cache directory makes it ask again.
         os.environ["XDG_CACHE_HOME"] = os.path.join(self.folder, "cache")
         source = f"{self.params['url'].rstrip('/')}/{self.params['cache']}"
         fetched = self.runner.run("nix", *NIX, "copy", *options, "--from", source, "--to", self.store, path)
@@ -157,7 +158,7 @@ def verify(module: AnsibleModule) -> Result:
     try:
         return go(Roundtrip(Runner(module, module.params["timeout"]), module.params, folder))
     finally:
-        # A store made by Nix has folders without the right to write.
+        # Directories in a store that Nix made are not writable.
         module.run_command(["chmod", "-R", "u+w", folder])
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: attic_stats_info
-short_description: Figures about an Attic server from its database
+short_description: Read figures about an Attic server from its database
 version_added: 0.1.0
 description:
   - Reads how much an Attic server stores, how well it deduplicates and compresses, what the next garbage collection removes,
     what nobody uses, and what is stuck.
-  - Attic's HTTP API tells none of this, so the module reads the server's PostgreSQL database. A server on SQLite is not supported.
-  - All figures are of the same moment. They are read in a read-only transaction that takes no lock beyond that of a C(SELECT),
-    so uploads and garbage collections go on beside it. Only a migration of the tables waits, at most for the time of the queries.
-  - Knows the tables of Attic since January 2023, up to commit b7c9056 of June 2026. Other tables are refused with what is missing.
+  - Attic's HTTP API does not offer these figures, so the module reads the server's PostgreSQL database. A server on SQLite is not supported.
+  - All figures refer to the same moment. They are read in a read-only transaction whose only lock is that of a C(SELECT),
+    so uploads and garbage collections continue. Only a migration of the tables waits, at most for the time of the queries.
+  - Supports the tables of Attic from January 2023 up to commit b7c9056 of June 2026. Other tables are refused, and the message names what is missing.
 author: The pantheros.nixci contributors (@pantheros)
 extends_documentation_fragment:
   - pantheros.nixci._attributes
   - pantheros.nixci._postgresql
+  - ansible.builtin.files
 attributes:
   check_mode:
     details: Everything is read, and O(textfile) is not written.
@@ -30,13 +31,13 @@ attributes:
 options:
   gather:
     description:
-      - What to read. A run with the default asks seven queries.
-      - V(usage) gives RV(caches) and RV(total). It reads C(object), C(nar) and C(chunk) once, so it grows with the number of rows.
-      - V(health) gives RV(health). It uses indexes only, so it takes milliseconds on a healthy server of any size.
-        Attic has two of these indexes since May and June 2026; on an older one it reads C(nar) and C(chunk) once.
-      - V(garbage) gives RV(garbage). It also reads C(chunkref) once, which is the largest table, with one row for each 64 KiB of NARs.
-      - V(sharing) gives RV(caches[].sharing) and includes V(usage). It is the heaviest, as it sorts C(chunkref) by chunk.
-        Ask for it once a day at most on a large server, and raise O(statement_timeout).
+      - What to read. The default takes seven queries.
+      - V(usage) returns RV(caches) and RV(total). It reads C(object), C(nar) and C(chunk) once, so its time grows with the number of rows.
+      - V(health) returns RV(health). It only uses indexes, so it takes milliseconds on a healthy server of any size.
+        Attic has two of these indexes since May and June 2026; on an older server it reads C(nar) and C(chunk) once.
+      - V(garbage) returns RV(garbage). It also reads C(chunkref) once, the largest table, with one row for each 64 KiB of NARs.
+      - V(sharing) returns RV(caches[].sharing) and includes V(usage). It is the most expensive, because it sorts C(chunkref) by chunk.
+        On a large server, request it once a day at most and raise O(statement_timeout).
       - Measured with 200,000 objects, 2 million chunks and 3 million rows in C(chunkref) on two processors with PostgreSQL 15,
         V(health) took 0.3 seconds, V(usage) 1 to 3, V(garbage) 7 and V(sharing) 8.
     type: list
@@ -45,32 +46,37 @@ options:
     default: [usage, health]
   default_retention_period:
     description:
-      - The C(default-retention-period) in the server's configuration, which the database does not know. V(0) keeps entries for ever.
+      - The C(default-retention-period) in the server's configuration, which the database does not contain. V(0) keeps entries for ever.
       - Whole seconds, or a duration such as V(30d) or V(1y 6months), where C(m) is a minute and C(M) a month.
     type: str
     default: "0"
   unused_days:
     description:
-      - Count the objects that were neither pushed nor fetched for so many days, from 1 to 36500.
-      - Attic takes note of a fetch of the NAR only, not of a look at the narinfo, and not of a push of a path that is there already.
+      - An object counts as unused if it was neither pushed nor fetched for this many days, from 1 to 36500.
+      - Attic only records fetches of the NAR. It does not record requests for the narinfo or pushes of a path that it already has.
     type: int
     default: 30
   stuck_after:
     description:
-      - From which age on a row that is pending or held counts as stuck or leaked, as a duration. It must be longer than the longest upload.
+      - The age from which a pending row counts as stuck and a held one as leaked, as a duration. It must be longer than the longest upload.
     type: str
     default: 1d
   textfile:
     description:
-      - A file for the textfile collector of Prometheus' node exporter, which gets RV(prometheus) as its content and the mode C(0644).
-      - An absolute path that ends in C(.prom), in a directory that exists. The file is replaced in one step.
-      - It is replaced in each run, so that C(node_textfile_mtime_seconds) tells how old the figures are.
-        The task is C(changed) when the content or the mode differs.
+      - A file for the textfile collector of Prometheus' node exporter, with RV(prometheus) as its content.
+      - An absolute path that ends in C(.prom), in an existing directory. The file is replaced in one step.
+      - It is replaced in each run, so that C(node_textfile_mtime_seconds) shows how old the figures are.
+        The task is C(changed) if the content, the mode, the owner or the group differs.
     type: path
+  mode:
+    description:
+      - The mode of O(textfile), as for M(ansible.builtin.file), for example V('0644') or V(u=rw,g=r).
+      - The default is V('0644'), because the collector runs as its own user.
+    type: raw
 notes:
-  - "The task runs where the database can be reached, usually on the NixOS host itself over the local socket, as a user of the operating system who has a role.
+  - "Run the task where the database can be reached, usually on the NixOS host itself over the local socket, as an operating system user who has a role.
     The superuser C(postgres) has one (C(become: true), C(become_user: postgres))."
-  - "A role of its own needs no more than this, given by the owner of the tables. It leaves out C(cache.keypair), where the signing keys are:
+  - "A separate role needs no more than these rights, granted by the owner of the tables. They exclude C(cache.keypair), which holds the signing keys:
     V(GRANT SELECT (id, name, is_public, deleted_at, retention_period\\) ON cache TO attic_stats;)
     V(GRANT SELECT ON object, nar, chunk, chunkref, seaql_migrations TO attic_stats;)"
   - "On NixOS the Python of the task needs psycopg2, for example V(python3.withPackages (p: [ p.psycopg2 ]\\)) as C(ansible_python_interpreter)."
@@ -85,19 +91,19 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: How much the caches hold
+- name: Read how much the caches hold
   pantheros.nixci.attic_stats_info:
     login_unix_socket: /run/postgresql
   register: attic
 
-- name: Tell it in one line for each cache
+- name: Show one line for each cache
   ansible.builtin.debug:
     msg: "{{ item.name }}: {{ item.objects }} paths, {{ item.logical_bytes | human_readable }}, {{ item.unused_objects }} of them unused"
   loop: "{{ attic.caches }}"
   loop_control:
     label: "{{ item.name }}"
 
-- name: Everything, over the network, with a password
+- name: Read everything, over the network, with a password
   pantheros.nixci.attic_stats_info:
     login_host: db.example.org
     login_user: attic_stats
@@ -110,12 +116,12 @@ EXAMPLES = r"""
     statement_timeout: 600
   register: everything
 
-- name: Figures for Prometheus
+- name: Write the figures for Prometheus
   pantheros.nixci.attic_stats_info:
     login_unix_socket: /run/postgresql
     textfile: "{{ node_exporter_textfiles }}/attic.prom"
 
-- name: Nothing must be stuck, by a check that costs next to nothing
+- name: Check at little cost that nothing is stuck
   pantheros.nixci.attic_stats_info:
     login_unix_socket: /run/postgresql
     gather: [health]
@@ -130,12 +136,12 @@ taken_at:
   type: str
   sample: "2026-07-01T04:00:00Z"
 schema:
-  description: The last migration that the server has made of its tables.
+  description: The last migration of its tables that the server has run.
   returned: success
   type: str
   sample: m20260624_000001_remove_chunk_recovery
 caches:
-  description: Each cache, by name. Null unless O(gather) has V(usage).
+  description: All caches, sorted by name. Null unless O(gather) includes V(usage).
   returned: success
   type: list
   elements: dict
@@ -149,7 +155,7 @@ caches:
       type: bool
       sample: false
     deleted_at:
-      description: When it was destroyed, on a server with C(soft-delete-caches), else null. Its objects stay until their retention is over.
+      description: When it was destroyed, on a server with C(soft-delete-caches), otherwise null. Its objects stay until their retention ends.
       type: str
       sample: null
     retention_period:
@@ -165,7 +171,7 @@ caches:
       type: int
       sample: 5210
     due_objects:
-      description: Those that a garbage collection now would remove, since neither their push nor their last fetch is within the retention.
+      description: Those that a garbage collection would remove now, because neither their push nor their last fetch is within the retention.
       type: int
       sample: 12
     unused_objects:
@@ -173,11 +179,11 @@ caches:
       type: int
       sample: 340
     logical_bytes:
-      description: The sum of the sizes of the NARs, each counted for each object.
+      description: The sum of the sizes of the NARs, counted once for each object.
       type: int
       sample: 42949672960
     due_bytes:
-      description: The same sum for RV(caches[].due_objects). It is not what becomes free, as chunks are shared; see RV(garbage.next_bytes).
+      description: The same sum for RV(caches[].due_objects). Less space becomes free, because chunks are shared; see RV(garbage.next_bytes).
       type: int
       sample: 104857600
     unused_bytes:
@@ -189,15 +195,15 @@ caches:
       type: str
       sample: "2026-07-01T03:12:45Z"
     oldest_use:
-      description: The push or fetch of the object that was not used for the longest time, in UTC. Null for an empty cache.
+      description: The last push or fetch of the object that has been unused for the longest time, in UTC. Null for an empty cache.
       type: str
       sample: "2026-04-02T11:00:00Z"
     sharing:
-      description: What the cache refers to in the storage that all caches share. Null unless O(gather) has V(sharing).
+      description: What the cache refers to in the storage that all caches share. Null unless O(gather) includes V(sharing).
       type: dict
       contains:
         unique_bytes:
-          description: Its different chunks before compression.
+          description: The size of its distinct chunks before compression.
           type: int
           sample: 17179869184
         stored_bytes:
@@ -205,20 +211,20 @@ caches:
           type: int
           sample: 6442450944
         exclusive_bytes:
-          description: Of these, the chunks that no other cache uses. So much becomes free in Attic when the cache is destroyed
-            and collected; on the bill later, see RV(total.stored_bytes).
+          description: The part of RV(caches[].sharing.stored_bytes) in chunks that no other cache uses. It becomes free in Attic
+            when the cache is destroyed and collected, and disappears from the bill later, see RV(total.stored_bytes).
           type: int
           sample: 2147483648
         deduplication_ratio:
-          description: RV(caches[].logical_bytes) by RV(caches[].sharing.unique_bytes). Null where nothing is stored.
+          description: RV(caches[].logical_bytes) divided by RV(caches[].sharing.unique_bytes). Null if nothing is stored.
           type: float
           sample: 2.5
         compression_ratio:
-          description: RV(caches[].sharing.unique_bytes) by RV(caches[].sharing.stored_bytes). Null where nothing is stored.
+          description: RV(caches[].sharing.unique_bytes) divided by RV(caches[].sharing.stored_bytes). Null if nothing is stored.
           type: float
           sample: 2.667
 total:
-  description: The whole server. Destroyed caches that still have rows are included. Null unless O(gather) has V(usage).
+  description: The whole server, including destroyed caches that still have rows. Null unless O(gather) includes V(usage).
   returned: success
   type: dict
   contains:
@@ -239,7 +245,7 @@ total:
       type: int
       sample: 64424509440
     due_objects:
-      description: Those that a garbage collection now would remove.
+      description: Those that a garbage collection would remove now.
       type: int
       sample: 12
     due_bytes:
@@ -255,7 +261,7 @@ total:
       type: int
       sample: 2147483648
     nars:
-      description: Different NARs that are complete.
+      description: Distinct NARs that are complete.
       type: int
       sample: 7900
     nar_bytes:
@@ -263,7 +269,7 @@ total:
       type: int
       sample: 60129542144
     chunks:
-      description: Different chunks that are complete, also those that nothing refers to any more.
+      description: Distinct chunks that are complete, including those that nothing refers to any more.
       type: int
       sample: 391000
     unique_bytes:
@@ -272,63 +278,63 @@ total:
       sample: 25769803776
     stored_bytes:
       description:
-        - Their sizes after compression, as they lie in the storage.
+        - Their sizes after compression, as they are stored.
         - Backblaze also bills marked chunks (RV(health.deleting_bytes)), files of stuck chunks, unfinished uploads, and hidden
           versions until the bucket's lifecycle rule deletes them (30 days with role C(b2)).
       type: int
       sample: 9663676416
     deduplication_ratio:
-      description: RV(total.logical_bytes) by RV(total.unique_bytes), how often each stored byte is used. Null where nothing is stored.
+      description: RV(total.logical_bytes) divided by RV(total.unique_bytes), that is how often each stored byte is used. Null if nothing is stored.
       type: float
       sample: 2.5
     compression_ratio:
-      description: RV(total.unique_bytes) by RV(total.stored_bytes). Null where nothing is stored.
+      description: RV(total.unique_bytes) divided by RV(total.stored_bytes). Null if nothing is stored.
       type: float
       sample: 2.667
 health:
-  description: What an upload or a collection has left behind. Null unless O(gather) has V(health).
+  description: What uploads and collections have left behind. Null unless O(gather) includes V(health).
   returned: success
   type: dict
   contains:
     pending_nars:
-      description: NARs whose upload has not ended.
+      description: NARs whose upload has not finished.
       type: int
       sample: 1
     stuck_nars:
-      description: Of these, those older than O(stuck_after). Their upload was cut short, and no collection removes them
+      description: Those of them that are older than O(stuck_after). Their upload was interrupted, and no collection removes them
         (U(https://github.com/zhaofengli/attic/issues/64)).
       type: int
       sample: 0
     pending_chunks:
-      description: Chunks whose upload has not ended.
+      description: Chunks whose upload has not finished.
       type: int
       sample: 4
     stuck_chunks:
-      description: Of these, those older than O(stuck_after). No collection removes them, and their files may lie in the storage.
+      description: Those of them that are older than O(stuck_after). No collection removes them, and their files may still be stored.
       type: int
       sample: 0
     held_nars:
-      description: NARs that an upload protects from the collection, by C(holders_count).
+      description: NARs that an upload protects from collection by C(holders_count).
       type: int
       sample: 0
     leaked_nars:
       description:
-        - Of these, those made before O(stuck_after). A server that is killed never gives them free, and no collection removes them
+        - Those of them that are older than O(stuck_after). A server that is killed never releases them, and no collection removes them
           (U(https://github.com/zhaofengli/attic/issues/66)).
-        - An upload of the same content holds an old row for a moment as well, and the database does not tell who holds it.
-          So a figure is proof only when it stays, or while the server is stopped.
+        - An upload of the same content also holds an old row for a moment, and the database does not record who holds it.
+          So the figure only indicates a leak if it persists, or while the server is stopped.
       type: int
       sample: 0
     held_chunks:
-      description: Chunks that an upload protects from the collection.
+      description: Chunks that an upload protects from collection.
       type: int
       sample: 3
     leaked_chunks:
-      description: As RV(health.leaked_nars), without the chunks that a pending NAR younger than O(stuck_after) refers to.
+      description: Like RV(health.leaked_nars), except for chunks to which a pending NAR younger than O(stuck_after) refers.
       type: int
       sample: 0
     deleting_chunks:
-      description: Chunks that a collection has marked and could not remove yet; the next one tries again.
+      description: Chunks that a collection has marked and not yet removed; the next one tries again.
       type: int
       sample: 0
     deleting_bytes:
@@ -337,13 +343,13 @@ health:
       sample: 0
     broken_nars:
       description:
-        - NARs that have lost a chunk, so that the server answers 503.
-        - C(attic push) does not mend it, because the server does not report the path as missing. An upload that skips that
-          question mends it in that cache; the figure falls with the next collection.
+        - NARs that have lost a chunk, for which the server answers 503.
+        - C(attic push) does not repair them, because the server does not report the path as missing. An upload without that
+          check repairs it in that cache; the figure drops with the next collection.
       type: int
       sample: 0
 garbage:
-  description: What nothing refers to now, and what the next collection would do now. Null unless O(gather) has V(garbage).
+  description: What nothing refers to, and what a collection would remove now. Null unless O(gather) includes V(garbage).
   returned: success
   type: dict
   contains:
@@ -364,29 +370,29 @@ garbage:
       type: int
       sample: 524288
     next_objects:
-      description: Objects whose retention is over.
+      description: Objects whose retention has ended.
       type: int
       sample: 12
     next_nars:
-      description: NARs that no object refers to then, orphans included.
+      description: NARs to which no object refers after that, including orphans.
       type: int
       sample: 13
     next_chunks:
-      description: Chunks that no NAR refers to then, with the orphans and with those that an earlier collection has marked.
+      description: Chunks to which no NAR refers after that, including orphans and those that an earlier collection has marked.
       type: int
       sample: 820
     next_bytes:
-      description: Their sizes in the storage. So much becomes free in Attic; on the bill later, see RV(total.stored_bytes).
+      description: Their sizes in the storage. This becomes free in Attic, and disappears from the bill later, see RV(total.stored_bytes).
       type: int
       sample: 33554432
     next_collections:
-      description: How many collections it takes, as each one removes 65535 chunks at most.
+      description: How many collections this takes, because each one removes at most 65535 chunks.
       type: int
       sample: 1
 prometheus:
   description:
-    - All figures that were gathered in Prometheus' text format, as gauges such as C(attic_cache_objects{cache="ci-cache"}) and C(attic_stored_bytes).
-    - Figures that are null are left out.
+    - All gathered figures in Prometheus' text format, as gauges such as C(attic_cache_objects{cache="ci-cache"}) and C(attic_stored_bytes).
+    - Figures that are null are omitted.
   returned: success
   type: str
   sample: |

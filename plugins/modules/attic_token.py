@@ -7,60 +7,62 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: attic_token
-short_description: Mint a token for an Attic server, or keep the one there is
+short_description: Mint a token for an Attic server, or keep the current one
 version_added: 0.1.0
 description:
-  - Mints a token with the server's signing key, byte for byte as C(atticadm make-token) does. No server is contacted,
-    unless O(verify) asks for it.
-  - Attic keeps no list of its tokens, so the one in use is given as O(current). It is kept as long as it grants exactly
-    what is wanted and lives long enough; otherwise a new one is minted, and RV(reason) says what exactly differs.
-  - A token cannot be revoked. A replaced one stays valid until it expires or the server's key is changed.
+  - Mints a token with the server's signing key, byte for byte as C(atticadm make-token) does. No server is contacted
+    unless O(verify) is set.
+  - Attic keeps no list of its tokens, so the task passes the one in use as O(current). It is kept as long as it grants
+    exactly the desired rights and is valid for long enough; otherwise a new one is minted, and RV(reason) lists the
+    differences.
+  - A token cannot be revoked. A replaced token stays valid until it expires or the server's key is changed.
 author: The pantheros.nixci contributors (@pantheros)
 extends_documentation_fragment:
   - pantheros.nixci._attributes
   - pantheros.nixci._http
   - pantheros.nixci._http.ca_path
+  - ansible.builtin.files
 options:
   signing_key:
     description:
-      - The server's key, exactly as the server reads it. One line of base64, of a PEM private key for V(RS256)
+      - The server's key, written exactly as the server reads it. One line of base64, of a PEM private key for V(RS256)
         (C(openssl genrsa -traditional 4096 | base64 -w0)) and of random bytes for V(HS256).
     type: str
     required: true
   algorithm:
-    description: The kind of key that the server is configured with.
+    description: The kind of key in the server's configuration.
     type: str
     choices: [RS256, HS256]
     default: RS256
   subject:
-    description: Whom the token is for. The server records it as the creator of what is pushed. It must not be empty.
+    description: Who the token is for. The server records it as the creator of what is pushed. It must not be empty.
     type: str
     required: true
   validity:
     description:
       - How long a new token is valid. Whole seconds, or a duration such as V(90d), V(1.5h) or V(1y 6months), where C(m) is
-        a minute and C(M) a month; Attic itself reads the same (U(https://docs.rs/humantime/2.3.0)). A part of a second is
-        dropped.
-      - It must end before the year 2106, because Attic cuts later times off (observed with atticadm b7c9056).
+        a minute and C(M) a month, in the format that Attic itself reads (U(https://docs.rs/humantime/2.3.0)). Fractions of a
+        second are dropped.
+      - A token must expire before the year 2106, because Attic truncates later times (observed with atticadm b7c9056).
     type: str
     required: true
   renew_before:
     description:
-      - A kept token must be valid for at least this long, written like O(validity).
+      - A token is only kept if it is valid for at least this long. The format is that of O(validity).
       - The default is a third of O(validity).
     type: str
   permissions:
     description:
-      - What the token grants. The server takes the entry with the cache's exact name, otherwise the first entry whose
-        pattern matches; it never adds up several. So put narrow patterns first and repeat all rights in them. The order is
-        kept, which C(atticadm) cannot promise. At least one entry is needed.
-      - An entry without any right closes those caches to the token even if a later pattern would open them.
+      - The rights that the token grants. The server uses the entry with the cache's exact name, otherwise the first entry
+        whose pattern matches; it never combines several. So put narrow patterns first and repeat all rights in them. The
+        order is kept, which C(atticadm) cannot guarantee. At least one entry is needed.
+      - An entry without any right denies the token access to those caches even if a later pattern would grant it.
     type: list
     elements: dict
     required: true
     suboptions:
       caches:
-        description: The name of a cache, or a pattern in which C(*) stands for any characters, also none.
+        description: The name of a cache, or a pattern in which C(*) stands for any number of characters, including none.
         type: str
         required: true
       pull:
@@ -68,7 +70,7 @@ options:
         type: bool
         default: false
       push:
-        description: Upload store paths. Clients also need C(pull) for it on a private cache.
+        description: Upload store paths. On a private cache, clients also need C(pull) for it.
         type: bool
         default: false
       delete:
@@ -80,11 +82,11 @@ options:
         type: bool
         default: false
       configure_cache:
-        description: Change its settings, apart from the retention.
+        description: Change its settings, except for the retention.
         type: bool
         default: false
       configure_cache_retention:
-        description: Change its retention; needs C(configure_cache) as well.
+        description: Change its retention; requires C(configure_cache) as well.
         type: bool
         default: false
       destroy_cache:
@@ -92,27 +94,29 @@ options:
         type: bool
         default: false
   current:
-    description: The token in use so far. Empty or missing if there is none.
+    description: The token in use. Empty or omitted if there is none.
     type: str
   issuer:
-    description: Needed if the server is configured with C(token-bound-issuer).
+    description: Required if the server is configured with C(token-bound-issuer).
     type: str
   audiences:
-    description: Needed if the server is configured with C(token-bound-audiences); one of these must be among them.
-      An empty list is like none, an empty entry is refused.
+    description: Required if the server is configured with C(token-bound-audiences); at least one must be among them.
+      An empty list is the same as none; an empty entry is refused.
     type: list
     elements: str
   url:
     description:
-      - The root of the server's API, as clients use it. Needed for O(verify), O(config_path) and O(netrc_path), and
+      - The root of the server's API, as clients use it. Required for O(verify), O(config_path) and O(netrc_path), and
         for RV(client_config) and RV(netrc).
     type: str
   verify:
     description:
-      - Fail unless the server at O(url) accepts the token. It is asked for a cache that does not exist, because only there
-        Attic answers differently to a token that it accepts (404) and to one that it ignores (401).
-      - The question is asked with the token's claims and the right to pull from that cache, and changes nothing. It is
-        asked in check mode too, and before any file is written.
+      - Whether to ask the server at O(url) if it accepts the token, kept or new. A token that it does not accept fails the
+        task.
+      - The module asks for a cache that does not exist, because only then does Attic answer differently for a token that it
+        accepts (404) and one that it ignores (401).
+      - The request carries the token's claims and the right to pull from that cache, and changes nothing. It is also sent in
+        check mode, and before any file is written.
     type: bool
     default: false
   server_name:
@@ -121,39 +125,44 @@ options:
     default: attic
   config_path:
     description:
-      - Where to write the configuration of the C(attic) client, readable by its owner only. The client looks for it at
+      - Where to write the configuration of the C(attic) client. The client reads
         C($XDG_CONFIG_HOME/attic/config.toml); C(attic login) would put the token on a command line instead.
-      - Missing folders are made. A file that holds anything else, such as other servers or this name with another host,
-        is refused rather than replaced.
-      - A new file belongs to the user who runs the task; use C(become_user) for another user's home. An existing file keeps
-        its owner and group.
+      - A file that holds anything else, such as other servers or this name with another host, is refused rather than
+        replaced.
+      - Missing directories are created with the mode C(0700) and belong to the user who runs the task, as does a new file
+        unless O(owner) is given. Use C(become_user) for another user's home. An existing file keeps its owner and group.
     type: path
   netrc_path:
     description:
-      - Where to write a C(netrc) for Nix (C(netrc-file) in C(nix.conf)) and C(curl), readable by its owner only.
-      - It knows servers by host name, so there is one token for all caches of a server. A file that holds other machines as
-        well, or that is not a C(netrc), is refused rather than replaced. It must not be the file of O(config_path).
-      - A new file belongs to the user who runs the task; use C(become_user) for another user's home. An existing file keeps
-        its owner and group.
+      - Where to write a C(netrc) for Nix (C(netrc-file) in C(nix.conf)) and C(curl).
+      - A C(netrc) identifies servers by host name, so there is one token for all caches of a server. A file that holds other
+        machines as well, or that is not a C(netrc), is refused rather than replaced. It must not be the file of
+        O(config_path).
+      - The rules for its directory and owner are those of O(config_path).
     type: path
+  mode:
+    description:
+      - The mode of O(config_path) and O(netrc_path), as for M(ansible.builtin.file), for example V('0600') or V(u=rw,g=r).
+      - The default is V('0600'), so that only the owner can read the token.
+    type: raw
 attributes:
   diff_mode:
     details: Shows what the tokens grant and when they expire, never the tokens.
   idempotent:
-    details: As long as the token of the last run is given as O(current).
+    details: If the token of the last run is passed as O(current).
 requirements:
   - PyJWT
   - cryptography
   - requests, for O(verify) only
 notes:
-  - The result holds the token, so use C(no_log) in the task.
-  - A new token counts as valid since 60 seconds ago, because the server tolerates no difference of clocks.
+  - The result contains the token, so set C(no_log) in the task.
+  - A new token is valid from 60 seconds before it was minted, because the server tolerates no clock difference.
 seealso:
   - module: pantheros.nixci.attic_cache
 """
 
 EXAMPLES = r"""
-- name: A token with which CI reads and writes its own cache, renewed in its last 30 days
+- name: Mint a token for CI to read and write its own cache, and renew it in its last 30 days
   pantheros.nixci.attic_token:
     signing_key: "{{ attic_rsa_key }}"
     subject: ci
@@ -167,7 +176,7 @@ EXAMPLES = r"""
   register: ci_token
   no_log: true
 
-- name: A developer reads everything and also writes the caches of one team
+- name: Let a developer read everything and also write the caches of one team
   pantheros.nixci.attic_token:
     signing_key: "{{ attic_signing_key }}"
     algorithm: HS256
@@ -182,7 +191,7 @@ EXAMPLES = r"""
   register: alice_token
   no_log: true
 
-- name: Hand her the files that the attic client and Nix read, once the server has accepted the token
+- name: Write the files that the attic client and Nix read, once the server has accepted the token
   pantheros.nixci.attic_token:
     signing_key: "{{ attic_signing_key }}"
     algorithm: HS256
@@ -205,7 +214,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 token:
-  description: The token to use from now on, kept or new. Null in check mode when a new one would be minted.
+  description: The token to use from now on, kept or new. Null in check mode if a new one would be minted.
   returned: success
   type: str
   sample: eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.eyJleHAiOjE4MDI0NzY4MDB9.c2lnbmF0dXJl
@@ -215,18 +224,18 @@ kept:
   type: bool
   sample: false
 reason:
-  description: Why the current token is not kept. Null when it is.
+  description: Why the current token is not kept. Null if it is kept.
   returned: success
   type: str
   sample: it expires on 2026-11-30 12:00:00 UTC, which is less than 30d from now; on 'ci-cache' it lacks push
 verified:
-  description: That the server accepts the token. A token that it does not accept fails the task.
-  returned: when O(verify) is set
+  description: Always true, because a token that the server does not accept fails the task.
+  returned: if O(verify) is set
   type: bool
   sample: true
 client_config:
-  description: The configuration of the C(attic) client. It holds the token, and is null whenever that is.
-  returned: when O(url) is given
+  description: The configuration of the C(attic) client. It contains the token, and is null if RV(token) is null.
+  returned: if O(url) is given
   type: str
   sample: |
     default-server = "attic"
@@ -235,15 +244,15 @@ client_config:
     endpoint = "https://cache.example.org/"
     token = "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.eyJleHAiOjE4MDI0NzY4MDB9.c2lnbmF0dXJl"
 netrc:
-  description: The same for Nix and C(curl).
-  returned: when O(url) is given
+  description: The C(netrc) for Nix and C(curl), likewise.
+  returned: if O(url) is given
   type: str
   sample: |
     machine cache.example.org
     login attic
     password eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.eyJleHAiOjE4MDI0NzY4MDB9.c2lnbmF0dXJl
 claims:
-  description: What the token says. In check mode, what a new one would say.
+  description: The claims of the token. In check mode, those that a new one would have.
   returned: success
   type: dict
   sample:

@@ -252,7 +252,7 @@ LOGIN_DEFAULTS = {
         ({"connect_timeout": 0}, "connect_timeout must be from 1 to 300 seconds, not 0"),
         ({"statement_timeout": 3601}, "statement_timeout must be from 1 to 3600 seconds"),
         ({"unused_days": 0}, "unused_days must be from 1 to 36500"),
-        ({"default_retention_period": "70y"}, "more than the server can count"),
+        ({"default_retention_period": "70y"}, "exceeds what the server can store"),
         ({"stuck_after": "soon"}, "stuck_after: 'soon' is not a duration"),
     ],
 )  # fmt: skip
@@ -372,10 +372,10 @@ def test_a_missing_right_is_reported_with_the_grant_that_gives_it(small: AtticDa
 
 
 def test_the_documentation_names_the_same_grant() -> None:
-    message = " ".join(
+    documented = " ".join(
         attic_stats_info.DOCUMENTATION.replace("V(GRANT", "GRANT").replace(";)", ";").replace("\\\\)", ")").split()
     )
-    assert grants("attic_stats") in message
+    assert grants("attic_stats") in documented
 
 
 def test_a_strange_name_of_a_role_is_quoted() -> None:

@@ -60,17 +60,17 @@ class DesiredToken:
         return "; ".join([*([late] if late else []), *differences(token, self.claims)]) or None
 
     def remarks(self) -> list[str]:
-        """Permissions that do not mean what they seem to mean."""
+        """Warnings about permissions that do not mean what they seem to mean."""
         caches = self.claims[CLAIM]["caches"]
         return [
             *(
-                f"permissions: '{later}' never applies, because '{earlier}' stands before it and the server takes the "
+                f"permissions: '{later}' never applies, because '{earlier}' precedes it and the server uses the "
                 "first pattern that matches; put the narrower one first."
                 for later, earlier in unreachable(caches)
             ),
             *(
-                f"permissions: '{entry}' does not grant pull, and '{pattern}' does not add it, because the server takes "
-                "one entry only; repeat pull in it."
+                f"permissions: '{entry}' does not grant pull, and '{pattern}' does not add it, because the server uses "
+                "a single entry; repeat pull in it."
                 for entry, pattern in loses_pull(caches)
             ),
         ]
@@ -82,7 +82,7 @@ def _claims(params: dict[str, t.Any]) -> Claims:
         raise InvalidError("subject: it is empty; say who the token is for.")
     if not params["permissions"]:
         raise InvalidError("permissions: the list is empty, so the token would grant nothing; give at least one entry.")
-    # Ansible makes a list with one empty entry of an empty text.
+    # Ansible turns an empty text into a list with one empty entry.
     if not all(audience.strip() for audience in params["audiences"] or ()):
         raise InvalidError("audiences: an entry is empty; give the server's audiences, or leave the option out.")
     claims: Claims = {"sub": params["subject"]}

@@ -81,7 +81,7 @@ class SigningKey:
             return jwt.PyJWS().encode(payload, self._private, algorithm=self.algorithm, sort_headers=True)
 
     def verify(self, token: str) -> Claims:
-        """The claims of a token of this key; raises InvalidError with the reason. Times are the caller's business."""
+        """The claims of a token of this key; raises InvalidError with the reason. The caller checks the times."""
         options: t.Any = {"verify_signature": True, **{f"verify_{claim}": False for claim in UNCHECKED}}
         try:
             with warnings.catch_warnings():
@@ -112,7 +112,7 @@ def _check_hmac(secret: bytes) -> t.Any:
         return jwt.get_algorithm_by_name("HS256").prepare_key(secret)
     except jwt.InvalidKeyError:
         raise InvalidError(
-            "signing_key: the base64 holds a PEM or SSH key, which is no HS256 secret; set algorithm to RS256, "
+            "signing_key: the base64 holds a PEM or SSH key, which is not an HS256 secret; set algorithm to RS256, "
             "or give base64 of random bytes."
         ) from None
 

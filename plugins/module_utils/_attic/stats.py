@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Figures about an Attic server from its database. Private: may change without notice.
 
-How the server itself counts, in the source at b7c9056: what it collects is in server/src/gc.rs, who holds a row and
-when in server/src/api/v1/upload_path.rs, the states of a row in server/src/database/entity/{nar,chunk}.rs.
+They follow the server's source at b7c9056: server/src/gc.rs has what it collects, server/src/api/v1/upload_path.rs who
+holds a row and when, and server/src/database/entity/{nar,chunk}.rs the states of a row.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SECTIONS = ("usage", "health", "garbage", "sharing")
 CHUNKS_PER_COLLECTION = 65_535
 INT32_MAX = 2**31 - 1
 
-# The collector's rule. GREATEST skips a NULL, and both times have to lie before the limit.
+# The collector's rule. GREATEST skips a NULL, and both times must be before the limit.
 LAST_USE = "greatest(o.created_at, o.last_accessed_at)"
 RETENTION = "coalesce(c.retention_period, %(default_retention)s)"
 DUE = f"({RETENTION} <> 0 AND {LAST_USE} < now() - make_interval(secs => {RETENTION}))"
@@ -65,7 +65,7 @@ SELECT * FROM
   (SELECT count(DISTINCT nar_id) AS broken_nars FROM chunkref WHERE chunk_id IS NULL) f
 """  # noqa: S608
 
-# What the three steps of a collection would find, one after the other.
+# What the three steps of a collection would find.
 GARBAGE = f"""
 WITH refs AS MATERIALIZED (
   SELECT o.nar_id, count(*) FILTER (WHERE {DUE}) AS due, bool_and({DUE}) AS all_due
@@ -87,7 +87,7 @@ SELECT * FROM
   (SELECT count(*) AS deleting_chunks, sum(file_size) AS deleting_bytes FROM chunk WHERE state = 'D') d
 """  # noqa: S608
 
-# One row for each set of caches that share chunks: there are few such sets, however many chunks there are.
+# One row for each set of caches that share chunks: however many chunks there are, such sets are few.
 SHARING = """
 SELECT owners.caches, sum(c.chunk_size) AS unique_bytes, sum(c.file_size) AS stored_bytes
 FROM (
@@ -113,7 +113,7 @@ class Scope:
         default = parse_duration("default_retention_period", params["default_retention_period"])
         if default > INT32_MAX:
             raise InvalidError(
-                f"default_retention_period: {default} s is more than the server can count; the limit is 2^31 - 1."
+                f"default_retention_period: {default} s exceeds what the server can store; the limit is 2^31 - 1."
             )
         if not 1 <= params["unused_days"] <= 36_500:
             raise InvalidError(f"unused_days must be from 1 to 36500, not {params['unused_days']}.")
@@ -127,7 +127,7 @@ class Scope:
 
 
 def gather(db: Snapshot, scope: Scope) -> Row:
-    """The figures; every key is always there, None for what was not asked for."""
+    """The figures. Every key exists, with None for what the scope excludes."""
     spans = {"default_retention": scope.default_retention, "unused": scope.unused, "stuck": scope.stuck}
 
     def ask(section: str, purpose: str, sql: str) -> list[Row] | None:
@@ -170,7 +170,7 @@ def _cache(row: Row, sharing: list[Row] | None) -> Row:
 
 
 def _sharing(cache: Row, sharing: list[Row]) -> Row:
-    """What this cache refers to, and what it alone does."""
+    """What this cache refers to, and what only this cache refers to."""
     ours = [row for row in sharing if cache["id"] in row["caches"]]
     unique = sum(_int(row["unique_bytes"]) for row in ours)
     stored = sum(_int(row["stored_bytes"]) for row in ours)

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, The pantheros.nixci contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Attic's tokens: what they grant, and what the server thinks of them. Private: may change without notice.
+"""Attic's tokens: what they grant, and whether the server accepts them. Private: may change without notice.
 
 A token is a JWT whose claim CLAIM maps patterns of cache names to rights. The server ignores a token that it does
-not like and treats the caller as anonymous, so everything that it would dislike is found here instead.
+not accept and treats the caller as anonymous, so whatever it would not accept is found here instead.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ RIGHTS: dict[str, str] = {
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]{0,49}")
 PATTERN = re.compile(r"[A-Za-z0-9*][A-Za-z0-9_+*-]{0,49}")
 
-# The server allows no clock difference at all: a token from a clock that is ahead would be refused at first.
+# The server tolerates no clock difference: it would refuse a new token from a clock that is ahead.
 BACKDATE = 60
 
-# The last second that Attic's tokens can name, 2106-02-07; it takes a later one for this one.
+# The last second in Attic's tokens, 2106-02-07; it truncates a later one to this one.
 LAST_SECOND = 2**32 - 1
 
 Claims = dict[str, t.Any]
@@ -65,7 +65,7 @@ def grants(permissions: list[dict[str, t.Any]]) -> Grants:
 
 
 def rights_on(caches: Grants, name: str) -> set[str]:
-    """What the server grants on a cache: the exact name, else the first pattern that matches; never a sum."""
+    """What the server grants on a cache: the exact name decides, else the first pattern that matches; never a sum."""
     if name in caches:
         return _granted(caches[name])
     return next((_granted(rights) for pattern, rights in caches.items() if _matches(pattern, name)), set())
@@ -83,7 +83,7 @@ def unreachable(caches: Grants) -> list[tuple[str, str]]:
 
 
 def loses_pull(caches: Grants) -> list[tuple[str, str]]:
-    """Entries that allow something, but not pull, where another pattern alone would: nothing is ever added up."""
+    """Entries that grant something but not pull, which another pattern would grant: the server never adds them up."""
     return [
         (entry, pattern)
         for entry, rights in caches.items()
@@ -93,44 +93,44 @@ def loses_pull(caches: Grants) -> list[tuple[str, str]]:
     ]
 
 
-def differences(claims: Claims, wanted: Claims) -> list[str]:
-    """What a token says otherwise than wanted, apart from times; empty when the server would decide alike."""
+def differences(claims: Claims, desired: Claims) -> list[str]:
+    """How a token differs from the desired one, except for times; empty if the server would treat them alike."""
     found = [
-        f"its {word} is {_quoted(claims.get(key))}, not {_quoted(wanted.get(key))}"
-        for key, word in (("sub", "subject"), ("iss", "issuer"))
-        if (claims.get(key) or "") != (wanted.get(key) or "")
+        f"its {name} is {_quoted(claims.get(key))}, not {_quoted(desired.get(key))}"
+        for key, name in (("sub", "subject"), ("iss", "issuer"))
+        if (claims.get(key) or "") != (desired.get(key) or "")
     ]
-    have, want = audiences(claims), audiences(wanted)
+    have, want = audiences(claims), audiences(desired)
     if have != want:
         found.append(f"its audiences are {_listed(have)}, not {_listed(want)}")
-    return found + _differing_grants(claims[CLAIM]["caches"], wanted[CLAIM]["caches"])
+    return found + _differing_grants(claims[CLAIM]["caches"], desired[CLAIM]["caches"])
 
 
 def _differing_grants(have: Grants, want: Grants) -> list[str]:
     found = [f"it has no entry for '{pattern}'" for pattern in want if pattern not in have]
-    found += [f"its entry for '{pattern}' is not wanted" for pattern in have if pattern not in want]
+    found += [f"it has an undesired entry for '{pattern}'" for pattern in have if pattern not in want]
     for pattern, rights in want.items():
         old, new = _granted(have.get(pattern, rights)), _granted(rights)
         if lost := new - old:
             found.append(f"on '{pattern}' it lacks {_listed(lost)}")
         if gained := old - new:
-            found.append(f"on '{pattern}' it has {_listed(gained)} too much")
-    # Order decides among patterns only: an exact name wins wherever it stands.
-    order, wanted_order = ([pattern for pattern in one if "*" in pattern and pattern in other]
+            found.append(f"on '{pattern}' it should not have {_listed(gained)}")
+    # The order only matters among patterns: an exact name wins in any position.
+    order, desired_order = ([pattern for pattern in one if "*" in pattern and pattern in other]
                            for one, other in ((have, want), (want, have)))  # fmt: skip
-    if order != wanted_order:
-        found.append(f"its patterns stand in the order {', '.join(order)}, not {', '.join(wanted_order)}")
+    if order != desired_order:
+        found.append(f"its patterns are in the order {', '.join(order)}, not {', '.join(desired_order)}")
     return found
 
 
 def shown(claims: Claims) -> dict[str, t.Any]:
-    """Claims in words, for --diff."""
+    """Claims as people read them, for --diff."""
     return {
         "subject": claims.get("sub"),
         "issuer": claims.get("iss"),
         "audiences": sorted(audiences(claims)),
         "expires": instant(claims["exp"]) if "exp" in claims else "never",
-        # a list, because the order decides
+        # a list, because the order matters
         "permissions": [
             {"caches": pattern, "rights": [right for right, key in RIGHTS.items() if rights.get(key)]}
             for pattern, rights in claims[CLAIM]["caches"].items()
@@ -147,9 +147,9 @@ def _quoted(value: t.Any) -> str:
     return f"'{value}'" if value else "empty"
 
 
-def _listed(words: t.Collection[str]) -> str:
-    """Rights in their usual order, other words by the alphabet."""
-    order = [right for right in RIGHTS if right in words] or sorted(words)
+def _listed(names: t.Collection[str]) -> str:
+    """Rights in their usual order, other names alphabetically."""
+    order = [right for right in RIGHTS if right in names] or sorted(names)
     return ", ".join(order) or "empty"
 
 
@@ -165,7 +165,7 @@ def _matches(pattern: str, name: str) -> bool:
 
 
 def read_claims(token: str) -> Claims | None:
-    """What a token says about itself, unverified; None when it is not readable. For explanations only."""
+    """The unverified claims of a token, None if it is unreadable. For explanations only."""
     try:
         body = token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
@@ -179,11 +179,11 @@ def malformed(claims: Claims) -> str | None:
     namespace = claims.get(CLAIM)
     caches = namespace.get("caches") if isinstance(namespace, dict) else None
     if not isinstance(caches, dict):
-        return "it carries no permissions for Attic"
+        return "it has no permissions for Attic"
     for pattern, rights in caches.items():
         if not PATTERN.fullmatch(pattern) or not isinstance(rights, dict):
             return f"its permissions for '{pattern}' are malformed"
-        # The server wants the numbers 0 and 1; true is one of them in Python, not on the wire.
+        # The server requires the numbers 0 and 1; Python's True is equal to 1, but JSON's true is not.
         if any(type(rights[key]) is not int or rights[key] not in (0, 1) for key in RIGHTS.values() if key in rights):
             return f"its permissions for '{pattern}' are not the numbers 0 and 1"
     for key in ("exp", "nbf", "iat"):
@@ -197,7 +197,7 @@ def malformed(claims: Claims) -> str | None:
 
 
 def untimely(claims: Claims, now: int, renew_before: int = 0) -> str | None:
-    """Why the token is not valid now, or not for long enough; None when it is."""
+    """Why the token is not valid now, or not for long enough; None if it is."""
     for key in ("nbf", "iat"):
         if claims.get(key, now) > now:
             return f"it is not valid before {instant(claims[key])} (is a clock wrong?)"

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The pantheros.nixci contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One consistent, read-only look into a PostgreSQL database. Private: may change without notice."""
+"""A consistent, read-only snapshot of a PostgreSQL database. Private: may change without notice."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"
 CONNECT_TIMEOUTS = range(1, 301)
 STATEMENT_TIMEOUTS = range(1, 3601)
 
-# A failed connection has no error code in psycopg2, only the words of the server or of libpq.
+# A failed connection has no error code in psycopg2, only a message of the server or of libpq.
 REFUSALS: tuple[tuple[str, type[NixciError], str], ...] = (
     (
         "(Peer|Ident) authentication failed",
         AuthenticationError,
-        "over the socket the user of the operating system is the role, so set become_user to a user who has one",
+        "over the socket the operating system user is the role, so set become_user to a user who has one",
     ),
     (
         "password authentication failed|no password supplied|password retrieved from file",
@@ -44,9 +44,9 @@ REFUSALS: tuple[tuple[str, type[NixciError], str], ...] = (
     (
         'role "[^"]*" (does not exist|is not permitted to log in)',
         AuthenticationError,
-        "check login_user; without it the user of the operating system is the role",
+        "check login_user; without it the operating system user is the role",
     ),
-    ("pg_hba.conf", ForbiddenError, "let the role in by a line in pg_hba.conf, or log in another way"),
+    ("pg_hba.conf", ForbiddenError, "admit the role by a line in pg_hba.conf, or log in another way"),
     ("permission denied for database", ForbiddenError, "run GRANT CONNECT ON DATABASE for the role"),
     ('database "[^"]*" does not exist', NotFoundError, "give the name of Attic's database as login_db"),
     ("certificate|SSL", UnavailableError, "check ssl_mode and ca_cert"),
@@ -56,9 +56,9 @@ REFUSALS: tuple[tuple[str, type[NixciError], str], ...] = (
 )  # fmt: skip
 UNREACHABLE = "check that PostgreSQL runs and listens there"
 
-# For one transaction only, so that it also holds behind a connection pooler. A report has time: it leaves the other
-# processors to the server, and the memory makes up for them where a large table is sorted.
-MANNERS = """
+# For one transaction only, so that it also applies behind a connection pooler. A report is not urgent: it leaves the
+# other processors to the server, and uses more memory instead to sort a large table.
+LIMITS = """
 SET LOCAL statement_timeout = %s; SET LOCAL TimeZone = 'UTC';
 SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL work_mem = '32MB'
 """
@@ -81,14 +81,14 @@ def postgresql_argument_spec() -> dict[str, t.Any]:
 
 
 class Snapshot:
-    """All questions to it are answered from the same moment."""
+    """All queries see the database at the same moment."""
 
     def __init__(self, cursor: t.Any, seconds: int) -> None:
         self._cursor = cursor
         self._seconds = seconds
 
     def rows(self, purpose: str, sql: str, **values: t.Any) -> list[dict[str, t.Any]]:
-        """The purpose is for the error message: what did not work."""
+        """The purpose is for the error message."""
         started = time.monotonic()
         try:
             self._cursor.execute(sql, values)
@@ -102,13 +102,13 @@ class Snapshot:
 
 @contextlib.contextmanager
 def snapshot(params: dict[str, t.Any]) -> Iterator[Snapshot]:
-    """Reads without ever blocking a writer: the transaction can take no lock beyond that of a SELECT."""
+    """Never blocks a writer: the only lock of the transaction is that of a SELECT."""
     connection = _connect(params)
     seconds = params["statement_timeout"]
     try:
         connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
         with connection.cursor(cursor_factory=psycopg2.extras.RealDictCursor) as cursor:
-            cursor.execute(MANNERS, (seconds * 1000,))
+            cursor.execute(LIMITS, (seconds * 1000,))
             yield Snapshot(cursor, seconds)
     except psycopg2.Error as exc:
         raise _explain(exc, "starting a transaction", 0, seconds) from None
@@ -126,7 +126,7 @@ def _connect(params: dict[str, t.Any]) -> t.Any:
     for option, allowed in (("connect_timeout", CONNECT_TIMEOUTS), ("statement_timeout", STATEMENT_TIMEOUTS)):
         if params[option] not in allowed:
             raise InvalidError(f"{option} must be from {allowed[0]} to {allowed[-1]} seconds, not {params[option]}.")
-    # Not mutually_exclusive of the argument spec: to that a null is a value, but `default(None)` means leave out.
+    # Not mutually_exclusive in the argument spec, which counts a null as a value; `default(None)` means omitted.
     if params["login_host"] and params["login_unix_socket"]:
         raise InvalidError("Give login_host for TCP or login_unix_socket for the local socket, not both.")
     arguments = {
@@ -139,7 +139,7 @@ def _connect(params: dict[str, t.Any]) -> t.Any:
         "sslrootcert": params["ca_cert"],
         "connect_timeout": params["connect_timeout"],
         "application_name": "pantheros.nixci",
-        # A server that vanishes in the middle of a query is noticed within half a minute.
+        # Notices within half a minute that a server has vanished in the middle of a query.
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 4,
@@ -148,14 +148,14 @@ def _connect(params: dict[str, t.Any]) -> t.Any:
     try:
         return psycopg2.connect(**{key: value for key, value in arguments.items() if value is not None})
     except psycopg2.Error as exc:
-        kind, words, remedy = read_refusal(str(exc))
-        raise kind(f"PostgreSQL does not let us read the database '{params['login_db']}': {words}; {remedy}.") from None
-    except ValueError:  # a NUL character, which libpq cannot be given
+        kind, reason, remedy = read_refusal(str(exc))
+        raise kind(f"PostgreSQL refuses access to the database '{params['login_db']}': {reason}; {remedy}.") from None
+    except ValueError:  # a NUL character, which libpq cannot take
         raise InvalidError("One of the login options holds a character that PostgreSQL cannot take.") from None
 
 
 def read_refusal(text: str) -> tuple[type[NixciError], str, str]:
-    """What kind of failure it is, its decisive line without libpq's preamble, and the remedy."""
+    """The kind of failure, its decisive line without libpq's preamble, and the remedy."""
     lines = [line.strip() for line in text.splitlines() if line.strip()] or ["no reason was given"]
     for pattern, kind, remedy in REFUSALS:
         for line in lines:
@@ -165,17 +165,17 @@ def read_refusal(text: str) -> tuple[type[NixciError], str, str]:
 
 
 def _decisive(line: str) -> str:
-    """The preamble names the address, which is worth keeping when the server itself said nothing."""
+    """The preamble names the address, which is worth keeping if the server itself did not answer."""
     return re.split(r"(?:FATAL|ERROR): +", line)[-1].rstrip(".")[:300]
 
 
 def _explain(exc: t.Any, purpose: str, elapsed: float, limit: int) -> NixciError:
-    words = (exc.diag.message_primary or str(exc).strip() or type(exc).__name__).splitlines()[0][:300]
+    reason = (exc.diag.message_primary or str(exc).strip() or type(exc).__name__).splitlines()[0][:300]
     if exc.pgcode == "57014":
         return UnavailableError(
-            f"PostgreSQL: {purpose} was cancelled after {elapsed:.0f} s, the limit is {limit} s ({words}); "
+            f"PostgreSQL: {purpose} was cancelled after {elapsed:.0f} s, the limit is {limit} s ({reason}); "
             "raise statement_timeout or gather less."
         )
     if exc.pgcode == "42501":
-        return ForbiddenError(f"PostgreSQL: {purpose} is not allowed ({words}); grant the role the right to read it.")
-    return UnavailableError(f"PostgreSQL: {purpose} failed ({words}); look into the server's log, or run again later.")
+        return ForbiddenError(f"PostgreSQL: {purpose} is not allowed ({reason}); grant the role the right to read it.")
+    return UnavailableError(f"PostgreSQL: {purpose} failed ({reason}); read the server's log, or run again later.")

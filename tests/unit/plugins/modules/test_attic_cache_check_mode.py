@@ -82,7 +82,7 @@ def test_check_run_again(
         def run(*, check: bool = False) -> dict[str, t.Any]:
             return module("attic_cache", params, check=check)
 
-        # On a public cache nobody can tell before the first change that a token is not accepted.
+        # A public cache does not show before the first change that a token is not accepted.
         assert_check_mode_contract(run, state, unknown=UNKNOWN)
 
     holds()

@@ -45,7 +45,7 @@ def machine(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> t.Callab
     return make
 
 
-def test_a_path_goes_the_whole_way(module: t.Any, machine: t.Any) -> None:
+def test_a_path_is_pushed_and_fetched(module: t.Any, machine: t.Any) -> None:
     root = machine()
     result = module("attic_roundtrip", PARAMS)
     assert not result["failed"] and not result["changed"]
@@ -57,7 +57,7 @@ def test_a_path_goes_the_whole_way(module: t.Any, machine: t.Any) -> None:
     assert TOKEN not in calls, "a token must never be an argument"
 
 
-def test_a_refused_push_is_told_without_the_token(module: t.Any, machine: t.Any) -> None:
+def test_a_refused_push_is_reported_without_the_token(module: t.Any, machine: t.Any) -> None:
     machine(attic=f'echo "Unauthorized: {TOKEN}" >&2; exit 1')
     result = module("attic_roundtrip", PARAMS)
     assert result["failed"]
@@ -65,12 +65,12 @@ def test_a_refused_push_is_told_without_the_token(module: t.Any, machine: t.Any)
     assert TOKEN not in str(result)
 
 
-def test_a_wrong_signature_is_told(module: t.Any, machine: t.Any) -> None:
+def test_a_wrong_signature_is_reported(module: t.Any, machine: t.Any) -> None:
     machine(nix='echo "error: path lacks a valid signature" >&2; exit 1')
     assert "fetching from ci-cache" in module("attic_roundtrip", PARAMS)["msg"]
 
 
-def test_other_contents_are_noticed(module: t.Any, machine: t.Any) -> None:
+def test_other_contents_are_an_error(module: t.Any, machine: t.Any) -> None:
     machine(attic="echo something else > cache")
     assert "other contents" in module("attic_roundtrip", PARAMS)["msg"]
 

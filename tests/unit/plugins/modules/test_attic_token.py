@@ -154,7 +154,7 @@ def test_the_default_renewal_is_in_the_last_third(mint: Mint, clock: t.Callable[
         ({"subject": "root"}, "its subject is 'ci', not 'root'"),
         ({"issuer": "nixci"}, "its issuer is empty, not 'nixci'"),
         ({"audiences": ["b", "a"]}, "its audiences are empty, not a, b"),
-        ({"permissions": [{"caches": "ci-cache", "pull": True}]}, "on 'ci-cache' it has push too much"),
+        ({"permissions": [{"caches": "ci-cache", "pull": True}]}, "on 'ci-cache' it should not have push"),
         (
             {
                 "permissions": [
@@ -165,7 +165,7 @@ def test_the_default_renewal_is_in_the_last_third(mint: Mint, clock: t.Callable[
         ),
         (
             {"permissions": [{"caches": "ci-*", "pull": True}], "subject": "b"},
-            "its subject is 'ci', not 'b'; it has no entry for 'ci-*'; its entry for 'ci-cache' is not wanted",
+            "its subject is 'ci', not 'b'; it has no entry for 'ci-*'; it has an undesired entry for 'ci-cache'",
         ),
         ({"signing_key": base64.b64encode(b"x" * 32).decode()}, "it was signed with another key"),
     ],
@@ -202,7 +202,7 @@ def test_the_order_of_patterns_is_kept_and_counts(mint: Mint) -> None:
     token = mint(permissions=[narrow, wide])["token"]
     assert list(mint(permissions=[narrow, wide])["claims"][CLAIM]["caches"]) == ["ci-*", "*"]
     swapped = mint(permissions=[wide, narrow], current=token)
-    assert swapped["reason"] == "its patterns stand in the order ci-*, *, not *, ci-*"
+    assert swapped["reason"] == "its patterns are in the order ci-*, *, not *, ci-*"
     assert list(swapped["claims"][CLAIM]["caches"]) == ["*", "ci-*"]
 
 
@@ -247,7 +247,7 @@ def test_wrong_input_fails_with_one_sentence(mint: Mint, options: dict[str, t.An
 def test_permissions_that_do_not_mean_what_they_seem_are_remarked(mint: Mint) -> None:
     wide, narrow = {"caches": "*", "pull": True}, {"caches": "ci-*", "push": True}
     [never, loses] = mint(permissions=[wide, narrow]).warnings
-    assert "'ci-*' never applies, because '*' stands before it" in never
+    assert "'ci-*' never applies, because '*' precedes it" in never
     assert "'ci-*' does not grant pull, and '*' does not add it" in loses
     assert mint(permissions=[{**narrow, "pull": True}, wide]).warnings == []
     [weak] = mint(signing_key="YQ==").warnings

@@ -72,7 +72,7 @@ def test_the_exact_name_wins_then_the_first_pattern_and_nothing_is_added_up() ->
     assert unreachable({"ci-*": {}, "*": {}, "ci-x": {}}) == []
 
 
-def test_who_pushes_without_pulling_is_told_that_nothing_is_added_up() -> None:
+def test_an_entry_that_lacks_pull_is_found_because_nothing_is_added_up() -> None:
     assert loses_pull({"ci-*": {"w": 1}, "*": {"r": 1}}) == [("ci-*", "*")]
     assert loses_pull({"*": {"r": 1}, "ci-cache": {"w": 1}}) == [("ci-cache", "*")]
     # An entry without any right closes the cache on purpose.
@@ -86,10 +86,10 @@ def test_who_pushes_without_pulling_is_told_that_nothing_is_added_up() -> None:
         ({"a": {"r": 1}, "b": {}}, {"b": {"w": 0}, "a": {"r": 1}}, []),
         ({"*": {"r": 1}, "a": {"r": 1}}, {"a": {"r": 1}, "*": {"r": 1}}, []),
         ({"a*": {}, "b*": {}, "*": {}}, {"b*": {}, "a*": {}, "*": {}},
-         ["its patterns stand in the order a*, b*, *, not b*, a*, *"]),
+         ["its patterns are in the order a*, b*, *, not b*, a*, *"]),
         ({"a": {"r": 1}}, {"a": {"r": 1, "w": 1, "cc": 1}}, ["on 'a' it lacks push, create_cache"]),
-        ({"a": {"r": 1, "cd": 1}}, {"a": {"w": 1}}, ["on 'a' it lacks push", "on 'a' it has pull, destroy_cache too much"]),
-        ({"a": {"r": 1}}, {"b": {"r": 1}}, ["it has no entry for 'b'", "its entry for 'a' is not wanted"]),
+        ({"a": {"r": 1, "cd": 1}}, {"a": {"w": 1}}, ["on 'a' it lacks push", "on 'a' it should not have pull, destroy_cache"]),
+        ({"a": {"r": 1}}, {"b": {"r": 1}}, ["it has no entry for 'b'", "it has an undesired entry for 'a'"]),
     ],
 )  # fmt: skip
 def test_differences_are_named_one_by_one(have: Grants, want: Grants, found: list[str]) -> None:
