@@ -15,7 +15,7 @@ import requests
 from ansible_collections.pantheros.nixci.plugins.module_utils._attic.client import AtticClient
 from ansible_collections.pantheros.nixci.plugins.module_utils._attic.keys import SigningKey, public_half
 from ansible_collections.pantheros.nixci.plugins.module_utils._attic.token import CLAIM
-from ansible_collections.pantheros.nixci.plugins.module_utils._attic.verify import prove
+from ansible_collections.pantheros.nixci.plugins.module_utils._attic.verify import verify
 from ansible_collections.pantheros.nixci.plugins.module_utils._core.errors import NixciError
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -141,7 +141,7 @@ def test_no_exception_holds_a_secret(serve: t.Callable[[t.Any], str], tmp_path: 
     claims = {"sub": "ci", CLAIM: {"caches": {}}}
     attempts: list[t.Callable[[], t.Any]] = [
         lambda: AtticClient(url, token(), retries=0).get_cache("c"),
-        lambda: prove(url, SigningKey("HS256", KEY), claims, retries=0),
+        lambda: verify(url, SigningKey("HS256", KEY), claims, retries=0),
         lambda: AtticClient(url, token() + " x"),
         lambda: AtticClient(url, token(FOREIGN), retries=0).get_cache("c"),
         lambda: SigningKey("RS256", KEY),
