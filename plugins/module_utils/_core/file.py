@@ -104,13 +104,8 @@ class File:
     def _attributes(self) -> Change:
         if os.path.exists(self.path):
             return self._compare(self.path)
-        # A new file begins like this one.
-        handle, temporary = tempfile.mkstemp(dir=self.module.tmpdir)
-        try:
-            os.close(handle)
-            return Change(None, self._compare(temporary).after)
-        finally:
-            os.unlink(temporary)
+        with tempfile.NamedTemporaryFile() as new:  # a new file begins like this one
+            return Change(None, self._compare(new.name).after)
 
     def _compare(self, path: str) -> Change:
         diff: dict[str, t.Any] = {}
@@ -129,12 +124,12 @@ class File:
         self.module.set_fs_attributes_if_different(options, False, diff, expand=False)
 
     @contextlib.contextmanager
-    def _errors(self, words: str) -> Iterator[None]:
-        """The module ends itself when it fails, but what the caller did before may have to be undone."""
+    def _errors(self, failure: str) -> Iterator[None]:
+        """The module would exit on a failure, but what the caller did before may have to be undone."""
 
         def fail(msg: str, **details: t.Any) -> t.NoReturn:
             reason = details.get("details") or getattr(details.get("exception"), "strerror", None)
-            raise NixciError(f"{self.path} {words} ({msg}{f': {reason}' if reason else ''}).")
+            raise NixciError(f"{self.path} {failure} ({msg}{f': {reason}' if reason else ''}).")
 
         self.module.fail_json = fail
         try:
@@ -142,9 +137,9 @@ class File:
         except NixciError:
             raise
         except OSError as exc:
-            raise NixciError(f"{self.path} {words} ({exc.strerror}).") from None
+            raise NixciError(f"{self.path} {failure} ({exc.strerror}).") from None
         except Exception as exc:  # atomic_move raises nothing more precise
-            raise NixciError(f"{self.path} {words} ({str(exc).rstrip('.')}).") from None
+            raise NixciError(f"{self.path} {failure} ({str(exc).rstrip('.')}).") from None
         finally:
             del self.module.fail_json
 
