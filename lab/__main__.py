@@ -14,13 +14,13 @@ from .shell import LabError
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m lab", description="A whole installation on this machine.")
+    parser = argparse.ArgumentParser(prog="python -m lab", description="A complete installation on this machine.")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("up", help="start the lab, or do nothing if it runs")
+    commands.add_parser("up", help="start the lab; do nothing if it runs")
     commands.add_parser("down", help="remove every trace of it")
-    commands.add_parser("status", help="what runs").add_argument("--json", action="store_true")
-    commands.add_parser("summary", help="the cache as it answers now")
-    commands.add_parser("ssh", help="a shell on the host, or a command there").add_argument("words", nargs="*")
+    commands.add_parser("status", help="show what runs").add_argument("--json", action="store_true")
+    commands.add_parser("summary", help="show the cache as it is now")
+    commands.add_parser("ssh", help="open a shell on the host, or run a command there").add_argument("argv", nargs="*")
     options = parser.parse_args()
     try:
         if options.command == "up":
@@ -32,7 +32,7 @@ def main() -> int:
         elif options.command == "summary":
             print(summary.summary())
         else:
-            ssh(options.words)
+            ssh(options.argv)
     except LabError as exc:
         print(f"lab: {exc}", file=sys.stderr)
         return 1
@@ -50,13 +50,13 @@ def show(status: dict[str, object], as_json: bool) -> None:
         print(f"{key}: {json.dumps(value)}")
 
 
-def ssh(words: list[str]) -> t.NoReturn:
+def ssh(argv: list[str]) -> t.NoReturn:
     host = state.read(state.LAB).get("host")
     if not host:
         raise LabError("The lab is not up; start it with 'python -m lab up'.")
     known = f"-oUserKnownHostsFile={host['known_hosts']}"
     address = f"{host['user']}@{host['address']}"
-    sys.exit(subprocess.call(["ssh", "-i", host["private_key"], known, address, *words]))
+    sys.exit(subprocess.call(["ssh", "-i", host["private_key"], known, address, *argv]))
 
 
 sys.exit(main())

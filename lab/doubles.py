@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The process with the doubles of the clouds: its credentials, start and end. `lab/clouds/__main__.py` is its inside."""
+"""The process of the cloud doubles: its credentials, start and end. `lab/clouds/__main__.py` is what runs in it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOG = state.DIR / "clouds.log"
 
 
 def make_credentials() -> None:
-    """In the services' own forms, because programs check them."""
+    """In the formats of the services, because programs check them."""
     account = secrets.token_hex(6)
     made = {
         "b2-master-key-id": account,
@@ -49,16 +49,16 @@ def start() -> None:
             start_new_session=True,
         )
     (state.DIR / "clouds.pid").write_text(str(process.pid))
-    wait("The doubles", lambda: answer() or process.poll() is not None, 60, last_line)
+    wait("The doubles", lambda: answers() or process.poll() is not None, 60, last_line)
     if process.poll() is not None:
         raise LabError(f"The doubles ended at once: {last_line()}")
 
 
 def alive() -> bool:
-    return state.process("clouds", "-m lab.clouds") is not None and answer()
+    return state.process("clouds", "-m lab.clouds") is not None and answers()
 
 
-def answer() -> bool:
+def answers() -> bool:
     for port in PORTS.values():
         try:
             socket.create_connection((GATEWAY, port), timeout=1).close()
@@ -69,7 +69,7 @@ def answer() -> bool:
 
 def stop() -> None:
     if pid := state.process("clouds", "-m lab.clouds"):
-        os.kill(pid, signal.SIGKILL)  # its state is in memory alone, there is nothing to finish
+        os.kill(pid, signal.SIGKILL)  # its state is in memory only, so there is nothing to finish
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, 0)
         wait("The end of the doubles", lambda: state.process("clouds", "-m lab.clouds") is None, 10)

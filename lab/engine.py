@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The container engine: the one that runs here, otherwise Debian's, started and stopped by the lab."""
+"""The container engine: the running one, or Debian's, which the lab then starts and stops."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def ensure() -> None:
             continue
         if pathlib.Path(root).exists():
             raise LabError(f"Another lab exists on this machine; end it first: cd {root} && python -m lab down")
-        # Its checkout was deleted, so nobody can end it any more.
+        # Its checkout is gone, so nobody else can remove it.
         run("docker", "rm", "--force", "--volumes", container)
 
 
@@ -53,12 +53,12 @@ def _start() -> None:
     (state.DIR / "dockerd.pid").write_text(str(daemon.pid))
     wait("dockerd", lambda: works() or daemon.poll() is not None, 60, lambda: f"see {log.name}")
     if daemon.poll() is not None and not works():
-        words = [line for line in pathlib.Path(log.name).read_text().splitlines() if "failed" in line.lower()]
-        raise LabError(f"dockerd does not run on this machine: {words[-1][-200:] if words else 'no reason given'}")
+        errors = [line for line in pathlib.Path(log.name).read_text().splitlines() if "failed" in line.lower()]
+        raise LabError(f"dockerd does not run on this machine: {errors[-1][-200:] if errors else 'no reason given'}")
 
 
 def stop() -> None:
-    """Only an engine that the lab started."""
+    """Stop an engine that the lab has started, and no other."""
     if pid := state.process("dockerd", "dockerd"):
         say("Stopping dockerd")
         os.kill(pid, signal.SIGTERM)
@@ -70,7 +70,7 @@ def stop() -> None:
 
 
 def _forget_rules() -> None:
-    """Docker leaves its firewall rules behind when it ends."""
+    """Docker leaves its firewall rules behind."""
     for command in ("iptables", "ip6tables"):
         for table in ("filter", "nat"):
             rules = [shlex.split(line) for line in attempt(command, "-t", table, "-S").stdout.splitlines()]
@@ -86,6 +86,6 @@ def _forget_rules() -> None:
 
 
 def forget() -> None:
-    """The engine's data, if there was none before the lab and no engine uses it now."""
+    """Delete the engine's data if the lab has created it and no engine uses it now."""
     if state.read(state.MACHINE).get("docker_data") and not works():
         shutil.rmtree(DATA, ignore_errors=True)

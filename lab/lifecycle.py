@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """up, down, status.
 
-A lab is whole or it is made anew: the doubles keep their state in memory, so a host without them is worth nothing.
-What is slow (packages, images) is kept and only made when it is missing. `lab.json` is written last and removed first,
-so an `up` or `down` that was killed anywhere is simply done again.
+A lab is complete or it is rebuilt: the doubles keep their state in memory, so a host without them is useless. Packages
+and images take time, so they are kept, and created only if they are missing. `lab.json` is written last and removed first,
+so an `up` or `down` that was killed at any point can be run again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from .shell import say
 def up() -> None:
     machine.check_platform()
     with state.locked():
-        if whole():
+        if up_to_date():
             say("The lab is up")
             return
         machine.install("openssh-client")
@@ -73,7 +73,7 @@ def down() -> None:
 
 
 def dismantle() -> None:
-    """Everything that runs; images and packages stay."""
+    """Remove everything that runs; keep images and packages."""
     state.LAB.unlink(missing_ok=True)
     doubles.stop()
     container.remove()
@@ -81,8 +81,8 @@ def dismantle() -> None:
     shutil.rmtree(state.SECRETS, ignore_errors=True)
 
 
-def whole() -> bool:
-    """Complete, and made from what lies here now."""
+def up_to_date() -> bool:
+    """Whether the lab is complete, and built from the current files."""
     return state.read(state.LAB).get("fingerprint") == fingerprint() and complete()
 
 
@@ -102,7 +102,7 @@ def fingerprint() -> str:
 
 
 def describe() -> dict[str, t.Any]:
-    """What the inventory and the tests need to know. No secrets, only where they are."""
+    """What the inventory and the tests need to know. No secrets, only their location."""
     real = image.attic_programs()
     return {
         "fingerprint": fingerprint(),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""This machine: may the lab run here, which Debian packages does it lack, and the one line in /etc/hosts."""
+"""This machine: whether the lab can run here, the Debian packages it lacks, and the line in /etc/hosts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def check_platform() -> None:
 
 
 def check_network() -> None:
-    """Ours is the only use of these addresses and ports."""
+    """Nothing else may use these addresses and ports."""
     ours = ipaddress.ip_network(SUBNET)
     for route in json.loads(attempt("ip", "-json", "route").stdout or "[]"):
         if route["dst"] != "default" and ours.overlaps(ipaddress.ip_network(route["dst"], strict=False)):
@@ -47,7 +47,7 @@ def check_network() -> None:
 
 
 def install(*packages: str) -> None:
-    """Install what is missing and note exactly what that brings, so that `down` can take it away again."""
+    """Install what is missing and record every package that comes with it, so that `down` can remove it again."""
     missing = [name for name in packages if "ok installed" not in attempt("dpkg-query", "-Wf${Status}", name).stdout]
     if not missing:
         return
@@ -72,7 +72,7 @@ def update_lists() -> None:
 
 
 def uninstall() -> None:
-    """Take away what `install` brought, unless something else has come to need it."""
+    """Remove what `install` has installed, unless other packages need it now."""
     packages = state.read(state.MACHINE).get("packages", [])
     if not packages:
         return
@@ -96,7 +96,7 @@ def add_hosts_line() -> None:
 
 
 def remove_hosts_line() -> None:
-    """In place, because /etc/hosts may be a mount; what stands before our line is never out of the file."""
+    """In place, because /etc/hosts may be a mount. The lines before ours never leave the file."""
     before = HOSTS.read_text()
     after = "".join(line for line in before.splitlines(keepends=True) if not line.endswith(f"# {NETWORK}\n"))
     if after != before:

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the lab's parts are called and where they are: one place, no logic."""
+"""Names and addresses of all parts of the lab. No logic."""
 
 from __future__ import annotations
 
 import pathlib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-LABEL = "nixci.lab"  # on the containers and the network of a lab; the value tells whose it is
-IMAGE_LABEL = "nixci.lab.image"  # on its images, and on every step on the way to them
+LABEL = "nixci.lab"  # on the containers and the network of a lab; the value is its checkout
+IMAGE_LABEL = "nixci.lab.image"  # on its images and their intermediate steps
 
 NETWORK = "nixci-lab"
 SUBNET = "10.213.87.0/24"

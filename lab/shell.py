@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Running programs, waiting for things, telling how far we are."""
+"""Running programs, waiting for conditions, reporting progress."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def say(text: str) -> None:
 
 
 def attempt(*argv: str, **options: t.Any) -> subprocess.CompletedProcess[str]:
-    """The outcome, whatever it is; a program that does not exist counts as failed."""
+    """Run a program and return its outcome. A program that does not exist counts as failed."""
     try:
         return subprocess.run(argv, text=True, capture_output=True, **{"stdin": subprocess.DEVNULL, **options})
     except FileNotFoundError:
@@ -27,13 +27,13 @@ def attempt(*argv: str, **options: t.Any) -> subprocess.CompletedProcess[str]:
 
 
 def run(*argv: str, **options: t.Any) -> str:
-    """The output; failing is an error."""
+    """Run a program and return its output. A failure is an error."""
     if "input" in options:
         options["stdin"] = None
     done = attempt(*argv, **options)
     if done.returncode != 0:
-        words = (done.stderr or done.stdout).strip().splitlines()
-        raise LabError(f"'{' '.join(argv[:4])} …' failed: {' | '.join(words[-5:]) or done.returncode}")
+        lines = (done.stderr or done.stdout).strip().splitlines()
+        raise LabError(f"'{' '.join(argv[:4])} …' failed: {' | '.join(lines[-5:]) or done.returncode}")
     return done.stdout
 
 

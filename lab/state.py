@@ -3,7 +3,7 @@
 
 lab.json       what the inventory needs; written last, so it exists only for a complete lab
 machine.json   what `up` did to this machine and `down` must undo
-secrets/*      one credential per file, made anew for each lab, readable by root alone
+secrets/*      one credential per file, generated for each lab, readable by root only
 ssh/  ca/      keys and certificates            *.log  *.pid   of the processes that `up` started
 """
 
@@ -40,7 +40,7 @@ def locked() -> Iterator[None]:
 
 
 def read(file: pathlib.Path) -> dict[str, t.Any]:
-    """Empty when there is none, and when writing it was interrupted."""
+    """The content; empty if there is no file or if writing it was interrupted."""
     try:
         return t.cast(dict[str, t.Any], json.loads(file.read_text()))
     except (FileNotFoundError, ValueError):
@@ -54,7 +54,7 @@ def write(file: pathlib.Path, content: dict[str, t.Any]) -> None:
 
 
 def remember(**facts: t.Any) -> None:
-    """Note something in machine.json, before it is done."""
+    """Record something in machine.json, before doing it."""
     write(MACHINE, {**read(MACHINE), **facts})
 
 
@@ -84,10 +84,10 @@ def digest(*parts: str | pathlib.Path) -> str:
     return total.hexdigest()[:12]
 
 
-def process(name: str, words: str) -> int | None:
-    """The id of the process in <name>.pid, if it still is the one that was started."""
+def process(name: str, command: str) -> int | None:
+    """The id of the process in <name>.pid, if it is still the one that was started."""
     with contextlib.suppress(FileNotFoundError, ValueError, ProcessLookupError):
         pid = int((DIR / f"{name}.pid").read_text())
-        if words in pathlib.Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " "):
+        if command in pathlib.Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " "):
             return pid
     return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What `make demo` ends with: the cache as it answers now, and what of the lab is real."""
+"""The end of `make demo`: the cache as it is now, and which parts of the lab are real."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CACHES = ("public-cache", "ci-cache")
 
 
 def root_token() -> str:
-    """As any user of the vault finds it: vault by name, item by title, field by label."""
+    """Found as a user of the vault finds it: vault by name, item by title, field by label."""
     session = requests.Session()
     session.headers["Authorization"] = f"Bearer {state.secret('connect-token')}"
     vaults = f"{URLS['onepassword']}/v1/vaults"

@@ -58,7 +58,7 @@ class Api:
         self.storage = open_storage(config.storage)
         self.uploader = Uploader(config, self.database, self.storage)
 
-    # -- who asks, and for what --------------------------------------------------------------------------------
+    # -- authorization ----------------------------------------------------------------------------------------
 
     def restrict_host(self) -> None:
         host = flask.request.environ.get("HTTP_HOST")
@@ -71,7 +71,7 @@ class Api:
         return identify(flask.request.headers.get("Authorization"), self.config)
 
     def cache_for(self, name: str, right: str) -> tuple[Row, Rights]:
-        """The cache, if the caller has the right on it; a caller without any right learns nothing."""
+        """The cache, if the caller has this right on it. A caller without any right learns nothing about it."""
         bearer = self.bearer()
         with self.database.begin() as tx:
             cache = tx.one("SELECT * FROM cache WHERE name = ? AND deleted_at IS NULL", name)
@@ -229,7 +229,7 @@ class Api:
         files = [chunk["remote_file"] for chunk in chunks]
         if len(files) == 1 and (url := self.storage.url(files[0])):
             return flask.Response(status=307, headers={**headers, "Location": url})
-        # One chunk is fetched before the answer begins, so its loss is an honest error; that of others cuts the body.
+        # The first chunk is fetched before the response starts, so losing it is an error; losing another one truncates the body.
         content = [self.storage.get(files[0])] if len(files) == 1 else self.pieces(files)
         return flask.Response(content, mimetype="application/x-nix-nar", headers=headers)
 
@@ -238,7 +238,7 @@ class Api:
             yield self.storage.get(remote_file)
 
     def object(self, cache: str, name: str, suffix: str) -> Row:
-        """The object behind `<hash>.<suffix>`; a missing one is 404 to everybody, a forbidden one is not."""
+        """The object behind `<hash>.<suffix>`. A missing one is 404 for everybody, a forbidden one is not."""
         cache_in_url(cache)
         store_hash, _, ending = name.partition(".")
         if ending != suffix:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`attic`: the parts of the real client that pipelines use: push, cache info, login. All words go to stderr."""
+"""`attic`: the commands of the real client that pipelines use: push, cache info, login. All messages go to stderr."""
 
 from __future__ import annotations
 
@@ -44,13 +44,15 @@ class Api:
 
     def call(self, method: str, path: str, **more: t.Any) -> t.Any:
         headers = {**self.headers, **more.pop("headers", {})}
-        url = urllib.parse.urljoin(self.endpoint, path)  # an endpoint without a final / loses its last part, as there
+        url = urllib.parse.urljoin(
+            self.endpoint, path
+        )  # an endpoint without a final / loses its last part, as in the real client
         try:
-            # Not a session: that would read ~/.netrc and put it in the place of the token.
+            # Not a session, which would read ~/.netrc and replace the token.
             request = requests.Request(method, url, headers=headers, **more).prepare()
             with requests.Session() as session:
                 response = session.send(request, verify=authorities(), timeout=3600)
-        except OSError as exc:  # all of requests' own errors, and a missing file of authorities
+        except OSError as exc:  # all errors of requests, and a missing CA file
             raise Failure(f"error sending request for url ({url}): {exc}") from None
         if response.ok:
             return response.json()
@@ -62,7 +64,7 @@ class Api:
 
 
 def authorities() -> str:
-    """SSL_CERT_FILE or the system's certificates, as the real client; never those that come with a Python package."""
+    """SSL_CERT_FILE or the system's certificates, as in the real client; never those of a Python package."""
     return os.environ.get("SSL_CERT_FILE") or SYSTEM_AUTHORITIES
 
 
@@ -104,11 +106,11 @@ def resolve(reference: str) -> tuple[Server, str]:
 
 
 def login(options: argparse.Namespace) -> None:
-    """Writes the configuration and contacts nobody."""
+    """Write the configuration without contacting the server."""
     config = read_config()
     entry = {"endpoint": options.endpoint, **({"token": options.token} if options.token else {})}
     known = config.setdefault("servers", {}).get(options.name)
-    if known and not options.token:  # a new address does not cost the token
+    if known and not options.token:  # a new address keeps the token
         entry = {**known, "endpoint": options.endpoint}
     config["servers"][options.name] = entry
     if options.set_default or len(config["servers"]) == 1:
@@ -184,9 +186,9 @@ def push(options: argparse.Namespace) -> None:
 
 
 def query(roots: list[str], *, closure: bool) -> list[dict[str, t.Any]]:
-    """What Nix knows about store paths; symlinks such as ./result are followed."""
+    """What Nix knows about store paths. Symlinks such as ./result are followed."""
     resolved = [str(pathlib.Path(root).resolve()) for root in roots]
-    # Only what is in the local store counts: without this Nix would ask the substituters for an unknown path.
+    # Only the local store counts. Without this, Nix would ask the substituters for an unknown path.
     command = [
         "nix",
         "--extra-experimental-features",
@@ -253,7 +255,7 @@ def store_hash(path: str) -> str:
 
 
 def sri_to_hex(text: str) -> str:
-    """`sha256-<base64>` as `sha256:<hex>`; what is already typed stays as it is."""
+    """`sha256-<base64>` as `sha256:<hex>`; a hash that has a type already is unchanged."""
     kind, dash, value = text.partition("-")
     return f"{kind}:{base64.b64decode(value).hex()}" if dash else text
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The server's TOML file and environment, with the refusals of the real server."""
+"""The server's TOML file and environment, which are refused as by the real server."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ConfigError(Exception):
 
 
 class EnvironmentPanic(Exception):
-    """The environment is wrong or lacks something: the real server panics, exit code 101."""
+    """The environment is wrong or incomplete: the real server panics, exit code 101."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Signing:
 
 @dataclass(frozen=True)
 class Config:
-    """Only what the double acts on; the rest is checked and dropped."""
+    """Only the settings that the double uses; the others are checked and dropped."""
 
     database_url: str
     storage: dict[str, t.Any]

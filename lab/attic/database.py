@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The server's tables, in SQLite or PostgreSQL, and the few queries that more than one part needs."""
+"""The server's tables, in SQLite or PostgreSQL, and the queries that several parts share."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CREATE INDEX IF NOT EXISTS "idx-nar-nar-hash" ON nar (nar_hash);
 CREATE INDEX IF NOT EXISTS "idx-nar-state-holders" ON nar (state, holders_count);
 CREATE TABLE IF NOT EXISTS seaql_migrations (version varchar NOT NULL PRIMARY KEY, applied_at bigint NOT NULL);
 """
-# What the real server has done when its schema is the one above; with these it continues a double's database.
+# The migrations of the real server for the schema above. With these it accepts the database of a double.
 MIGRATIONS = """
 m20221227_000001_create_cache_table m20221227_000003_create_nar_table m20221227_000002_create_object_table
 m20221227_000004_add_object_last_accessed m20221227_000005_add_cache_retention_period
@@ -53,7 +53,7 @@ m20260624_000001_remove_chunk_recovery
 
 
 class Database:
-    """Keeps idle connections, and looks whether one is alive before it is used again."""
+    """Keeps idle connections, and checks each before it is used again."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -82,7 +82,7 @@ class Database:
         return self._connect()
 
     def _connect(self) -> t.Any:
-        # A lab may lose its last second in a crash; both databases are several times faster without waiting for disks.
+        # A lab may lose the last second in a crash, and both databases are several times faster without waiting for the disk.
         if self.is_sqlite:
             path, _, query = self.url.removeprefix("sqlite:").removeprefix("//").partition("?")
             uri = f"file:{path}?{query or 'mode=rw'}"
@@ -90,7 +90,7 @@ class Database:
             connection.row_factory = sqlite3.Row
             connection.executescript("PRAGMA foreign_keys = ON; PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF")
             return connection
-        import psycopg2  # only a server on PostgreSQL needs it
+        import psycopg2  # needed on PostgreSQL only
         import psycopg2.extras
 
         return psycopg2.connect(
@@ -134,7 +134,7 @@ class Transaction:
         return t.cast(Row, row)["id"]
 
     def hold(self, table: str, where: str, *args: t.Any) -> Row | None:
-        """Takes a valid row out of the garbage collector's reach; `release` gives it back."""
+        """Protect a valid row from the garbage collector until `release`."""
         lock = "" if self.is_sqlite else " FOR UPDATE SKIP LOCKED"
         return self.one(
             f"UPDATE {table} SET holders_count = holders_count + 1 WHERE id IN "  # noqa: S608

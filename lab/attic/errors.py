@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The server's two kinds of refusal: its own JSON, and the plain text of its HTTP framework."""
+"""The server's two kinds of errors: its own JSON, and the plain text of its HTTP framework."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ApiError(Exception):
 
 
 class Rejection(Exception):
-    """The request could not be read at all; answered as text, and before any look at the token."""
+    """The request cannot be parsed: answered as text, before the token is checked."""
 
     def __init__(self, status: int, text: str) -> None:
         self.status = status

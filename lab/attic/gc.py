@@ -57,7 +57,7 @@ def collect(config: Config) -> None:
         try:
             storage.delete(chunk["remote_file"])
             gone.append(chunk["id"])
-        except Exception as exc:  # stays 'D' and is tried again in the next run
+        except Exception as exc:  # stays 'D', and the next run retries it
             log.warning("Deletion failed: %s", exc)
     with database.begin() as tx:
         for chunk_id in gone:
@@ -66,7 +66,7 @@ def collect(config: Config) -> None:
 
 
 def collect_forever(config: Config, stop: threading.Event) -> None:
-    """Once at the start, then after each interval; a failure does not end it."""
+    """Run at the start and then after each interval, whether a run fails or not."""
     while config.gc_interval and not stop.is_set():
         try:
             collect(config)

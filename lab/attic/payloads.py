@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The shapes of what clients send. Every check raises ValueError with the server's kind of sentence."""
+"""The formats of what clients send. Every check raises ValueError with a message like the server's."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def store_hash(value: t.Any) -> str:
 
 
 class NotAVariant(ValueError):
-    """Neither a name nor an object with one: to the server that is broken JSON, not a wrong value."""
+    """Neither a name nor an object with one, which the server treats as invalid JSON, not as a wrong value."""
 
 
 def variant(plain: str, other: str, check: Check) -> Check:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Puts the parts together: an application for tests, or a server that stops when asked."""
+"""The application, for tests, and the server, which stops on a signal."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class QuietHandler(WSGIRequestHandler):
 
 
 def serve(config: Config, *, collect: bool) -> None:
-    """Until SIGTERM or SIGINT; requests that have begun are finished."""
+    """Serve until SIGTERM or SIGINT, and finish the requests that have begun."""
     print("Starting API server...", file=sys.stderr)
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = make_server(config.host, config.port, wsgi_app(config), threaded=True, request_handler=QuietHandler)

@@ -33,7 +33,7 @@ class Keypair:
         if not self.name or not colon or len(raw) != 64:
             raise ValueError("Signing error: Invalid signing key")
         self.key = Ed25519PrivateKey.from_private_bytes(raw[:32])
-        # Not compared with the seed, as the server does not: such a pair is stored and signs what nobody can verify.
+        # As in the server, not compared with the seed: a pair that does not match is stored, and nobody can verify its signatures.
         self.public_key = f"{self.name}:{base64.b64encode(raw[32:]).decode()}"
         self.text = text
 
@@ -48,7 +48,7 @@ class Keypair:
 
 
 def fingerprint(store_path: str, nar_hash: str, nar_size: int, references: list[str]) -> str:
-    """What a narinfo's signature is made over; nar_hash is `sha256:<hex>`."""
+    """The text that a narinfo's signature covers; nar_hash is `sha256:<hex>`."""
     store_dir = store_path.rpartition("/")[0]
     paths = ",".join(f"{store_dir}/{reference}" for reference in references)
     return f"1;{store_path};sha256:{nix32(bytes.fromhex(nar_hash.removeprefix('sha256:')))};{nar_size};{paths}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where compressed chunks lie: a local folder or an S3 bucket. Nothing is contacted before the first use."""
+"""Storage of compressed chunks: a local directory or an S3 bucket, not contacted before the first use."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class S3Storage:
     def client(self) -> t.Any:
         with self.lock:
             if self._client is None:
-                import boto3  # only a server with a bucket needs it
+                import boto3  # needed with a bucket only
                 from botocore.config import Config as ClientConfig
 
                 credentials = self.config.get("credentials", {})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who may do what: the server's reading of a token. Whatever is wrong with one makes its bearer anonymous."""
+"""The rights of a token, as the server reads them. The bearer of an invalid token is anonymous."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Bearer:
         self.caches: dict[str, dict[str, int]] = claims[NAMESPACE]["caches"] if claims else {}
 
     def rights(self, cache: str, *, public: bool) -> Rights:
-        """The exact name wins, else the first pattern in the token's order; never a union."""
+        """The exact name wins, otherwise the first pattern in the token's order. Entries are never combined."""
         granted = self.caches.get(cache)
         if granted is None:
             granted = next((value for pattern, value in self.caches.items() if _matches(pattern, cache)), {})
@@ -74,7 +74,7 @@ def _texts(claims: dict[str, t.Any]) -> bool:
 
 
 def _well_formed(namespace: t.Any) -> bool:
-    """One malformed entry spoils the whole token; true and false are not integers here."""
+    """One malformed entry invalidates the entire token. Booleans are not integers here."""
     caches = namespace.get("caches") if isinstance(namespace, dict) else None
     return isinstance(caches, dict) and all(
         PATTERN.fullmatch(pattern)

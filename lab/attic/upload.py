@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Storing a NAR: deduplicate, split, compress, verify. Splits at fixed lengths where the real server looks at content."""
+"""Storing a NAR: deduplicate, split, compress, verify. Splits at fixed lengths; the real server splits by content."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ class Uploader:
 
     def _store(self, cache_id: int, info: NarInfo, body: Body, user: str | None) -> dict[str, t.Any]:
         threshold, size = self.config.nar_size_threshold, info["nar_size"]
-        whole = threshold == 0 or size < threshold
-        piece_size = size if whole else self.config.avg_chunk_size
+        unsplit = threshold == 0 or size < threshold
+        piece_size = size if unsplit else self.config.avg_chunk_size
         digest, left = hashlib.sha256(), size
         chunks: list[Row] = []
         deduplicated = 0
@@ -68,8 +68,8 @@ class Uploader:
                 piece = read_up_to(body, min(piece_size, left))
                 digest.update(piece)
                 left -= len(piece)
-                # A whole NAR is announced by its hash, and refused as a chunk; a split one is refused as a NAR.
-                if whole and (left or _sha256(digest) != info["nar_hash"]):
+                # An unsplit NAR is one chunk, so a wrong hash is reported for the chunk; otherwise it is reported for the NAR.
+                if unsplit and (left or _sha256(digest) != info["nar_hash"]):
                     raise request_error("Bad chunk hash or size")
                 if not piece and size:
                     break
@@ -97,11 +97,11 @@ class Uploader:
         return {
             "kind": "Uploaded",
             "file_size": sum(chunk["file_size"] for chunk in chunks),
-            "frac_deduplicated": None if whole else deduplicated / size,
+            "frac_deduplicated": None if unsplit else deduplicated / size,
         }
 
     def _chunk(self, data: bytes) -> tuple[Row, bool]:
-        """A held chunk with this content, and whether it was there before."""
+        """A held chunk with this content, and whether it existed before."""
         chunk_hash = f"sha256:{hashlib.sha256(data).hexdigest()}"
         with self.database.begin() as tx:
             held = tx.hold("chunk", "chunk_hash = ? AND compression = ?", chunk_hash, self.config.compression)
@@ -145,7 +145,7 @@ class Uploader:
 
 
 def read_up_to(body: Body, size: int) -> bytes:
-    """All of size bytes unless the body ends before; a chunked transfer comes in smaller portions."""
+    """Exactly `size` bytes, or fewer at the end of the body: a chunked transfer arrives in smaller portions."""
     parts = []
     while size and (part := body.read(size)):
         parts.append(part)
@@ -154,7 +154,7 @@ def read_up_to(body: Body, size: int) -> bytes:
 
 
 def _link(tx: Transaction, cache_id: int, nar_id: int, info: NarInfo, user: str | None) -> None:
-    """Gives the cache an object, in place of the one it may have had under this hash."""
+    """Add an object to the cache, replacing one with this hash."""
     values = {
         "nar_id": nar_id,
         "store_path": info["store_path"],

@@ -1,4 +1,4 @@
-# A user's machine as it was before the collection came: their own site, their own database, SSH.
+# A user's machine before the collection is used: their own site, their own database, SSH.
 # `up` builds generation 1 without the line that imports the collection's modules, then adds it.
 { ... }:
 {

@@ -44,7 +44,7 @@ SSH = state.DIR / "ssh"
 
 
 def create_network() -> None:
-    # the bridge gets a name, so that a reader of `ip addr` knows whose it is
+    # the bridge gets a name, so that it can be recognized in `ip addr`
     bridge = f"--opt=com.docker.network.bridge.name={NETWORK}"
     run("docker", "network", "create", MARK, bridge, f"--subnet={SUBNET}", f"--gateway={GATEWAY}", NETWORK)
 
@@ -72,12 +72,12 @@ def start_host(image: str) -> None:
 
 
 def first_generation() -> None:
-    """The user's own configuration, first without our modules, as it was; then with the line that users add."""
+    """Build the user's own configuration without our modules, then add the line that users add."""
     say("Building the host's first generation")
-    whole = (HERE / "configuration.nix").read_text().splitlines(keepends=True)
-    _put("/etc/nixos/configuration.nix", "".join(line for line in whole if IMPORT not in line))
+    complete = (HERE / "configuration.nix").read_text().splitlines(keepends=True)
+    _put("/etc/nixos/configuration.nix", "".join(line for line in complete if IMPORT not in line))
     run("docker", "exec", HOST_CONTAINER, "nixos-rebuild", "switch", timeout=300)
-    _put("/etc/nixos/configuration.nix", "".join(whole))
+    _put("/etc/nixos/configuration.nix", "".join(complete))
     wait("SSH on the host", host_answers, 20)
 
 
@@ -94,7 +94,7 @@ def running() -> set[str]:
 
 
 def remove() -> None:
-    """Whatever there is of an earlier lab, complete or not; an interrupted command may still be removing it."""
+    """Remove what exists of an earlier lab, complete or not. An interrupted command may still be removing it."""
 
     def gone() -> bool:
         containers = run("docker", "ps", "--all", "--quiet", f"--filter=label={LABEL}={ROOT}").split()
@@ -110,7 +110,7 @@ def remove() -> None:
 
 
 def _give_keys() -> None:
-    """The host's own key is made here, so that it can be pinned before the first connection."""
+    """Generate the host's key here, so that it can be pinned before the first connection."""
     shutil.rmtree(SSH, ignore_errors=True)
     SSH.mkdir(mode=0o700)
     for name in ("id_ed25519", "host_ed25519"):
@@ -123,7 +123,7 @@ def _give_keys() -> None:
 
 
 def _put(path: str, content: str, mode: str = "644") -> None:
-    """A file on the host; by standard input, so that nothing stands in an argument list."""
+    """Write a file on the host. Its content goes through standard input, not through an argument list."""
     run("docker", "exec", "--interactive", HOST_CONTAINER, "install", "-D", f"-m{mode}", "/dev/stdin", path,
         input=content)  # fmt: skip
 

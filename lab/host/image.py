@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The host's image: Debian packages below (slow, rarely new), our stand-ins above (fast, new with each change)."""
+"""The host's image: Debian packages below (slow, changes rarely), our stand-ins above (fast, changes often)."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ HERE = pathlib.Path(__file__).resolve().parent
 LAB = ROOT / "lab"
 SUITE = "trixie"
 CONTEXT = ("Dockerfile", "init", "acme.Caddyfile")
-# Nobody reads manuals in the lab. By a hook, because --dpkgopt would send the essential packages through a filter that
-# costs more than it saves.
+# The lab needs no manuals. In a hook, because --dpkgopt would filter the essential packages too, which costs more time
+# than it saves.
 TRIM = r"""--essential-hook=printf 'path-exclude=/usr/share/%s/*\n' doc info i18n locale man >"$1/etc/dpkg/dpkg.cfg.d/trim" """
-UNSAFE = "--dpkgopt=force-unsafe-io"  # an image that a power cut ruins is not finished anyway
+UNSAFE = "--dpkgopt=force-unsafe-io"  # an image that was interrupted by a power cut is not tagged
 # In namespaces of its own, so that it ends with all its children and mounts when this process is killed.
 CONTAINED = ["setpriv", "--pdeathsig=KILL", "unshare", "--pid", "--mount", "--fork", "--kill-child", "--mount-proc"]
 WORKSHOP = pathlib.Path("/var/lib/nixci-lab")  # must be reachable for apt's own user, which .lab/ is not
@@ -33,7 +33,7 @@ def packages() -> list[str]:
 
 
 def attic_programs() -> dict[str, pathlib.Path | None]:
-    """The real server and client, where the user has them; None stands for the double."""
+    """The real server and client if the user has them; None means the double."""
     found: dict[str, pathlib.Path | None] = {}
     for name in ("atticd", "attic"):
         given = os.environ.get(f"LAB_{name.upper()}")
@@ -59,7 +59,7 @@ def exists(tag: str) -> bool:
 
 
 def ensure() -> str:
-    """The tag of the host's image, built if needed. A tag is given to complete images only."""
+    """The tag of the host's image, which is built if needed. Only complete images get a tag."""
     if not exists(host_tag()):
         if not exists(base_tag()):
             _build_base()
@@ -70,7 +70,7 @@ def ensure() -> str:
 def _build_base() -> None:
     install("mmdebstrap", "debian-archive-keyring", "ca-certificates")
     say(f"Building the base image from {len(packages())} Debian packages and what they need (about a minute)")
-    remove()  # all of them are made from an older base, if there are any
+    remove()  # any that exist were built from an older base
     WORKSHOP.mkdir(mode=0o755)
     with (state.DIR / "mmdebstrap.log").open("w+") as log:
         make = subprocess.Popen(
@@ -125,9 +125,9 @@ def _build_host() -> None:
 
 
 def remove() -> None:
-    """Every image of a lab, the half-built ones too."""
+    """Remove every image of a lab, including unfinished ones."""
     ours = f"--filter=label={IMAGE_LABEL}"
-    # a build that was cut off leaves a container, which inherits the image's label and has no other
+    # an interrupted build leaves a container, which inherits the image's label and has no other
     form = f'--format={{{{.ID}}}} {{{{.Label "{LABEL}"}}}}'
     for line in run("docker", "ps", "--all", ours, "--filter=status=exited", form).splitlines():
         if len(line.split()) == 1:
@@ -140,7 +140,7 @@ def remove() -> None:
 
 
 def _mirror() -> str:
-    """Where this machine itself gets Debian from."""
+    """The mirror that this machine itself uses."""
     if given := os.environ.get("LAB_MIRROR"):
         return given
     query = ("apt-get", "indextargets", "--format", "$(ORIGIN) $(LABEL) $(REPO_URI)", "Created-By: Packages")
@@ -154,6 +154,6 @@ def _mirror() -> str:
 
 
 def _proxy() -> list[str]:
-    """How apt reaches its mirror here, apart from its address."""
+    """apt's settings for reaching the mirror on this machine."""
     lines = run("apt-config", "dump").splitlines()
     return [line for line in lines if re.match(r'Acquire::https?::(\S*::)?(Proxy|CAInfo)\S* ".+"', line, re.I)]

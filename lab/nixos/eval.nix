@@ -1,4 +1,4 @@
-# A NixOS configuration in, its system out. What <nixpkgs/nixos> is on a real host.
+# Evaluates a NixOS configuration to its system, as <nixpkgs/nixos> does on a real host.
 { configuration }:
 let
   nixpkgsLib = builtins.tryEval <nixpkgs/lib>;

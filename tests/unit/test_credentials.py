@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The guide to rights says what the tests have proven, and the lab's credentials have no more than it asks for."""
+"""The guide to rights says what the tests verify, and the lab's credentials have exactly these rights."""
 
 from __future__ import annotations
 
@@ -47,19 +47,19 @@ def test_every_operation_on_a_bucket_and_a_key_takes_what_the_guide_says() -> No
 
 
 def test_every_operation_on_a_record_takes_what_the_guide_says() -> None:
-    told = [(row[0], row[1], names(row[2])) for row in table("| operation | the zone by |")]
-    proven = [
+    documented = [(row[0], row[1], names(row[2])) for row in table("| operation | zone given by |")]
+    tested = [
         (operation, "id" if by_id else "name", {cloudflare.CALLED[right] for right in needed})
         for operation, _params, _check, by_id, needed in cloudflare.TABLE
     ]
-    assert told == proven
+    assert documented == tested
 
 
 def test_the_role_of_the_database_gets_what_the_module_asks_for() -> None:
     assert " ".join(grants("metrics").split()) in " ".join(GUIDE.split())
 
 
-def test_the_credentials_of_the_lab_have_exactly_the_rights_of_the_whole_way() -> None:
+def test_the_credentials_of_the_lab_have_exactly_the_rights_of_the_complete_playbook() -> None:
     assert rights("Backblaze") == lab.B2_RIGHTS
     called = {**cloudflare.CALLED, "dns:edit": "Zone / DNS / Edit"}
     # Cloudflare's Edit includes reading.

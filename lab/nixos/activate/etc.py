@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""/etc of the running system: links into /etc/static, which is the generation's own tree.
+"""/etc of the running system: links into /etc/static, which is the tree of the generation.
 
 Debian's files are not ours: one that stands where the generation wants its own is moved aside, and comes
 back when the generation no longer wants that place.
@@ -45,7 +45,7 @@ def replace_link(link: Path, target: Path) -> None:
 
 
 def _leaves(tree: Path) -> Iterator[str]:
-    """Entries are links to files or directories in the store; real directories are only the way to them."""
+    """Entries are links to files or directories in the store. Real directories only lead to them."""
     for parent, directories, files in os.walk(tree):
         for name in [*files, *(d for d in directories if (Path(parent) / d).is_symlink())]:
             yield str((Path(parent) / name).relative_to(tree))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The order of a switch, and its exit status: 0 done, 1 refused, 2 activation failed, 4 some units failed."""
+"""The steps of a switch, in order, and its exit status: 0 success, 1 refused, 2 activation failed, 4 some units failed."""
 
 from __future__ import annotations
 
@@ -88,11 +88,11 @@ def _checks_pass(toplevel: Path, checks: dict[str, str], action: str) -> bool:
 
 
 def activate(toplevel: Path, data: dict[str, t.Any]) -> bool:
-    """Files, accounts and scripts of the generation; everything but units."""
+    """Files, accounts and scripts of the generation: everything except units."""
     say("setting up /etc...")
     complete = _snippet("users", lambda: users.apply(data["users"], data["groups"]))
     complete &= _snippet("etc", lambda: etc.populate(toplevel / "etc", data["copies"]))
-    with contextlib.suppress(OSError):  # a container may not be allowed to
+    with contextlib.suppress(OSError):  # a container may not have the right
         socket.sethostname(data["hostName"])
     for name, script in sorted(data["scripts"].items()):
         complete &= _snippet(name, functools.partial(subprocess.run, [script], check=True))
@@ -111,7 +111,7 @@ def _snippet(name: str, step: t.Callable[[], t.Any]) -> bool:
 
 def _switch(toplevel: Path, data: dict[str, t.Any], plan: units.Plan) -> int:
     status = 0
-    # What an interrupted run had stopped, or meant to touch, is still to be done.
+    # Includes what an interrupted run has stopped, or had still to do.
     todo = {kind: _Todo(RUN / f"{kind}-list", getattr(plan, kind)) for kind in ("start", "restart", "reload")}
     before = units.active()
 
@@ -138,7 +138,7 @@ def _switch(toplevel: Path, data: dict[str, t.Any], plan: units.Plan) -> int:
                 say(done.stderr.strip())
                 status = 4
         if kind == "start":
-            # An active target starts again: that brings up whatever it newly wants.
+            # Starting an active target again starts the units that it newly wants.
             units.systemctl("start", "--no-block", "--", *_targets(toplevel, before))
         todo[kind].done()
     _settle()
@@ -156,7 +156,7 @@ def _switch(toplevel: Path, data: dict[str, t.Any], plan: units.Plan) -> int:
 
 
 class _Todo:
-    """Units to act on, kept in a file until it is done."""
+    """Units to act on, kept in a file until that is done."""
 
     def __init__(self, file: Path, names: list[str]) -> None:
         self.file = file
@@ -177,7 +177,7 @@ def _targets(toplevel: Path, before: set[str]) -> list[str]:
 
 
 def _settle() -> None:
-    """Wait until systemd has nothing left to do, then a moment for those that die at once."""
+    """Wait until systemd has no jobs left, then briefly for units that fail at once."""
     end = time.monotonic() + SETTLE_SECONDS
     while time.monotonic() < end:
         if not units.systemctl("list-jobs", "--no-legend").stdout.strip():

@@ -9,9 +9,9 @@ from pathlib import Path
 
 UNITS = "etc/systemd/system"
 SUFFIXES = (".service", ".timer", ".path", ".socket", ".target")
-# These only describe; a change of them alone is no reason to touch a unit.
+# These only describe a unit; a change of them alone does not affect it.
 IGNORED = {"Description", "Documentation", "OnFailure", "OnSuccess", "X-Reload-Triggers"}
-# Never stopped for a change: everything hangs on them.
+# Never stopped for a change, because everything depends on them.
 KEEP = {"sysinit.target", "basic.target", "multi-user.target", "graphical.target", "timers.target"}
 
 
@@ -76,7 +76,7 @@ def systemctl(*args: str) -> subprocess.CompletedProcess[str]:
 
 
 def states() -> dict[str, tuple[str, str]]:
-    """Name -> (active, sub) of each unit that systemd holds."""
+    """Name -> (active, sub) of each unit that systemd has loaded."""
     out = systemctl("list-units", "--all", "--plain", "--no-legend", "--full").stdout
     rows = (line.split(None, 4) for line in out.splitlines())
     return {row[0]: (row[2], row[3]) for row in rows if len(row) >= 4}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Users and groups of the configuration; accounts that it does not know are left alone."""
+"""Users and groups of the configuration; other accounts are unchanged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 STATE = Path("/var/lib/nixos")
 DECLARED = STATE / "declarative-users"
-NUMBERS = STATE / "uid-map"  # an account that comes back gets its number back, since its files are still there
+NUMBERS = STATE / "uid-map"  # an account that returns gets its old number, because its files still exist
 
 
 def apply(users: list[dict[str, t.Any]], groups: list[dict[str, t.Any]]) -> None:
@@ -58,7 +58,7 @@ def _user(user: dict[str, t.Any], uid: int | None) -> None:
 
 
 def _forget(names: list[str]) -> None:
-    """Accounts that an earlier generation declared and this one does not are removed, their files are not."""
+    """Remove accounts that an earlier generation declared and this one does not. Their files stay."""
     for name in _read(DECLARED, []):
         if name not in names and _known(pwd.getpwnam, name):
             _run("userdel", "--force", name)

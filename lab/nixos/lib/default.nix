@@ -1,4 +1,4 @@
-# A small stand-in of nixpkgs' `lib`: what NixOS-style modules use, with the same names, results and
+# A small stand-in for nixpkgs' `lib`: what NixOS-style modules use, with the same names, results and
 # error texts. Used only where <nixpkgs> cannot be found.
 let
   parts = builtins.mapAttrs (_: file: import file lib) {

@@ -5,7 +5,7 @@ in
 {
   toJSON = _: builtins.toJSON;
 
-  # A value as people write it, for error messages.
+  # A value in Nix syntax, for error messages.
   toPretty =
     _:
     let

@@ -60,7 +60,7 @@ rec {
     loc: concatStringsSep "." (map (part: if match "<.*>|[*]" part != null then part else quoteName part) loc);
   showFiles = files: lib.concatMapStringsSep " and " (file: "`${file}'") files;
 
-  # One line per definition; only the first lines of long values, nothing for values that fail.
+  # One line per definition: the first lines of long values, and nothing for values that fail.
   showDefs = lib.concatMapStrings (
     def:
     let

@@ -78,7 +78,7 @@ in
       paths = config.environment.systemPackages;
     };
   };
-  # entries that become files of their own, with owner and mode
+  # entries that become separate files, with owner and mode
   config.system.activation.copies = map (entry: {
     inherit (entry)
       target

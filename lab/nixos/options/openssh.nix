@@ -83,7 +83,7 @@ in
       lib.concatMapStrings (port: "Port ${toString port}\n") cfg.ports
       + lib.concatMapStrings (key: "HostKey ${key}\n") keys
       + "AuthorizedKeysFile ${toString cfg.authorizedKeysFiles}\n"
-      # sessions see the system's programs first, as on NixOS
+      # sessions find the system's programs first, as on NixOS
       + "SetEnv PATH=/run/current-system/sw/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
       + "Subsystem sftp /usr/lib/openssh/sftp-server\n"
       + lib.concatLines (lib.mapAttrsToList (name: value: "${name} ${show value}") cfg.settings)
@@ -98,7 +98,7 @@ in
       preStart = lib.concatMapStrings (key: ''
         [ -s ${key} ] || ssh-keygen -q -t ${if lib.hasInfix "rsa" key then "rsa" else "ed25519"} -f ${key} -N ""
       '') keys;
-      # sshd starts itself anew by its path, so that must be Debian's own
+      # sshd re-executes itself by its path, which must be Debian's own
       serviceConfig = {
         Type = "notify";
         ExecStart = "/usr/sbin/sshd -D -f /etc/ssh/sshd_config";

@@ -1,5 +1,5 @@
 # services.onepassword-secrets: OpNix' module, with the subset of its options that declarative secrets need.
-# On a real host it comes from OpNix' flake; the lab has it built in.
+# On a real host it comes from the flake of OpNix; in the lab it is built in.
 { config, lib, pkgs, ... }:
 let
   inherit (lib) mkOption types;

@@ -1,4 +1,4 @@
-# The system itself: a store path with everything that activation needs.
+# The system: a store path with everything that activation needs.
 { config, lib, pkgs, ... }:
 let
   inherit (lib) mkOption types;

@@ -154,7 +154,7 @@ let
       // unit.unitConfig
     );
 
-  # a script becomes a file of its own, so that `%` and `$` in it mean nothing to systemd
+  # a script becomes a separate file, so that systemd does not interpret `%` and `$` in it
   job = name: step: text: "${pkgs.writeShellScriptBin "${lib.replaceStrings [ "@" "\\" ] [ "-" "-" ] name}-${step}" "set -e\n${text}"}/bin/${lib.replaceStrings [ "@" "\\" ] [ "-" "-" ] name}-${step}";
   serviceText =
     name: unit:

@@ -39,7 +39,7 @@ let
       done
     '') meta;
 
-  # Programs that lie in one directory of the machine: those named (the first must exist), or all of them.
+  # Programs in one directory of the machine: those named (the first must exist), or all of them.
   machine =
     name: directory: programs: meta:
     described (derive name { inherit directory programs; } ''

@@ -17,7 +17,7 @@ READ = ["listBuckets", "readBucketEncryption", "readBucketRetentions"]
 
 # operation: what was there before, the wish, the capabilities
 BUCKET: dict[str, tuple[dict[str, t.Any] | None, dict[str, t.Any], list[str]]] = {
-    "look": ({}, {}, ["listBuckets"]),
+    "read": ({}, {}, ["listBuckets"]),
     "absent already": (None, {"state": "absent"}, ["listBuckets"]),
     "create": (None, {"lifecycle_rules": RULES, "bucket_info": {"a": "b"}}, ["listBuckets", "writeBuckets"]),
     "change": ({}, {"type": "allPublic", "lifecycle_rules": RULES}, ["listBuckets", "writeBuckets"]),

@@ -18,10 +18,10 @@ BY_NAME, BY_ID = False, True
 
 # operation, how the zone is given, what is needed
 TABLE = [
-    ("see that nothing is to do", PRESENT, False, BY_NAME, {READ_ZONE, READ}),
-    ("see that nothing is to do", PRESENT, False, BY_ID, {READ}),
-    ("foretell a change", OTHER, True, BY_NAME, {READ_ZONE, READ}),
-    ("foretell a change", OTHER, True, BY_ID, {READ}),
+    ("find nothing to change", PRESENT, False, BY_NAME, {READ_ZONE, READ}),
+    ("find nothing to change", PRESENT, False, BY_ID, {READ}),
+    ("predict a change", OTHER, True, BY_NAME, {READ_ZONE, READ}),
+    ("predict a change", OTHER, True, BY_ID, {READ}),
     ("update", OTHER, False, BY_NAME, {READ_ZONE, EDIT}),
     ("update", OTHER, False, BY_ID, {EDIT}),
     ("create", {**OTHER, "exclusive": False}, False, BY_ID, {EDIT}),
