@@ -263,144 +263,77 @@ superseded:
   sample: []
 """
 
-import re
+import time
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._b2.bucket import Buckets
 from ..module_utils._b2.client import B2Client, b2_argument_spec
-from ..module_utils._b2.key import Json, Keys, create_and_store, difference, rights_of, seconds_left
-from ..module_utils._b2.store import FileStore, Store, onepassword_store_spec, open_store
-from ..module_utils._core.change import Change
-from ..module_utils._core.errors import ConflictError, InvalidError, NixciError, NotFoundError
-
-NEW = "(new key)"
-MAX_SECONDS = 86_400_000
+from ..module_utils._b2.key import Json, Keys, create_and_store
+from ..module_utils._b2.key_plan import Found, KeyPlan, check_options, plan_key
+from ..module_utils._b2.store import FileStore, onepassword_store_spec, open_store
+from ..module_utils._core.errors import NixciError, NotFoundError
+from ..module_utils._core.resource import run
 
 
-def check(params: Json) -> None:
-    """What B2 would refuse, and what an undefined variable would turn into a key for the whole account."""
-    if not re.fullmatch(r"[A-Za-z0-9-]{1,100}", params["name"]):
-        raise InvalidError(f"'{params['name']}' cannot be the name of a key: use 1 to 100 letters, digits and hyphens.")
-    if params["state"] == "absent":
-        return
-    for option in ("capabilities", "bucket", "bucket_id", "name_prefix", "file"):
-        if params[option] is not None and not params[option]:
-            raise InvalidError(f"{option} is empty; leave it out or give it a value.")
-    if params["name_prefix"] and not (params["bucket"] or params["bucket_id"]):
-        raise InvalidError("name_prefix needs bucket or bucket_id.")
-    seconds, renew = params["valid_duration_seconds"], params["renew_before"]
-    if seconds is not None and not 1 <= seconds <= MAX_SECONDS:
-        raise InvalidError(f"valid_duration_seconds must be between 1 and {MAX_SECONDS} (1000 days).")
-    if renew is not None and not 0 <= renew < seconds:
-        raise InvalidError("renew_before must be less than valid_duration_seconds, or every run would make a new key.")
+class ApplicationKey:
+    def __init__(self, module: AnsibleModule) -> None:
+        params = module.params
+        check_options(params)
+        self.client = B2Client(params)
+        self.keys = Keys(self.client)
+        self.store = open_store(module) if params["state"] == "present" else None
+        self.name, self.seconds, self.warn = params["name"], params["valid_duration_seconds"], module.warn
 
+    def read(self, params: Json) -> Found:
+        bucket_id = params["bucket_id"]
+        if params["bucket"] and params["state"] == "present":
+            bucket = Buckets(self.client).find(params["bucket"])
+            bucket_id = bucket and bucket["id"]
+        keys = self.keys.list()
+        stored = self.store.read() if self.store else None
+        pair = stored and stored.pair
+        named = [key["id"] for key in keys if key["name"] == self.name]
+        accepted = not pair or pair.id not in named or self.client.accepts(*pair)
+        return Found(keys, bucket_id, stored, accepted, time.time())
 
-def wanted_rights(params: Json, client: B2Client) -> Json:
-    bucket_ids = []
-    if params["bucket_id"]:
-        bucket_ids = [params["bucket_id"]]
-    elif params["bucket"]:
-        bucket = Buckets(client).find(params["bucket"])
-        if bucket is None and not client.check_mode:
-            raise NotFoundError(f"B2: there is no bucket '{params['bucket']}' in this account; create it first.")
-        # In check mode the task before this one may be about to create it.
-        bucket_ids = [bucket["id"] if bucket else f"(id of {params['bucket']})"]
-    return {
-        "capabilities": sorted(set(params["capabilities"])),
-        "bucket_ids": bucket_ids,
-        "name_prefix": params["name_prefix"] or None,
-        "expires": params["valid_duration_seconds"] is not None,
-    }
+    def plan(self, params: Json, found: Found) -> KeyPlan:
+        return plan_key(params, found, self.client.capabilities)
 
+    def predict(self, plan: KeyPlan) -> Json:
+        self._warn(plan)
+        new = {"id": None, "name": self.name, **plan.rights, "expires_at": None}
+        return self._result(plan, new if plan.create else plan.key)
 
-def held_key(module: AnsibleModule, client: B2Client, store: Store | None, keys: list[Json]) -> Json | None:
-    """The key whose secret is known; None if the secret is lost, which B2 itself must say."""
-    params = module.params
-    pair = store.read() if store else None
-    if store and not pair:
-        beware(module, store, [key["id"] for key in keys if key["name"] == params["name"]])
-    held = pair.id if pair else params["stored_key_id"]
-    key = next((key for key in keys if key["id"] == held), None)
-    if key is None or (key["name"] != params["name"] and params["recreate"]):
-        return None
-    if key["name"] != params["name"]:
-        raise ConflictError(
-            f"B2: the stored key {held} is named '{key['name']}', not '{params['name']}', and may be in use; "
-            "correct the name or the place, or set recreate: true to put a new key in its place."
-        )
-    if store and pair and not client.accepts(*pair):
-        module.warn(f"B2 refuses the secret of the key {held} that {store.where} holds, so a new key is needed.")
-        return None
-    return key
+    def apply(self, plan: KeyPlan) -> Json:
+        self._warn(plan)
+        if plan.missing_bucket:
+            raise NotFoundError(f"B2: there is no bucket '{plan.missing_bucket}' in this account; create it first.")
+        key, secret = plan.key, None
+        try:
+            if plan.create:
+                key, secret = create_and_store(self.keys, self.name, plan.rights, self.seconds, self.store)
+            elif isinstance(self.store, FileStore):
+                self.store.set_attributes()
+            for key_id in plan.delete:
+                self.keys.delete(self.name, key_id)
+        except NixciError as exc:
+            # Another plan would create another key, and nobody could say whether a lost one is in use.
+            exc.plan_again = exc.plan_again and not plan.create
+            raise
+        return self._result(plan, key, secret)
 
+    def _result(self, plan: KeyPlan, key: Json | None, secret: str | None = None) -> Json:
+        return {
+            "application_key": key,
+            "created": plan.create,
+            "secret": secret,
+            "superseded": list(plan.superseded),
+        }
 
-def beware(module: AnsibleModule, store: Store, ids: list[str]) -> None:
-    """Nothing is stored, and yet there are keys: an interrupted run left one, or they are stored elsewhere and in use."""
-    params = module.params
-    if not ids or params["recreate"] or params["rotate"]:
-        return
-    found = f"B2: {store.where} holds no complete key, but keys named '{params['name']}' exist and may be in use: {', '.join(ids)}"
-    if params["superseded"] == "delete":
-        raise ConflictError(
-            f"{found}. Correct the place or the name, or set recreate: true to replace and delete them."
-        )
-    module.warn(f"{found}. They are kept.")
-
-
-def choose(params: Json, wanted: Json, key: Json | None) -> str:
-    """The id of the key to use from now on: that whose secret is known, or a new one."""
-    if key is None or params["rotate"]:
-        return NEW
-    if rights_of(key) == wanted:
-        return NEW if seconds_left(key) < (params["renew_before"] or 0) else key["id"]
-    if params["recreate"]:
-        return NEW
-    raise ConflictError(
-        f"B2: the key '{key['name']}' ({key['id']}) has other rights than wanted: {difference(key, wanted)}. B2 cannot change a key; "
-        "set recreate: true to replace it by a new one with a new secret."
-    )
-
-
-def plan(params: Json, wanted: Json, live: list[Json], current: str | None) -> Change:
-    """The keys of the name before and after; `current` is the one to use, None if there shall be none."""
-    name = params["name"]
-    before = {key["id"]: rights_of(key) for key in live}
-    found = {"name": name, "keys": before} if live else None
-    if current is None:
-        return Change(found, None)
-    # A secret that is returned may be lost on its way, so whatever works stays until the next run proves that it was not.
-    returned = current == NEW and not (params["file"] or params["onepassword"])
-    others = before if params["superseded"] == "keep" or returned else {}
-    return Change(found, {"name": name, "keys": {**others, current: wanted}})
-
-
-def run(module: AnsibleModule, client: B2Client) -> Json:
-    params, keys, name = module.params, Keys(client), module.params["name"]
-    store, wanted, current = None, {}, None
-    if params["state"] == "present":
-        store, wanted = open_store(params, module.warn), wanted_rights(params, client)
-    everything = keys.list()
-    live = [key for key in everything if key["name"] == name]
-    if params["state"] == "present":
-        current = choose(params, wanted, held_key(module, client, store, everything))
-    change = plan(params, wanted, live, current)
-    after: Json = (change.after or {}).get("keys", {})
-    doomed = [key["id"] for key in live if key["id"] not in after]
-    if params["key_id"] in doomed:
-        raise InvalidError(
-            f"B2: the key {params['key_id']}, which does the work, is itself named '{name}' and would be deleted; "
-            "use another key or another name."
-        )
-    key, secret = next((each for each in live if each["id"] == current), None), None
-    if current == NEW:
-        key, secret = create_and_store(keys, name, wanted, params["valid_duration_seconds"], store)
-    for key_id in doomed:
-        keys.delete(name, key_id)
-    if isinstance(store, FileStore) and store.is_open_to_others():
-        module.warn(f"Others may read {store.where}; take the right away with chmod 600.")
-    superseded = [key_id for key_id in after if key_id not in (current, NEW)]
-    return change.result(application_key=key, created=current == NEW, secret=secret, superseded=superseded)
+    def _warn(self, plan: KeyPlan) -> None:
+        for warning in plan.warnings:
+            self.warn(warning)
 
 
 def main() -> None:
@@ -424,15 +357,11 @@ def main() -> None:
         },
         required_if=[("state", "present", ["capabilities"])],
         required_by={"renew_before": ["valid_duration_seconds"]},
+        add_file_common_args=True,
         mutually_exclusive=[("bucket", "bucket_id"), ("file", "onepassword", "stored_key_id")],
         supports_check_mode=True,
     )
-    try:
-        check(module.params)
-        result = run(module, B2Client(module.params, check_mode=module.check_mode))
-    except NixciError as exc:
-        module.fail_json(msg=str(exc), **exc.details)
-    module.exit_json(**result)
+    run(module, lambda: ApplicationKey(module))
 
 
 if __name__ == "__main__":

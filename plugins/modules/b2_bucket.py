@@ -334,142 +334,58 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._b2.bucket import GUARDED, NO_RETENTION, RULE_MEMBERS, Buckets, plain_cors, sorted_rules
-from ..module_utils._b2.bucket_rules import check_name, check_wish
+from ..module_utils._b2.bucket import RULE_MEMBERS, Buckets, Json
+from ..module_utils._b2.bucket_plan import BucketPlan, check_settings, differing, plan_bucket
 from ..module_utils._b2.client import B2Client, b2_argument_spec
 from ..module_utils._b2.s3 import round_trip
-from ..module_utils._core.change import Change
-from ..module_utils._core.errors import ConflictError, InvalidError, NixciError
-
-SETTINGS = (
-    "type",
-    "lifecycle_rules",
-    "cors_rules",
-    "default_encryption",
-    "file_lock",
-    "default_retention",
-    "bucket_info",
-)
-# Somebody else may write between our reading and our writing; not for ever.
-ROUNDS = 3
+from ..module_utils._core.resource import converge, finish
 
 
-def wish_of(params: dict[str, t.Any]) -> dict[str, t.Any]:
-    """The settings that the user asks for, in the form in which they are compared."""
-    wish = {field: params[field] for field in SETTINGS if params[field] is not None}
-    if "lifecycle_rules" in wish:
-        wish["lifecycle_rules"] = sorted_rules(wish["lifecycle_rules"])
-    if "cors_rules" in wish:
-        wish["cors_rules"] = plain_cors(wish["cors_rules"])
-    if "bucket_info" in wish:
-        wish["bucket_info"] = {key: str(value) for key, value in wish["bucket_info"].items()}
-    if "default_retention" in wish and wish["default_retention"]["mode"] == "none":
-        wish["default_retention"] = NO_RETENTION
-    return wish
+class Bucket:
+    def __init__(self, module: AnsibleModule) -> None:
+        check_settings(module.params)
+        self.buckets = Buckets(B2Client(module.params))
+        self.warn = module.warn
+
+    def read(self, params: Json) -> Json | None:
+        return self.buckets.find(params["name"])
+
+    def plan(self, params: Json, found: Json | None) -> BucketPlan:
+        return plan_bucket(params, found, self.buckets.client.capabilities)
+
+    def predict(self, plan: BucketPlan) -> Json:
+        self._warn(plan)
+        if plan.change.after is None or not plan.change:
+            return {"bucket": plan.found if plan.change.after else None}
+        known = plan.found or {"id": None, **self.buckets.location}
+        return {"bucket": {**known, **plan.change.after, "revision": None}}
+
+    def apply(self, plan: BucketPlan) -> Json:
+        self._warn(plan)
+        if plan.change.after is None:
+            self.buckets.delete(plan.found or {})
+            return {"bucket": None}
+        if plan.found:
+            return {"bucket": self.buckets.update(plan.found, plan.change.fields)}
+        bucket = self.buckets.create(plan.change.after["name"], plan.desired)
+        rest = differing(bucket, plan.desired)
+        return {"bucket": self.buckets.update(bucket, rest) if rest else bucket}
+
+    def _warn(self, plan: BucketPlan) -> None:
+        for warning in plan.warnings:
+            self.warn(warning)
 
 
-def plan(params: dict[str, t.Any], before: dict[str, t.Any] | None, new: dict[str, t.Any]) -> Change:
-    """`new` is what a bucket has after its creation."""
-    current = {field: before[field] for field in ("name", *SETTINGS)} if before else None
-    if params["state"] == "absent":
-        return Change(current, None)
-    wish = wish_of(params)
-    if current is None:
-        after = {"name": params["name"], **new, **wish}
-    else:
-        # Unknown is not different, or every run would report a change.
-        after = {**current, **{key: value for key, value in wish.items() if current[key] is not None}}
-    check_change(params, current, after)
-    return Change(current, after)
-
-
-def check_change(params: dict[str, t.Any], current: dict[str, t.Any] | None, after: dict[str, t.Any]) -> None:
-    """What B2 would refuse, or never undo."""
-    name = params["name"]
-    if current and current["type"] not in ("allPrivate", "allPublic"):
-        raise InvalidError(
-            f"B2: the bucket '{name}' is of the type {current['type']}, which this module does not manage."
-        )
-    if current and current["file_lock"] and params["file_lock"] is False:
-        raise InvalidError(
-            f"B2: the file lock of the bucket '{name}' is on and can never be switched off; remove file_lock."
-        )
-    if after["default_retention"] not in (None, NO_RETENTION) and after["file_lock"] is False:
-        raise InvalidError(f"B2: default_retention of the bucket '{name}' needs file_lock: true.")
-    if params["accept_irreversible"]:
-        return
-    if current and current["file_lock"] is False and after["file_lock"]:
-        raise InvalidError(
-            f"B2: the file lock of the bucket '{name}' could never be switched off again; "
-            "confirm with accept_irreversible: true."
-        )
-    retention = after["default_retention"] or NO_RETENTION
-    if retention["mode"] == "compliance" and retention != (current or {}).get("default_retention"):
-        raise InvalidError(
-            f"B2: with the retention mode compliance nobody could delete a new file of the bucket '{name}' before its "
-            "time, while it costs; use governance, or confirm with accept_irreversible: true."
-        )
-
-
-def converge(buckets: Buckets, params: dict[str, t.Any]) -> tuple[Change, dict[str, t.Any] | None]:
-    """Read, compare, write; again when the bucket was changed or created in between."""
-    name, new = params["name"], buckets.new()
-    first: Change | None = None
-    for attempt in range(ROUNDS):
-        bucket = buckets.find(name)
-        change = plan(params, bucket, new)
-        if not change:
-            # If an answer got lost, the second look finds what the first round wrote.
-            return first or change, bucket
-        first = first or change
-        try:
-            if change.after is None:
-                buckets.delete(t.cast(dict, bucket))
-                return first, None
-            if bucket is not None:
-                return first, buckets.update(bucket, change.fields)
-            check_name(name)
-            bucket = buckets.create(name, wish_of(params))
-            # What the creation cannot set is set by an update; after a crash in between the next run does it.
-            rest = plan(params, bucket, new)
-            return first, buckets.update(bucket, rest.fields) if rest else bucket
-        except ConflictError as exc:
-            code = exc.details.get("code")
-            if code == "cannot_delete_non_empty_bucket":
-                raise ConflictError(
-                    f"B2: the bucket '{name}' is not empty and cannot be deleted; old versions, hide markers and unfinished "
-                    f"uploads count. Empty it first, for instance with 'b2 rm --versions --recursive b2://{name}' and "
-                    f"'b2 file large unfinished cancel b2://{name}'.",
-                    **exc.details,
-                ) from None
-            if code == "duplicate_bucket_name" and (attempt or buckets.find(name) is None):
-                raise ConflictError(
-                    f"B2: the bucket name '{name}' is taken by another account; "
-                    "names are unique over all of Backblaze, so choose another one.",
-                    **exc.details,
-                ) from None
-    raise ConflictError(
-        f"B2: the bucket '{name}' was changed by somebody else {ROUNDS} times while it was being updated; "
-        "find out who else manages it, then run again."
-    )
-
-
-def run(module: AnsibleModule, client: B2Client) -> dict[str, t.Any]:
+def manage(module: AnsibleModule) -> Json:
     params = module.params
-    change, bucket = converge(Buckets(client), params)
-    for setting, right in GUARDED.items():
-        if params[setting] is not None and change.before and change.before[setting] is None:
-            module.warn(
-                f"{setting} of the bucket '{params['name']}' is left as it is: "
-                f"the key {params['key_id']} lacks the capability {right}."
-            )
-    verify = params["verify_with"] if bucket and not module.check_mode else None
+    result = converge(Bucket(module), params, module.check_mode)
+    verify = params["verify_with"] if result["bucket"] and not module.check_mode else None
     if verify:
         bounds = {"timeout": params["timeout"], "retries": params["retries"]}
-        leftover = round_trip(bucket, verify["key_id"], verify["key"], verify["prefix"], **bounds)
+        leftover = round_trip(result["bucket"], verify["key_id"], verify["key"], verify["prefix"], **bounds)
         if leftover:
             module.warn(leftover)
-    return change.result(bucket=bucket, verified=bool(verify))
+    return {**result, "verified": bool(verify)}
 
 
 def main() -> None:
@@ -522,12 +438,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    try:
-        check_wish(module.params)
-        result = run(module, B2Client(module.params, check_mode=module.check_mode))
-    except NixciError as exc:
-        module.fail_json(msg=str(exc), **exc.details)
-    module.exit_json(**result)
+    finish(module, lambda: manage(module))
 
 
 if __name__ == "__main__":

@@ -59,8 +59,8 @@ def test_order_of_cors_rules_is_kept(lab: BucketLab) -> None:
         ({"cors_rules": [{**CORS, "allowed_origins": [""]}]}, "none of them empty"),
         ({"cors_rules": [{**CORS, "max_age_seconds": 86401}]}, "between 0 and 86400"),
         ({"cors_rules": [{**CORS, "name": f"rule-{number}"} for number in range(100, 201)]}, "has 101 rules"),
-        ({"bucket_info": {"a b": "1"}}, "look at a b"),
-        ({"bucket_info": {"list": [1]}}, "look at list"),
+        ({"bucket_info": {"a b": "1"}}, "check a b"),
+        ({"bucket_info": {"list": [1]}}, "check list"),
         ({"bucket_info": {f"n{number}": "" for number in range(11)}}, "at most 10 names"),
         ({"default_retention": {"mode": "governance"}}, "needs a duration of 1 or more"),
         ({"default_retention": {"mode": "governance", "duration": 0}}, "needs a duration of 1 or more"),
@@ -203,7 +203,7 @@ def test_member_that_b2_invents_is_a_difference_and_no_crash(lab: BucketLab) -> 
 )
 def test_every_refusal_is_one_sentence(lab: BucketLab, status: int, code: str, words: str) -> None:
     body = {"status": status, "code": code, "message": "because"}
-    lab.fault(status=status, path="b2_create_bucket", body=body)
+    lab.fault(status=status, path="b2_create_bucket", body=body, times=3)
     failed = lab.run()
     assert failed["msg"].startswith("B2: cannot create the bucket 'nix-cache': because") and words in failed["msg"]
     assert (failed["status"], failed["code"]) == (status, code)

@@ -320,7 +320,7 @@ def test_rights_that_b2_changes_are_not_accepted(lab: StoreLab, monkeypatch: pyt
 
     wrap(monkeypatch, "b2_create_key", generous)
     failed = lab.run()
-    assert "got other rights than wanted: capabilities" in failed["msg"] and "shareFiles" in failed["msg"]
+    assert "has other rights than desired: capabilities" in failed["msg"] and "shareFiles" in failed["msg"]
     assert "was deleted again" in failed["msg"]
     assert (lab.ids(), lab.pair()) == ([], None)
     monkeypatch.undo()
@@ -359,11 +359,28 @@ def test_link_stays_a_link(file: InFile) -> None:
     assert file.path.is_symlink() and target.read_text().startswith("AWS_ACCESS_KEY_ID=")
 
 
-def test_file_that_others_may_read_is_warned_of(file: InFile) -> None:
-    assert file.run().warnings == []
+def test_file_that_others_may_read_is_closed(file: InFile) -> None:
+    file.run()
     file.path.chmod(0o644)
+    checked = file.run(check=True)
+    assert file.path.stat().st_mode & 0o777 == 0o644
     result = file.run()
-    assert not result["changed"] and "chmod 600" in str(result.warnings)
+    assert (result["changed"], result["created"], result["diff"]) == (True, False, checked["diff"])
+    assert (result["diff"]["before"]["file"], result["diff"]["after"]["file"]) == ({"mode": "0644"}, {"mode": "0600"})
+    assert file.path.stat().st_mode & 0o777 == 0o600
+    assert not file.run()["changed"]
+
+
+def test_task_may_open_the_file_to_a_group(file: InFile) -> None:
+    assert file.run(mode="0640", group=str(os.getgid()))["created"]
+    assert file.path.stat().st_mode & 0o777 == 0o640
+    assert not file.run(mode="u=rw,g=r")["changed"]
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_unknown_owner_is_found_before_the_key_is_created(file: InFile, check: bool) -> None:
+    failed = file.run(check, owner="nobody-of-this-name")
+    assert "cannot have the desired owner, group or mode" in failed["msg"] and file.ids() == []
 
 
 @pytest.mark.parametrize("content", ["# mine\n", "AWS_ACCESS_KEY_ID=x\n", "A=1\nB=2\n", b"\xff\xfe"])
@@ -389,7 +406,7 @@ def test_folder_that_may_not_be_written_is_found_before_the_key_is_made(
     # The tests may run as root, who may write everywhere.
     monkeypatch.setattr(_b2_key_store.os, "access", lambda *_: False)
     failed = file.run(check)
-    assert "the folder may not be written to; run as another user." in failed["msg"] and file.ids() == []
+    assert "the directory is not writable; run as another user." in failed["msg"] and file.ids() == []
     assert "b2_create_key" not in file.journal()
 
 
@@ -493,7 +510,7 @@ def test_key_is_left_when_nobody_knows_whether_it_is_stored(
     monkeypatch.setattr(vault.double, "_store", keep_and_go_away)
     failed = vault.run()
     (left,) = vault.ids()
-    assert "is not known, so the key was left. Run again" in failed["msg"] and left in failed["msg"]
+    assert "so the key was not deleted. Run again" in failed["msg"] and left in failed["msg"]
     monkeypatch.undo()
     vault.double.tokens[TOKEN] = {"vaults": {VAULT: "write"}}
     assert not vault.run()["changed"]
