@@ -6,13 +6,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: b2_bucket
-short_description: A bucket in Backblaze B2
+short_description: Manage a bucket in Backblaze B2
 version_added: 0.1.0
 description:
   - Creates, configures and deletes a bucket through B2's native API.
-  - An update is written only on top of the state that was read; if somebody else changed the bucket meanwhile, it is read
-    and compared again.
-  - Settings that you leave out stay as they are.
+  - An update applies only to the revision that was read. If somebody else has changed the bucket in the meantime, the module
+    reads it again and compares again.
+  - Settings that you omit stay as they are.
 author:
   - The pantheros.nixci contributors (@pantheros)
 extends_documentation_fragment:
@@ -21,46 +21,47 @@ extends_documentation_fragment:
   - pantheros.nixci._b2
   - pantheros.nixci._http
 notes:
-  - The key needs C(listBuckets), C(writeBuckets) to create or change, C(deleteBuckets) for O(state=absent),
-    C(readBucketEncryption) and C(writeBucketEncryption) for O(default_encryption), C(readBucketRetentions) and
+  - The key needs C(listBuckets); C(writeBuckets) to create or change a bucket; C(deleteBuckets) for O(state=absent);
+    C(readBucketEncryption) and C(writeBucketEncryption) for O(default_encryption); C(readBucketRetentions) and
     C(writeBucketRetentions) for O(file_lock) and O(default_retention). It must not be restricted to buckets.
-  - A setting that the key may not read is not known, which is not a difference; the task warns and leaves it alone.
-  - A run that changes nothing sends two requests.
-  - Replication is never touched, nor is any file, except the one object of O(verify_with).
+    A missing capability is an error in check mode too.
+  - If the key may not read a setting, the module cannot compare it; the task warns and does not change the setting.
+  - A run without changes sends two requests.
+  - The module never changes replication, and no file except the one object of O(verify_with).
 requirements:
   - boto3 >= 1.36 (for O(verify_with))
 options:
   name:
     description:
-      - Name of the bucket. Names are unique over all accounts of Backblaze and compared without case.
-      - A new one has 6 to 63 lower-case letters, digits and hyphens and does not begin with C(b2-).
+      - Name of the bucket. Names are unique over all accounts of Backblaze, and B2 compares them without case.
+      - A new name has 6 to 63 lower-case letters, digits and hyphens and does not begin with C(b2-).
     type: str
     required: true
   state:
     description:
-      - Whether the bucket shall exist.
-      - Only an empty bucket is deleted. Old versions, hide markers and unfinished uploads in parts count as content,
-        although most tools do not show them. This module deletes no files, so that a wrong name cannot cost a cache.
+      - Whether the bucket should exist.
+      - Only an empty bucket can be deleted. Old versions, hide markers and unfinished multipart uploads count as content,
+        although most tools do not show them. This module deletes no files, so a wrong name cannot destroy a cache.
     type: str
     choices: [present, absent]
     default: present
   type:
     description:
-      - Who may read the files without a key, nobody or everybody.
-      - A bucket of another type, such as C(snapshot), is left alone with an error.
+      - Who may read the files without a key. V(allPrivate) means nobody, V(allPublic) everybody.
+      - A bucket of another type, such as C(snapshot), is an error and is not changed.
     type: str
     choices: [allPrivate, allPublic]
     default: allPrivate
   lifecycle_rules:
     description:
-      - All rules of the bucket; they replace those that exist. An empty list removes them.
-      - Every bucket keeps old versions. Without a rule that deletes hidden ones, deleting a file frees nothing.
-      - No file may fall under two rules, so no prefix may begin with another.
+      - All lifecycle rules of the bucket. They replace the existing ones; an empty list removes them.
+      - Every bucket keeps old versions. Without a rule that deletes hidden versions, deleting a file frees no space.
+      - Two rules must not apply to the same file, so no prefix may begin with another.
     type: list
     elements: dict
     suboptions:
       file_name_prefix:
-        description: The rule is for files whose names begin with this; the empty string means all files.
+        description: The rule applies to files whose names begin with this. The empty string means all files.
         type: str
         required: true
       days_from_hiding_to_deleting:
@@ -68,40 +69,40 @@ options:
         type: int
       days_from_uploading_to_hiding:
         description:
-          - Hide a file this many days after its upload, whether it is used or not.
-          - On a whole bucket this needs O(accept_age_based_hiding=true).
+          - Hide a file this many days after its upload, even if it is in use.
+          - For all files of a bucket this needs O(accept_age_based_hiding=true).
         type: int
       days_from_starting_to_canceling_unfinished_large_files:
-        description: Cancel an upload in parts that is not finished this many days after its start.
+        description: Cancel a multipart upload that is unfinished this many days after its start.
         type: int
   accept_age_based_hiding:
     description:
-      - Accept O(lifecycle_rules[].days_from_uploading_to_hiding) for all files of the bucket.
-      - This destroys a binary cache. Attic uploads a chunk once and uses it for years; it would go on offering paths whose
-        chunks are hidden.
+      - Confirm O(lifecycle_rules[].days_from_uploading_to_hiding) for all files of the bucket.
+      - This destroys a binary cache. Attic uploads a chunk once and uses it for years; it would continue to offer paths
+        whose chunks are hidden.
     type: bool
     default: false
   default_encryption:
     description:
-      - How B2 encrypts new files by itself.
-      - New buckets have V(SSE-B2) even if you leave this out, and since 2026 B2 refuses to switch it off
+      - The default encryption of new files.
+      - New buckets have V(SSE-B2) even if you omit this option, and since 2026 B2 refuses to switch it off
         (U(https://github.com/Backblaze/b2-sdk-python/releases), 2.13.0).
     type: str
     choices: [SSE-B2]
   bucket_info:
     description:
-      - Up to ten values stored with the bucket; they replace those that exist. All become strings.
-      - A name has 1 to 50 letters, digits, C(_) and C(-). C(Cache-Control) is honoured by downloads.
+      - Up to ten values to store with the bucket. They replace the existing ones and are stored as strings.
+      - A name has 1 to 50 letters, digits, C(_) and C(-). B2 sends C(Cache-Control) as a header of downloads.
     type: dict
   cors_rules:
     description:
-      - All rules of the bucket for web pages of other origins; they replace those that exist. An empty list removes them.
+      - All CORS rules of the bucket. They replace the existing ones; an empty list removes them.
       - See U(https://www.backblaze.com/docs/cloud-storage-cross-origin-resource-sharing-rules).
     type: list
     elements: dict
     suboptions:
       name:
-        description: Name of the rule; 6 to 50 letters, digits and hyphens, not beginning with C(b2-), each name once.
+        description: Name of the rule, unique in the bucket; 6 to 50 letters, digits and hyphens, not beginning with C(b2-).
         type: str
         required: true
       allowed_origins:
@@ -111,43 +112,44 @@ options:
         required: true
       allowed_operations:
         description:
-          - What they may do, C(b2_download_file_by_name), C(b2_download_file_by_id), C(b2_upload_file), C(b2_upload_part),
-            C(s3_get), C(s3_head), C(s3_put), C(s3_post) or C(s3_delete). Other names are left to B2 to judge.
+          - Allowed operations, of C(b2_download_file_by_name), C(b2_download_file_by_id), C(b2_upload_file),
+            C(b2_upload_part), C(s3_get), C(s3_head), C(s3_put), C(s3_post) and C(s3_delete). Other names are passed to B2,
+            which accepts or refuses them.
         type: list
         elements: str
         required: true
       allowed_headers:
-        description: Headers that a request may have.
+        description: Headers that a request may contain.
         type: list
         elements: str
       expose_headers:
-        description: Headers of the answer that the page may see.
+        description: Response headers that the page may read.
         type: list
         elements: str
       max_age_seconds:
-        description: How many seconds a browser may remember the permission, at most 86400.
+        description: How many seconds a browser may cache the permission, at most 86400.
         type: int
         default: 3600
   file_lock:
     description:
-      - Whether files can be given a time in which nobody deletes them (Object Lock). Once on, it stays on for ever.
-      - Switching it on for a bucket that exists needs O(accept_irreversible=true).
+      - Whether files can be locked against deletion for a time (Object Lock). Once on, it can never be switched off.
+      - Switching it on for an existing bucket needs O(accept_irreversible=true).
     type: bool
   default_retention:
     description:
-      - The lock that new files get by themselves. Needs O(file_lock).
-      - Locked files cannot be deleted, so garbage collection of a binary cache frees nothing before their time is over.
+      - The default lock of new files. Needs O(file_lock).
+      - Locked files cannot be deleted, so garbage collection of a binary cache frees no space until their locks end.
     type: dict
     suboptions:
       mode:
         description:
-          - With V(governance) a key with C(bypassGovernance) may still delete. With V(compliance) nobody may, so it needs
-            O(accept_irreversible=true).
+          - With V(governance), a key with C(bypassGovernance) may still delete a locked file. With V(compliance) nobody may,
+            so it needs O(accept_irreversible=true).
         type: str
         choices: [none, governance, compliance]
         required: true
       duration:
-        description: How long, in O(default_retention.unit).
+        description: How long a file is locked, in O(default_retention.unit).
         type: int
       unit:
         description: Unit of the duration.
@@ -155,19 +157,19 @@ options:
         choices: [days, years]
         default: days
   accept_irreversible:
-    description: Confirm what cannot be undone, see O(file_lock) and O(default_retention.mode).
+    description: Confirm a change that cannot be undone; see O(file_lock) and O(default_retention.mode).
     type: bool
     default: false
   verify_with:
     description:
-      - Prove that this key can use the bucket through the S3 endpoint, by writing, reading, comparing and deleting one
-        small object named C(nixci-verify/UUID). Not done in check mode.
-      - The key needs C(writeFiles) and C(readFiles). With C(listFiles) and C(deleteFiles) every version of the object
-        is removed for good; otherwise the object stays hidden and the task warns.
+      - Verify that this key can use the bucket through the S3 endpoint. The module writes, reads, compares and deletes one
+        small object named C(nixci-verify/UUID), except in check mode.
+      - The key needs C(writeFiles) and C(readFiles). With C(listFiles) and C(deleteFiles) the module removes every version
+        of the object permanently; otherwise the object stays hidden and the task warns.
     type: dict
     suboptions:
       key_id:
-        description: The id of the application key to try.
+        description: The id of the application key to verify.
         type: str
         required: true
       key:
@@ -175,13 +177,13 @@ options:
         type: str
         required: true
       prefix:
-        description: Begin the object's name with this, for a key that is restricted to a prefix.
+        description: A prefix for the name of the object, for a key that is restricted to a prefix.
         type: str
         default: ""
 """
 
 EXAMPLES = r"""
-- name: The bucket of the cache
+- name: Create the bucket of the cache
   pantheros.nixci.b2_bucket:
     key_id: "{{ b2_admin_key_id }}"
     key: "{{ b2_admin_key }}"
@@ -205,7 +207,7 @@ EXAMPLES = r"""
         allowed_origins: ["*"]
         allowed_operations: [b2_download_file_by_name, s3_get, s3_head]
 
-- name: Keep backups from being deleted for a month
+- name: Protect backups from deletion for a month
   pantheros.nixci.b2_bucket:
     key_id: "{{ b2_admin_key_id }}"
     key: "{{ b2_admin_key }}"
@@ -215,14 +217,14 @@ EXAMPLES = r"""
       mode: governance
       duration: 30
 
-- name: An empty bucket is no longer needed
+- name: Delete an empty bucket
   pantheros.nixci.b2_bucket:
     key_id: "{{ b2_admin_key_id }}"
     key: "{{ b2_admin_key }}"
     name: pantheros-downloads
     state: absent
 
-- name: Prove that the restricted key works
+- name: Verify that the restricted key works
   pantheros.nixci.b2_bucket:
     key_id: "{{ b2_admin_key_id }}"
     key: "{{ b2_admin_key }}"
@@ -234,7 +236,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 bucket:
-  description: The bucket as it is now, or would be; null when it is absent.
+  description: The bucket as it is now, in check mode as it would be; null when it is absent.
   returned: success
   type: dict
   sample:
@@ -267,18 +269,18 @@ bucket:
       type: str
       sample: 4a48fe8875c6214145260818
     type:
-      description: Who may read it.
+      description: Whether it is private or public.
       returned: always
       type: str
       sample: allPrivate
     lifecycle_rules:
-      description: Its rules, sorted by prefix, without members that are not set.
+      description: Its lifecycle rules, sorted by prefix, without members that are not set.
       returned: always
       type: list
       elements: dict
       sample: [{file_name_prefix: "", days_from_hiding_to_deleting: 30}]
     cors_rules:
-      description: Its rules for web pages of other origins, with sorted members, without those that are not set.
+      description: Its CORS rules, with sorted members, without members that are not set.
       returned: always
       type: list
       elements: dict
@@ -294,7 +296,7 @@ bucket:
       type: bool
       sample: false
     default_retention:
-      description: The lock that new files get, as O(default_retention); null if the key may not read it.
+      description: The default lock of new files, as in O(default_retention); null if the key may not read it.
       returned: always
       type: dict
       sample: {mode: governance, duration: 30, unit: days}
@@ -304,7 +306,7 @@ bucket:
       type: dict
       sample: {}
     revision:
-      description: A number that grows with every change; null where check mode would change something.
+      description: A number that grows with every change; null if check mode predicts a change.
       returned: always
       type: int
       sample: 2
@@ -314,17 +316,17 @@ bucket:
       type: str
       sample: 1a2b3c4d5e6f
     s3_endpoint:
-      description: The address of its S3 side.
+      description: The URL of its S3 API.
       returned: always
       type: str
       sample: https://s3.eu-central-003.backblazeb2.com
     region:
-      description: The region of the account, as S3 clients need it; null if it is not known, see O(region).
+      description: The region of the account, which S3 clients need; null if it is unknown, see O(region).
       returned: always
       type: str
       sample: eu-central-003
 verified:
-  description: Whether the round trip of O(verify_with) was made; a failing one fails the task.
+  description: Whether O(verify_with) was verified. If that fails, the task fails.
   returned: success
   type: bool
   sample: true
