@@ -144,6 +144,7 @@ def test_name_taken_by_another_account_is_explained(env: BucketEnvironment) -> N
         "B2: the bucket name 'somebody-elses' is taken by another account; "
         "names are unique over all of Backblaze, so choose another one."
     )
+    assert env.journal().count("b2_create_bucket") == 1
 
 
 def test_concurrent_update_is_read_again_and_kept(env: BucketEnvironment, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,6 +161,21 @@ def test_concurrent_update_is_read_again_and_kept(env: BucketEnvironment, monkey
     wrap(monkeypatch, "b2_list_buckets", list_before_a_rival_writes)
     made = env.run(lifecycle_rules=RULES)
     assert (made["bucket"]["bucket_info"], made["bucket"]["lifecycle_rules"]) == ({"by": "a rival"}, RULES)
+
+
+def test_bucket_that_somebody_else_creates_meanwhile_is_updated(
+    env: BucketEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rivals = iter(["a rival"])
+
+    def create_after_a_rival(real: t.Any, b2: B2Double, key: t.Any, body: t.Any) -> t.Any:
+        for rival in rivals:
+            real(b2, key, {**body, "bucketInfo": {"by": rival}, "lifecycleRules": []})
+        return real(b2, key, body)
+
+    wrap(monkeypatch, "b2_create_bucket", create_after_a_rival)
+    created = env.run(lifecycle_rules=RULES)
+    assert (created["bucket"]["bucket_info"], created["bucket"]["lifecycle_rules"]) == ({"by": "a rival"}, RULES)
 
 
 def test_update_is_refused_on_a_newer_revision(env: BucketEnvironment, monkeypatch: pytest.MonkeyPatch) -> None:

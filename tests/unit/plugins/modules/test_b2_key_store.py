@@ -9,8 +9,9 @@ import typing as t
 from collections.abc import Callable
 
 import pytest
-from ansible_collections.pantheros.nixci.plugins.module_utils._b2 import store as _b2_key_store
+import requests
 
+from lab.clouds._b2_rules import Refused
 from lab.clouds.onepassword import OnePasswordDouble
 from tests.support.b2 import ATTIC, KeyEnvironment, wrap
 from tests.support.serving import serving
@@ -66,7 +67,7 @@ class InFile(StoreEnvironment):
             raise OSError(28, "No space left on device")
 
         patch = pytest.MonkeyPatch()
-        patch.setattr(_b2_key_store.os, "fsync", full)
+        patch.setattr(os, "fsync", full)
         return t.cast(t.Any, _Undo(patch))
 
 
@@ -316,6 +317,55 @@ def test_next_run_recovers_from_a_crash_between_creating_and_storing(
     assert not env.run()["changed"]
 
 
+def lose(patch: pytest.MonkeyPatch, operation: str, times: int) -> None:
+    """B2 carries out the operation, but its answers get lost."""
+    losses = iter([Refused(503, "service_unavailable", "lost")] * times)
+
+    def act_and_lose(real: t.Any, *arguments: t.Any) -> t.Any:
+        answer = real(*arguments)
+        for loss in losses:
+            raise loss
+        return answer
+
+    wrap(patch, operation, act_and_lose)
+
+
+@pytest.mark.parametrize("options", [{}, {"state": "absent"}], ids=str)
+def test_lost_answer_to_a_deletion_is_recovered(
+    env: StoreEnvironment, options: dict[str, t.Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env.run()
+    for _ in range(2):
+        env.seed()
+    lose(monkeypatch, "b2_delete_key", 2)
+    result = env.run(**options) if not options else env.absent()
+    assert (result["failed"], result["changed"]) == (False, True)
+    assert env.ids() == ([] if options else [env.stored()])
+
+
+def test_lost_answer_after_a_creation_is_no_reason_for_another_key(
+    env: StoreEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = env.run()["application_key"]["id"]
+    env.journal()
+    lose(monkeypatch, "b2_delete_key", 1)
+    assert "cannot delete the key" in env.run(rotate=True)["msg"]
+    assert env.journal().count("b2_create_key") == 1
+    assert env.ids() == [env.stored()] != [old]
+    assert not env.run()["changed"]
+
+
+def test_lost_answer_to_the_creation_is_no_reason_for_another_key(
+    env: StoreEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lose(monkeypatch, "b2_create_key", 1)
+    env.journal()
+    assert "whose secret nobody has; run again" in env.run()["msg"]
+    assert env.journal().count("b2_create_key") == 1
+    assert (len(env.ids()), env.pair()) == (1, None)
+    assert env.run(recreate=True)["created"] and env.ids() == [env.stored()]
+
+
 def test_rights_that_b2_changes_are_not_accepted(env: StoreEnvironment, monkeypatch: pytest.MonkeyPatch) -> None:
     def generous(real: t.Any, b2: t.Any, key: t.Any, body: dict[str, t.Any]) -> t.Any:
         return real(b2, key, {**body, "capabilities": [*body["capabilities"], "shareFiles"]})
@@ -406,7 +456,7 @@ def test_directory_that_is_not_writable_is_found_before_the_key_is_created(
     file: InFile, check: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The tests may run as root, who may write everywhere.
-    monkeypatch.setattr(_b2_key_store.os, "access", lambda *_: False)
+    monkeypatch.setattr(os, "access", lambda *_: False)
     failed = file.run(check)
     assert "the directory is not writable; run as another user." in failed["msg"] and file.ids() == []
     assert "b2_create_key" not in file.journal()
@@ -418,6 +468,14 @@ def test_directory_in_place_of_the_file(file: InFile) -> None:
 
 
 # 1Password.
+
+
+def test_item_is_read_once(vault: InOnePassword) -> None:
+    vault.run()
+    requests.delete(f"{vault.host}/_lab/requests", timeout=5)
+    assert not vault.run()["changed"]
+    seen = requests.get(f"{vault.host}/_lab/requests", timeout=5).json()
+    assert [each["path"].count("/") for each in seen] == [2, 4, 5]  # vaults, items, the item
 
 
 def test_other_fields_of_the_item_stay(vault: InOnePassword) -> None:
