@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 import requests
 
+from lab.clouds._b2_rules import Refused
 from lab.clouds.b2 import OPERATIONS, B2Double, Key
 from lab.clouds.s3 import S3Double
 
@@ -98,3 +99,16 @@ def wrap(patch: pytest.MonkeyPatch, operation: str, wrapper: Callable[..., t.Any
     """Wrap an operation of the double in wrapper(real, double, key, body)."""
     *rules, real = OPERATIONS[operation]
     patch.setitem(OPERATIONS, operation, (*rules, functools.partial(wrapper, real)))
+
+
+def lose(patch: pytest.MonkeyPatch, operation: str, times: int = 1) -> None:
+    """Let the double carry out an operation, but lose its first answers."""
+    losses = iter([Refused(503, "service_unavailable", "lost")] * times)
+
+    def act_and_lose(real: t.Any, *arguments: t.Any) -> t.Any:
+        answer = real(*arguments)
+        for loss in losses:
+            raise loss
+        return answer
+
+    wrap(patch, operation, act_and_lose)

@@ -11,9 +11,8 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from lab.clouds._b2_rules import Refused
 from lab.clouds.b2 import B2Double
-from tests.support.b2 import ATTIC, REGION, BucketEnvironment, wrap
+from tests.support.b2 import ATTIC, REGION, BucketEnvironment, lose, wrap
 from tests.support.collection import hide_library
 
 RULES = [
@@ -206,15 +205,7 @@ def test_conflict_is_retried_within_bounds(env: BucketEnvironment) -> None:
 def test_lost_answer_is_recovered(env: BucketEnvironment, monkeypatch: pytest.MonkeyPatch, operation: str) -> None:
     if operation != "b2_create_bucket":
         env.run()
-    losses = iter([Refused(503, "service_unavailable", "lost")])
-
-    def act_and_lose(real: t.Any, *arguments: t.Any) -> t.Any:
-        answer = real(*arguments)
-        for loss in losses:
-            raise loss
-        return answer
-
-    wrap(monkeypatch, operation, act_and_lose)
+    lose(monkeypatch, operation)
     desired: dict[str, t.Any] = {"state": "absent"} if operation == "b2_delete_bucket" else {"lifecycle_rules": RULES}
     result = env.run(retries=1, **desired)
     assert (result["failed"], result["changed"]) == (False, True)

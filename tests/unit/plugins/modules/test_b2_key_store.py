@@ -11,9 +11,8 @@ from collections.abc import Callable
 import pytest
 import requests
 
-from lab.clouds._b2_rules import Refused
 from lab.clouds.onepassword import OnePasswordDouble
-from tests.support.b2 import ATTIC, KeyEnvironment, wrap
+from tests.support.b2 import ATTIC, KeyEnvironment, lose, wrap
 from tests.support.serving import serving
 
 VAULT, TITLE, TOKEN = "pantherOS", "Backblaze-B2", "connect-canary-token"
@@ -317,19 +316,6 @@ def test_next_run_recovers_from_a_crash_between_creating_and_storing(
     assert not env.run()["changed"]
 
 
-def lose(patch: pytest.MonkeyPatch, operation: str, times: int) -> None:
-    """B2 carries out the operation, but its answers get lost."""
-    losses = iter([Refused(503, "service_unavailable", "lost")] * times)
-
-    def act_and_lose(real: t.Any, *arguments: t.Any) -> t.Any:
-        answer = real(*arguments)
-        for loss in losses:
-            raise loss
-        return answer
-
-    wrap(patch, operation, act_and_lose)
-
-
 @pytest.mark.parametrize("options", [{}, {"state": "absent"}], ids=str)
 def test_lost_answer_to_a_deletion_is_recovered(
     env: StoreEnvironment, options: dict[str, t.Any], monkeypatch: pytest.MonkeyPatch
@@ -338,7 +324,7 @@ def test_lost_answer_to_a_deletion_is_recovered(
     for _ in range(2):
         env.seed()
     lose(monkeypatch, "b2_delete_key", 2)
-    result = env.run(**options) if not options else env.absent()
+    result = env.absent() if options else env.run()
     assert (result["failed"], result["changed"]) == (False, True)
     assert env.ids() == ([] if options else [env.stored()])
 
@@ -348,7 +334,7 @@ def test_lost_answer_after_a_creation_is_no_reason_for_another_key(
 ) -> None:
     old = env.run()["application_key"]["id"]
     env.journal()
-    lose(monkeypatch, "b2_delete_key", 1)
+    lose(monkeypatch, "b2_delete_key")
     assert "cannot delete the key" in env.run(rotate=True)["msg"]
     assert env.journal().count("b2_create_key") == 1
     assert env.ids() == [env.stored()] != [old]
@@ -358,7 +344,7 @@ def test_lost_answer_after_a_creation_is_no_reason_for_another_key(
 def test_lost_answer_to_the_creation_is_no_reason_for_another_key(
     env: StoreEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lose(monkeypatch, "b2_create_key", 1)
+    lose(monkeypatch, "b2_create_key")
     env.journal()
     assert "whose secret nobody has; run again" in env.run()["msg"]
     assert env.journal().count("b2_create_key") == 1
