@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What B2 accepts as a bucket's or a key's members; everything else is refused with B2's own codes."""
+"""The values that B2 accepts for buckets and keys; everything else is refused with B2's own codes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CORS_OPERATIONS = {f"s3_{method}" for method in ("get", "head", "put", "post", "
 
 
 class Refused(Exception):
-    """An answer that is not a success."""
+    """An error response."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -154,7 +154,7 @@ def replication(setting: t.Any) -> dict[str, t.Any]:
 
 
 def encryption(setting: t.Any) -> dict[str, str]:
-    """A null mode asks for the default, which is SSE-B2 as well."""
+    """A null mode means the default, which is SSE-B2 as well."""
     if setting != SSE_B2 and setting != {"mode": None}:
         raise bad_request("defaultServerSideEncryption must be SSE-B2 with AES256")
     return SSE_B2

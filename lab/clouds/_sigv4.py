@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Is a request signed with a known secret? Signature V4 for S3, in the header or in the query (presigned)."""
+"""Verify Signature V4 of S3 requests, in the header or in the query (presigned)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Denied(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """What the sender says about the signature."""
+    """What the request states about its signature."""
 
     key_id: str
     region: str
@@ -39,7 +39,7 @@ class Claim:
 
 
 class _Recompute(S3SigV4Auth):
-    """botocore signs what it sees fit; the receiver must sign exactly the headers that the sender named."""
+    """botocore chooses the headers that it signs; the receiver must sign exactly those that the sender named."""
 
     def headers_to_sign(self, request: t.Any) -> HTTPHeaders:
         chosen = HTTPHeaders()
@@ -79,7 +79,7 @@ def _claim(credential: str, signed: str, signature: str, timestamp: str, seconds
 
 
 def check(claim: Claim, secret: str, region: str, method: str, path: str, query: str, headers: dict[str, str]) -> None:
-    """Raises Denied unless the claim holds; `path` and `query` as they came over the wire."""
+    """Raises Denied unless the signature is right; `path` and `query` are as they were sent."""
     _check_time(claim)
     if claim.region != region or claim.service != "s3" or "host" not in claim.signed_headers:
         raise Denied(403, "SignatureDoesNotMatch", f"The signature must be for the service s3 in {region}.")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Backblaze B2's native API, version 4: authorisation, buckets and application keys.
 
-Files are the business of the S3 side (s3.py), which hangs itself into `storage`.
+The S3 API (s3.py) handles the files; it registers itself as `storage`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Body = dict[str, t.Any]
 
 
 class Storage(t.Protocol):
-    """Where the files of the buckets are."""
+    """The storage of the files."""
 
     def create(self, bucket: str) -> None: ...
 
@@ -86,10 +86,10 @@ class B2Double:
         self.keys[master.id] = master
         self.app = Control(self._flask())
 
-    # Seeding and looking, for the lab and the tests.
+    # To set up and inspect the account, for the lab and the tests.
 
     def add_key(self, name: str, capabilities: Iterable[str], **members: t.Any) -> Key:
-        """A key that exists from the start; id and secret may be given."""
+        """Add a key; id and secret may be given."""
         with self.lock:
             self._serial += 1
             made = Key(
@@ -109,7 +109,7 @@ class B2Double:
         for token in self.tokens.values():
             token.expires = 0
 
-    # The wire.
+    # HTTP.
 
     def _flask(self) -> Flask:
         app = Flask(__name__)
@@ -214,7 +214,7 @@ class B2Double:
         return {"buckets": [self._shown(each, key) for each in sorted(found, key=lambda each: each["bucketName"])]}
 
     def _only_own(self, key: Key, body: Body) -> bool:
-        """Does the request name a bucket that the key is restricted to?"""
+        """Whether the request names a bucket that the key is restricted to."""
         names = [self.buckets[each]["bucketName"].lower() for each in key.bucket_ids or () if each in self.buckets]
         wanted_id, wanted_name = body.get("bucketId"), body.get("bucketName")
         return (wanted_id is None or wanted_id in (key.bucket_ids or ())) and (
@@ -262,7 +262,7 @@ class B2Double:
         return self._shown(bucket, key)
 
     def _members(self, key: Key, body: Body) -> Body:
-        """The settings in a request to create or update, checked."""
+        """The checked settings of a request to create or update."""
         checks: dict[str, t.Callable[[t.Any], t.Any]] = {
             "bucketType": rules.bucket_type,
             "bucketInfo": rules.bucket_info,
@@ -345,7 +345,7 @@ class B2Double:
         return self._shown_key(self.keys.pop(doomed.id))
 
     def _shown_key(self, key: Key) -> Body:
-        """Never the secret."""
+        """Without the secret."""
         return {
             "accountId": self.account_id,
             "applicationKeyId": key.id,
@@ -375,7 +375,7 @@ SETTINGS = {
     "fileLockEnabled",
     "replicationConfiguration",
 }
-# Members of a request that take a capability besides writeBuckets.
+# Members of a request that need a capability besides writeBuckets.
 OF_THEIR_OWN = {
     "defaultServerSideEncryption": "writeBucketEncryption",
     "fileLockEnabled": "writeBucketRetentions",

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The S3 side of the B2 double: moto does the files, this file refuses what B2 would refuse.
+"""The S3 side of the B2 double: moto stores the files, this file refuses what B2 would refuse.
 
-moto checks no credential, accepts every checksum and lets anybody make buckets. Here a request reaches moto only with
+moto checks no credentials, accepts every checksum and lets anybody create buckets. Here a request reaches moto only with
 a Signature V4 of an application key that exists in the B2 double, for an operation and a bucket that this key may use.
-The bucket is named in the path (http://address:port/bucket/key) or, as B2 understands too, before the host of the S3
+The bucket is named in the path (http://address:port/bucket/key) or, as B2 allows too, before the host of the S3
 address (http://bucket.s3.region.example:port/key). moto's state is one per process, so is this double.
 """
 
@@ -45,7 +45,7 @@ RIGHTS: dict[tuple[str, bool, str], set[str]] = {
     ("GET", False, "location"): {"listBuckets"},
     ("GET", False, "versioning"): {"listBuckets"},
 }
-# Members of the query that choose another operation; versionId does so for DELETE alone.
+# Members of the query that select another operation; versionId does so only for DELETE.
 SUBRESOURCES = re.compile(
     r"accelerate|acl|analytics|cors|delete|encryption|intelligent-tiering|inventory|legal-hold|lifecycle|location|"
     r"logging|metrics|notification|object-lock|ownershipControls|policy|policyStatus|publicAccessBlock|replication|"
@@ -64,7 +64,7 @@ class S3Double:
         b2.storage = self
         self.app = Control(self._guarded)
 
-    # What the B2 double asks of its storage.
+    # The storage of the B2 double.
 
     def create(self, bucket: str) -> None:
         # moto knows the regions of AWS alone; nobody sees this one, B2's own comes from the B2 double.
@@ -78,7 +78,7 @@ class S3Double:
     def delete(self, bucket: str) -> None:
         self.files.delete_bucket(bucket)
 
-    # The wire.
+    # HTTP.
 
     def _guarded(self, environ: dict[str, t.Any], start_response: t.Callable[..., t.Any]) -> Iterable[bytes]:
         try:
@@ -137,7 +137,7 @@ class S3Double:
         if not bucket:
             if method != "GET":
                 raise Denied(405, "MethodNotAllowed", "The specified method is not allowed against this resource.")
-            # A restricted key that may list all names sees them all.
+            # A restricted key with the capability to list all names gets all of them.
             _need(key, {"listAllBucketNames"} if key.bucket_ids is not None else {"listBuckets"})
             return
         subresource = _subresource(method, query)
@@ -154,7 +154,7 @@ class S3Double:
             self._reach(key, source.partition("/")[0], source.partition("/")[2])
 
     def _reach(self, key: Key, bucket: str, name: str) -> None:
-        """May the key touch this name in this bucket, and is there such a bucket?"""
+        """Raises Denied unless the bucket exists and the key may use this name in it."""
         with self.b2.lock:
             found = self.b2.bucket(bucket)
         if key.bucket_ids is not None and (found is None or found["bucketId"] not in key.bucket_ids):
@@ -187,7 +187,7 @@ def _headers(environ: t.Mapping[str, t.Any]) -> dict[str, str]:
 
 
 def _take_body(environ: dict[str, t.Any], headers: t.Mapping[str, str]) -> None:
-    """The body must be what was signed, and plain: B2 implements no chunks with checksum trailers."""
+    """The body must be the signed one, and plain: B2 does not support chunks with checksum trailers."""
     declared = headers.get("x-amz-content-sha256", "UNSIGNED-PAYLOAD")
     if declared.startswith("STREAMING-") or "aws-chunked" in headers.get("content-encoding", ""):
         raise Denied(501, "NotImplemented", "A header you provided implies functionality that is not implemented")

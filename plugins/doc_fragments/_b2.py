@@ -11,8 +11,9 @@ class ModuleDocFragment:
 options:
   key_id:
     description:
-      - The id of the application key that does the work; for the master key this is the account id.
-      - Prefer a key with the rights that the module's notes name; the master key may do everything for ever.
+      - The id of the application key that the module uses. For the master key this is the account id.
+      - Prefer a key with only the capabilities that the module's notes list; the master key may do everything and never
+        expires.
     type: str
     required: true
   key:
@@ -20,14 +21,14 @@ options:
     type: str
     required: true
   realm:
-    description: V(production), or the URL of another service that speaks B2's native API.
+    description: V(production), or the URL of another service with B2's native API.
     type: str
     default: production
   region:
     description:
-      - The region in which the account is expected to live, such as V(eu-central-003).
-      - It is an assertion, not a choice; Backblaze binds an account to one region when it is made.
-      - Needed only where the S3 endpoint that the service announces is not of the form C(s3.REGION.DOMAIN).
+      - The expected region of the account, such as V(eu-central-003). Another region is an error.
+      - You cannot choose a region here; Backblaze assigns one to an account when it is created.
+      - Required only if the S3 endpoint of the service does not have the form C(s3.REGION.DOMAIN).
     type: str
 requirements:
   - python >= 3.11

@@ -6,20 +6,21 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: b2_application_key
-short_description: An application key of Backblaze B2, stored in the same step
+short_description: Manage an application key of Backblaze B2 and store its secret
 version_added: 0.1.0
 description:
   - Creates, keeps, replaces and deletes an application key.
-  - B2 shows the secret of a key once, in the answer to its creation, and cannot change a key. So the module stores the key
-    in the same step, with O(file) or O(onepassword), or returns the secret this one time.
-  - A key is replaced only on request (O(rotate), O(recreate), O(renew_before)), or when its secret is lost, which means that
-    the stored id is unknown to B2 or that B2 refuses the stored secret. The new key is made and stored before an old one
-    is deleted.
-  - If nothing is stored although keys of the name exist, they may be stored elsewhere and in use. Then O(recreate) must be
-    given, or with O(superseded=keep) they stay and are named in a warning.
-  - Before a key is created, the module proves that it can be stored, as far as that can be known. If storing it fails all
-    the same, the new key is deleted again. A crash in between leaves a key whose secret nobody has; the next run finds
-    that another one is stored and deletes it with the O(superseded) ones, or, if it was the first, asks for O(recreate).
+  - B2 shows the secret of a key only once, in the answer to its creation, and cannot change a key. So the module stores the
+    key in the same step, with O(file) or O(onepassword), or returns the secret this one time.
+  - A key is replaced only on request (O(rotate), O(recreate), O(renew_before)) or if its secret is lost, which means that
+    B2 does not know the stored id or refuses the stored secret. The module creates and stores the new key before it deletes
+    an old one.
+  - If nothing is stored but keys of this name exist, they may be stored elsewhere and in use. Then the task fails unless
+    O(recreate=true) is set; with O(superseded=keep) it keeps them and warns.
+  - Before the module creates a key, it checks that it can store it, as far as that shows without writing. If storing the key
+    fails nevertheless, the module deletes the new key again. A crash or a lost answer in between leaves a key whose secret
+    nobody has. If another key is stored, the next run deletes the lost one with the O(superseded) ones; otherwise the next
+    run requires O(recreate=true).
 author:
   - The pantheros.nixci contributors (@pantheros)
 extends_documentation_fragment:
@@ -27,66 +28,69 @@ extends_documentation_fragment:
   - pantheros.nixci._attributes.actiongroup_b2
   - pantheros.nixci._b2
   - pantheros.nixci._http
+  - ansible.builtin.files
 attributes:
   idempotent:
     support: partial
-    details: With O(rotate=true) every run makes a new key. Without O(file) and O(onepassword) a run that returned a secret
-      must be followed by one with the new O(stored_key_id), which then reports no change or the removal of the superseded keys.
+    details: With O(rotate=true) every run creates a new key. Without O(file) and O(onepassword), a run that returned a secret
+      must be followed by one with the new O(stored_key_id), which reports no change or the removal of superseded keys.
 notes:
-  - All keys of the account with this name are taken for versions of one key, and superseded ones are deleted. Use a name of
-    its own for every installation.
-  - Use C(no_log) on a task that may return a secret. With O(file) or O(onepassword) none is returned.
-  - The key that does the work needs C(listKeys), C(writeKeys) to create, C(deleteKeys) to delete, which includes
-    taking a new key back if it cannot be stored, and C(listBuckets) for O(bucket).
-  - A run that changes nothing sends two requests to B2, one more to look up O(bucket), and one more to try a stored secret.
-  - What is stored is never removed, also not with O(state=absent).
+  - The module treats all keys of the account with this name as versions of one key and deletes superseded ones. Use a
+    separate name for every installation.
+  - Use C(no_log) on a task that may return a secret. With O(file) or O(onepassword) the module returns none.
+  - The key in O(key_id) needs C(listKeys); C(writeKeys) to create a key; C(deleteKeys) to delete one, and to create one with
+    O(file) or O(onepassword), because the module deletes a key that it cannot store; C(listBuckets) for O(bucket). A missing
+    capability is an error in check mode too.
+  - A run without changes sends two requests to B2, plus one to look up O(bucket) and one to verify a stored secret.
+  - The module never removes what is stored, not even with O(state=absent).
 options:
   name:
     description: Name of the key; 1 to 100 letters, digits and hyphens. B2 does not keep names unique.
     type: str
     required: true
   state:
-    description: Whether the key shall exist. V(absent) deletes every key of this name.
+    description: Whether the key should exist. V(absent) deletes every key of this name.
     type: str
     choices: [present, absent]
     default: present
   capabilities:
     description:
-      - What the key may do, in any order. Needed unless O(state=absent). Names unknown to this module are left to B2 to judge.
+      - What the key may do, in any order. Required unless O(state=absent). B2 accepts or refuses unknown names.
       - Attic needs C(listBuckets), C(listFiles), C(readFiles), C(writeFiles) and C(deleteFiles).
-      - If B2 grants others than these, the new key is deleted again and the task fails.
+      - If B2 grants other capabilities than these, the module deletes the new key again and the task fails.
     type: list
     elements: str
   bucket:
-    description: Name of the one bucket that the key may use. Without it and O(bucket_id) the key is for all buckets.
+    description: Name of the only bucket that the key may use. Without O(bucket) and O(bucket_id) it may use all buckets.
     type: str
   bucket_id:
-    description: Id of that bucket, which saves looking it up.
+    description: Id of that bucket; saves the request that looks it up.
     type: str
   name_prefix:
     description: The key may only use files whose names begin with this. Needs a bucket.
     type: str
   valid_duration_seconds:
     description:
-      - How long a new key lives, at most 86400000 (1000 days). Without it the key has no end.
-      - A key that exists is compared by whether it has an end, not by when.
+      - How long a new key is valid, at most 86400000 seconds (1000 days). Without it the key never expires.
+      - Of an existing key the module compares whether it expires, not when.
     type: int
   renew_before:
     description:
-      - Replace the key when it has fewer seconds left than this. Needs O(valid_duration_seconds).
-      - Without it the key is replaced only after its end.
+      - Replace the key if it expires in fewer seconds than this. Needs O(valid_duration_seconds).
+      - Without it the key is replaced only after it has expired.
     type: int
   stored_key_id:
-    description: The id of the key whose secret you hold; empty if you hold none. Known from O(file) or O(onepassword) itself.
+    description: The id of the key whose secret you have stored yourself; empty if there is none.
     type: str
   file:
     description:
       - Store the key in this file, as C(AWS_ACCESS_KEY_ID) and C(AWS_SECRET_ACCESS_KEY), one per line, as systemd, Docker
         and shells read an environment.
-      - It is written whole or not at all, with mode 0600. A file with other content is refused.
+      - The file is written completely or not at all. A file with other content is an error.
+      - O(mode), O(owner), O(group) and the like apply to this file. Without O(mode) it has mode 0600.
     type: path
   onepassword:
-    description: Store the key in two fields of an item in 1Password; its other fields stay. A missing item is made.
+    description: Store the key in two fields of an item in 1Password; its other fields stay. A missing item is created.
     type: dict
     suboptions:
       vault:
@@ -106,13 +110,13 @@ options:
         type: str
         default: application-key
       backend:
-        description: The way to 1Password, as in M(pantheros.nixci.onepassword_item).
+        description: How to access 1Password, as in M(pantheros.nixci.onepassword_item).
         type: str
         choices: [auto, connect, op, sdk]
         default: auto
       connect_host:
         description:
-          - URL of a 1Password Connect server, without C(/v1). Connect wins when a service account is given too.
+          - URL of a 1Password Connect server, without C(/v1). It takes precedence over a service account.
           - Falls back to the environment variable E(OP_CONNECT_HOST).
         type: str
       connect_token:
@@ -124,24 +128,24 @@ options:
           - Falls back to the environment variable E(OP_SERVICE_ACCOUNT_TOKEN).
         type: str
       ca_path:
-        description: A file with the certificates of your own authority, if the Connect server uses one.
+        description: File with the CA certificates that the Connect server's certificate must come from.
         type: path
   superseded:
     description:
-      - What happens to other keys of this name once the right one is stored. V(delete) ends them at once.
-      - V(keep) leaves them to a later run, when all users of the key have the new one.
-      - When a secret is returned, they always stay until a run with the new O(stored_key_id).
+      - What happens to other keys of this name once the desired one is stored. V(delete) deletes them at once.
+      - V(keep) leaves them for a later run, when all users of the key have the new one.
+      - If the module returns a secret, they always stay until a run with the new O(stored_key_id).
     type: str
     choices: [delete, keep]
     default: delete
   recreate:
     description:
-      - Replace the key if its rights are not the wanted ones, or if the stored id belongs to a key of another name. Otherwise
-        that is an error, since a new key has a new id and a new secret which all its users must learn.
+      - Replace the key if its rights are not as desired, or if the stored id belongs to a key of another name. By default
+        that is an error, because all users of the key need the id and secret of the new one.
     type: bool
     default: false
   rotate:
-    description: Replace the key in any case.
+    description: Always replace the key.
     type: bool
     default: false
 requirements:
@@ -152,7 +156,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: A key for the cache, stored in 1Password
+- name: Create a key for the cache and store it in 1Password
   pantheros.nixci.b2_application_key:
     key_id: "{{ b2_admin_key_id }}"
     key: "{{ b2_admin_key }}"
@@ -163,7 +167,7 @@ EXAMPLES = r"""
       vault: pantherOS
       title: Backblaze-B2
 
-- name: A key for backups, in a file and renewed a week before its end
+- name: Create a key for backups in a file and renew it a week before it expires
   pantheros.nixci.b2_application_key:
     key_id: "{{ b2_admin_key_id }}"
     key: "{{ b2_admin_key }}"
@@ -175,7 +179,7 @@ EXAMPLES = r"""
     renew_before: 604800
     file: "{{ b2_environment_file }}"
 
-- name: A key whose secret you store yourself
+- name: Create a key and store its secret yourself
   pantheros.nixci.b2_application_key:
     key_id: "{{ b2_admin_key_id }}"
     key: "{{ b2_admin_key }}"
@@ -186,7 +190,7 @@ EXAMPLES = r"""
   register: b2_reader_key
   no_log: true
 
-- name: The key is no longer needed
+- name: Delete the key
   pantheros.nixci.b2_application_key:
     key_id: "{{ b2_admin_key_id }}"
     key: "{{ b2_admin_key }}"
@@ -219,7 +223,7 @@ application_key:
       type: str
       sample: attic-pantheros-nix-cache
     capabilities:
-      description: What it may do, sorted.
+      description: Its capabilities, sorted.
       returned: always
       type: list
       elements: str
@@ -231,27 +235,27 @@ application_key:
       elements: str
       sample: [4a48fe8875c6214145260818]
     name_prefix:
-      description: What the names of its files must begin with.
+      description: The prefix to which the names of its files are restricted; null if there is none.
       returned: always
       type: str
       sample: restic/
     expires:
-      description: Whether it has an end.
+      description: Whether it expires.
       returned: always
       type: bool
       sample: true
     expires_at:
-      description: When it ends, in UTC; null if never, and for a key that check mode would create.
+      description: When it expires, in UTC; null if never, and for a key that check mode would create.
       returned: always
       type: str
       sample: "2027-02-21T12:00:00Z"
 created:
-  description: Whether a new key was made, or would be.
+  description: Whether the run created a new key, or in check mode would create one.
   returned: success
   type: bool
   sample: false
 secret:
-  description: The secret of a new key, this one time; null otherwise, in check mode, and with O(file) or O(onepassword).
+  description: The secret of a new key, only once; null otherwise, in check mode, and with O(file) or O(onepassword).
   returned: success
   type: str
   sample: null
@@ -263,144 +267,77 @@ superseded:
   sample: []
 """
 
-import re
+import time
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._b2.bucket import Buckets
 from ..module_utils._b2.client import B2Client, b2_argument_spec
-from ..module_utils._b2.key import Json, Keys, create_and_store, difference, rights_of, seconds_left
-from ..module_utils._b2.store import FileStore, Store, onepassword_store_spec, open_store
-from ..module_utils._core.change import Change
-from ..module_utils._core.errors import ConflictError, InvalidError, NixciError, NotFoundError
-
-NEW = "(new key)"
-MAX_SECONDS = 86_400_000
+from ..module_utils._b2.key import Json, Keys, create_and_store
+from ..module_utils._b2.key_plan import Found, KeyPlan, check_options, plan_key
+from ..module_utils._b2.store import FileStore, onepassword_store_spec, open_store
+from ..module_utils._core.errors import NixciError, NotFoundError
+from ..module_utils._core.resource import run
 
 
-def check(params: Json) -> None:
-    """What B2 would refuse, and what an undefined variable would turn into a key for the whole account."""
-    if not re.fullmatch(r"[A-Za-z0-9-]{1,100}", params["name"]):
-        raise InvalidError(f"'{params['name']}' cannot be the name of a key: use 1 to 100 letters, digits and hyphens.")
-    if params["state"] == "absent":
-        return
-    for option in ("capabilities", "bucket", "bucket_id", "name_prefix", "file"):
-        if params[option] is not None and not params[option]:
-            raise InvalidError(f"{option} is empty; leave it out or give it a value.")
-    if params["name_prefix"] and not (params["bucket"] or params["bucket_id"]):
-        raise InvalidError("name_prefix needs bucket or bucket_id.")
-    seconds, renew = params["valid_duration_seconds"], params["renew_before"]
-    if seconds is not None and not 1 <= seconds <= MAX_SECONDS:
-        raise InvalidError(f"valid_duration_seconds must be between 1 and {MAX_SECONDS} (1000 days).")
-    if renew is not None and not 0 <= renew < seconds:
-        raise InvalidError("renew_before must be less than valid_duration_seconds, or every run would make a new key.")
+class ApplicationKey:
+    def __init__(self, module: AnsibleModule) -> None:
+        params = module.params
+        check_options(params)
+        self.client = B2Client(params)
+        self.keys = Keys(self.client)
+        self.store = open_store(module) if params["state"] == "present" else None
+        self.name, self.seconds, self.warn = params["name"], params["valid_duration_seconds"], module.warn
 
+    def read(self, params: Json) -> Found:
+        bucket_id = params["bucket_id"]
+        if params["bucket"] and params["state"] == "present":
+            bucket = Buckets(self.client).find(params["bucket"])
+            bucket_id = bucket and bucket["id"]
+        keys = self.keys.list()
+        stored = self.store.read() if self.store else None
+        pair = stored and stored.pair
+        named = [key["id"] for key in keys if key["name"] == self.name]
+        accepted = not pair or pair.id not in named or self.client.accepts(*pair)
+        return Found(keys, bucket_id, stored, accepted, time.time())
 
-def wanted_rights(params: Json, client: B2Client) -> Json:
-    bucket_ids = []
-    if params["bucket_id"]:
-        bucket_ids = [params["bucket_id"]]
-    elif params["bucket"]:
-        bucket = Buckets(client).find(params["bucket"])
-        if bucket is None and not client.check_mode:
-            raise NotFoundError(f"B2: there is no bucket '{params['bucket']}' in this account; create it first.")
-        # In check mode the task before this one may be about to create it.
-        bucket_ids = [bucket["id"] if bucket else f"(id of {params['bucket']})"]
-    return {
-        "capabilities": sorted(set(params["capabilities"])),
-        "bucket_ids": bucket_ids,
-        "name_prefix": params["name_prefix"] or None,
-        "expires": params["valid_duration_seconds"] is not None,
-    }
+    def plan(self, params: Json, found: Found) -> KeyPlan:
+        return plan_key(params, found, self.client.capabilities)
 
+    def predict(self, plan: KeyPlan) -> Json:
+        self._warn(plan)
+        new = {"id": None, "name": self.name, **plan.rights, "expires_at": None}
+        return self._result(plan, new if plan.create else plan.key)
 
-def held_key(module: AnsibleModule, client: B2Client, store: Store | None, keys: list[Json]) -> Json | None:
-    """The key whose secret is known; None if the secret is lost, which B2 itself must say."""
-    params = module.params
-    pair = store.read() if store else None
-    if store and not pair:
-        beware(module, store, [key["id"] for key in keys if key["name"] == params["name"]])
-    held = pair.id if pair else params["stored_key_id"]
-    key = next((key for key in keys if key["id"] == held), None)
-    if key is None or (key["name"] != params["name"] and params["recreate"]):
-        return None
-    if key["name"] != params["name"]:
-        raise ConflictError(
-            f"B2: the stored key {held} is named '{key['name']}', not '{params['name']}', and may be in use; "
-            "correct the name or the place, or set recreate: true to put a new key in its place."
-        )
-    if store and pair and not client.accepts(*pair):
-        module.warn(f"B2 refuses the secret of the key {held} that {store.where} holds, so a new key is needed.")
-        return None
-    return key
+    def apply(self, plan: KeyPlan) -> Json:
+        self._warn(plan)
+        if plan.missing_bucket:
+            raise NotFoundError(f"B2: there is no bucket '{plan.missing_bucket}' in this account; create it first.")
+        key, secret = plan.key, None
+        try:
+            if plan.create:
+                key, secret = create_and_store(self.keys, self.name, plan.rights, self.seconds, self.store)
+            elif isinstance(self.store, FileStore):
+                self.store.set_attributes()
+            for key_id in plan.delete:
+                self.keys.delete(self.name, key_id)
+        except NixciError as exc:
+            # Another plan would create another key, and nobody could say whether a lost one is in use.
+            exc.plan_again = exc.plan_again and not plan.create
+            raise
+        return self._result(plan, key, secret)
 
+    def _result(self, plan: KeyPlan, key: Json | None, secret: str | None = None) -> Json:
+        return {
+            "application_key": key,
+            "created": plan.create,
+            "secret": secret,
+            "superseded": list(plan.superseded),
+        }
 
-def beware(module: AnsibleModule, store: Store, ids: list[str]) -> None:
-    """Nothing is stored, and yet there are keys: an interrupted run left one, or they are stored elsewhere and in use."""
-    params = module.params
-    if not ids or params["recreate"] or params["rotate"]:
-        return
-    found = f"B2: {store.where} holds no complete key, but keys named '{params['name']}' exist and may be in use: {', '.join(ids)}"
-    if params["superseded"] == "delete":
-        raise ConflictError(
-            f"{found}. Correct the place or the name, or set recreate: true to replace and delete them."
-        )
-    module.warn(f"{found}. They are kept.")
-
-
-def choose(params: Json, wanted: Json, key: Json | None) -> str:
-    """The id of the key to use from now on: that whose secret is known, or a new one."""
-    if key is None or params["rotate"]:
-        return NEW
-    if rights_of(key) == wanted:
-        return NEW if seconds_left(key) < (params["renew_before"] or 0) else key["id"]
-    if params["recreate"]:
-        return NEW
-    raise ConflictError(
-        f"B2: the key '{key['name']}' ({key['id']}) has other rights than wanted: {difference(key, wanted)}. B2 cannot change a key; "
-        "set recreate: true to replace it by a new one with a new secret."
-    )
-
-
-def plan(params: Json, wanted: Json, live: list[Json], current: str | None) -> Change:
-    """The keys of the name before and after; `current` is the one to use, None if there shall be none."""
-    name = params["name"]
-    before = {key["id"]: rights_of(key) for key in live}
-    found = {"name": name, "keys": before} if live else None
-    if current is None:
-        return Change(found, None)
-    # A secret that is returned may be lost on its way, so whatever works stays until the next run proves that it was not.
-    returned = current == NEW and not (params["file"] or params["onepassword"])
-    others = before if params["superseded"] == "keep" or returned else {}
-    return Change(found, {"name": name, "keys": {**others, current: wanted}})
-
-
-def run(module: AnsibleModule, client: B2Client) -> Json:
-    params, keys, name = module.params, Keys(client), module.params["name"]
-    store, wanted, current = None, {}, None
-    if params["state"] == "present":
-        store, wanted = open_store(params, module.warn), wanted_rights(params, client)
-    everything = keys.list()
-    live = [key for key in everything if key["name"] == name]
-    if params["state"] == "present":
-        current = choose(params, wanted, held_key(module, client, store, everything))
-    change = plan(params, wanted, live, current)
-    after: Json = (change.after or {}).get("keys", {})
-    doomed = [key["id"] for key in live if key["id"] not in after]
-    if params["key_id"] in doomed:
-        raise InvalidError(
-            f"B2: the key {params['key_id']}, which does the work, is itself named '{name}' and would be deleted; "
-            "use another key or another name."
-        )
-    key, secret = next((each for each in live if each["id"] == current), None), None
-    if current == NEW:
-        key, secret = create_and_store(keys, name, wanted, params["valid_duration_seconds"], store)
-    for key_id in doomed:
-        keys.delete(name, key_id)
-    if isinstance(store, FileStore) and store.is_open_to_others():
-        module.warn(f"Others may read {store.where}; take the right away with chmod 600.")
-    superseded = [key_id for key_id in after if key_id not in (current, NEW)]
-    return change.result(application_key=key, created=current == NEW, secret=secret, superseded=superseded)
+    def _warn(self, plan: KeyPlan) -> None:
+        for warning in plan.warnings:
+            self.warn(warning)
 
 
 def main() -> None:
@@ -424,15 +361,11 @@ def main() -> None:
         },
         required_if=[("state", "present", ["capabilities"])],
         required_by={"renew_before": ["valid_duration_seconds"]},
+        add_file_common_args=True,
         mutually_exclusive=[("bucket", "bucket_id"), ("file", "onepassword", "stored_key_id")],
         supports_check_mode=True,
     )
-    try:
-        check(module.params)
-        result = run(module, B2Client(module.params, check_mode=module.check_mode))
-    except NixciError as exc:
-        module.fail_json(msg=str(exc), **exc.details)
-    module.exit_json(**result)
+    run(module, lambda: ApplicationKey(module))
 
 
 if __name__ == "__main__":

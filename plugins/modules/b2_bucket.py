@@ -6,13 +6,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: b2_bucket
-short_description: A bucket in Backblaze B2
+short_description: Manage a bucket in Backblaze B2
 version_added: 0.1.0
 description:
   - Creates, configures and deletes a bucket through B2's native API.
-  - An update is written only on top of the state that was read; if somebody else changed the bucket meanwhile, it is read
-    and compared again.
-  - Settings that you leave out stay as they are.
+  - An update applies only to the revision that was read. If somebody else has changed the bucket in the meantime, the module
+    reads it again and compares again.
+  - Settings that you omit stay as they are.
 author:
   - The pantheros.nixci contributors (@pantheros)
 extends_documentation_fragment:
@@ -21,46 +21,47 @@ extends_documentation_fragment:
   - pantheros.nixci._b2
   - pantheros.nixci._http
 notes:
-  - The key needs C(listBuckets), C(writeBuckets) to create or change, C(deleteBuckets) for O(state=absent),
-    C(readBucketEncryption) and C(writeBucketEncryption) for O(default_encryption), C(readBucketRetentions) and
+  - The key needs C(listBuckets); C(writeBuckets) to create or change a bucket; C(deleteBuckets) for O(state=absent);
+    C(readBucketEncryption) and C(writeBucketEncryption) for O(default_encryption); C(readBucketRetentions) and
     C(writeBucketRetentions) for O(file_lock) and O(default_retention). It must not be restricted to buckets.
-  - A setting that the key may not read is not known, which is not a difference; the task warns and leaves it alone.
-  - A run that changes nothing sends two requests.
-  - Replication is never touched, nor is any file, except the one object of O(verify_with).
+    A missing capability is an error in check mode too.
+  - If the key may not read a setting, the module cannot compare it; the task warns and does not change the setting.
+  - A run without changes sends two requests.
+  - The module never changes replication, and no file except the one object of O(verify_with).
 requirements:
   - boto3 >= 1.36 (for O(verify_with))
 options:
   name:
     description:
-      - Name of the bucket. Names are unique over all accounts of Backblaze and compared without case.
-      - A new one has 6 to 63 lower-case letters, digits and hyphens and does not begin with C(b2-).
+      - Name of the bucket. Names are unique over all accounts of Backblaze, and B2 compares them without case.
+      - A new name has 6 to 63 lower-case letters, digits and hyphens and does not begin with C(b2-).
     type: str
     required: true
   state:
     description:
-      - Whether the bucket shall exist.
-      - Only an empty bucket is deleted. Old versions, hide markers and unfinished uploads in parts count as content,
-        although most tools do not show them. This module deletes no files, so that a wrong name cannot cost a cache.
+      - Whether the bucket should exist.
+      - Only an empty bucket can be deleted. Old versions, hide markers and unfinished multipart uploads count as content,
+        although most tools do not show them. This module deletes no files, so a wrong name cannot destroy a cache.
     type: str
     choices: [present, absent]
     default: present
   type:
     description:
-      - Who may read the files without a key, nobody or everybody.
-      - A bucket of another type, such as C(snapshot), is left alone with an error.
+      - Who may read the files without a key. V(allPrivate) means nobody, V(allPublic) everybody.
+      - A bucket of another type, such as C(snapshot), is an error and is not changed.
     type: str
     choices: [allPrivate, allPublic]
     default: allPrivate
   lifecycle_rules:
     description:
-      - All rules of the bucket; they replace those that exist. An empty list removes them.
-      - Every bucket keeps old versions. Without a rule that deletes hidden ones, deleting a file frees nothing.
-      - No file may fall under two rules, so no prefix may begin with another.
+      - All lifecycle rules of the bucket. They replace the existing ones; an empty list removes them.
+      - Every bucket keeps old versions. Without a rule that deletes hidden versions, deleting a file frees no space.
+      - Two rules must not apply to the same file, so no prefix may begin with another.
     type: list
     elements: dict
     suboptions:
       file_name_prefix:
-        description: The rule is for files whose names begin with this; the empty string means all files.
+        description: The rule applies to files whose names begin with this. The empty string means all files.
         type: str
         required: true
       days_from_hiding_to_deleting:
@@ -68,40 +69,40 @@ options:
         type: int
       days_from_uploading_to_hiding:
         description:
-          - Hide a file this many days after its upload, whether it is used or not.
-          - On a whole bucket this needs O(accept_age_based_hiding=true).
+          - Hide a file this many days after its upload, even if it is in use.
+          - For all files of a bucket this needs O(accept_age_based_hiding=true).
         type: int
       days_from_starting_to_canceling_unfinished_large_files:
-        description: Cancel an upload in parts that is not finished this many days after its start.
+        description: Cancel a multipart upload that is unfinished this many days after its start.
         type: int
   accept_age_based_hiding:
     description:
-      - Accept O(lifecycle_rules[].days_from_uploading_to_hiding) for all files of the bucket.
-      - This destroys a binary cache. Attic uploads a chunk once and uses it for years; it would go on offering paths whose
-        chunks are hidden.
+      - Confirm O(lifecycle_rules[].days_from_uploading_to_hiding) for all files of the bucket.
+      - This destroys a binary cache. Attic uploads a chunk once and uses it for years; it would continue to offer paths
+        whose chunks are hidden.
     type: bool
     default: false
   default_encryption:
     description:
-      - How B2 encrypts new files by itself.
-      - New buckets have V(SSE-B2) even if you leave this out, and since 2026 B2 refuses to switch it off
+      - The default encryption of new files.
+      - New buckets have V(SSE-B2) even if you omit this option, and since 2026 B2 refuses to switch it off
         (U(https://github.com/Backblaze/b2-sdk-python/releases), 2.13.0).
     type: str
     choices: [SSE-B2]
   bucket_info:
     description:
-      - Up to ten values stored with the bucket; they replace those that exist. All become strings.
-      - A name has 1 to 50 letters, digits, C(_) and C(-). C(Cache-Control) is honoured by downloads.
+      - Up to ten values to store with the bucket. They replace the existing ones and are stored as strings.
+      - A name has 1 to 50 letters, digits, C(_) and C(-). B2 sends C(Cache-Control) as a header of downloads.
     type: dict
   cors_rules:
     description:
-      - All rules of the bucket for web pages of other origins; they replace those that exist. An empty list removes them.
+      - All CORS rules of the bucket. They replace the existing ones; an empty list removes them.
       - See U(https://www.backblaze.com/docs/cloud-storage-cross-origin-resource-sharing-rules).
     type: list
     elements: dict
     suboptions:
       name:
-        description: Name of the rule; 6 to 50 letters, digits and hyphens, not beginning with C(b2-), each name once.
+        description: Name of the rule, unique in the bucket; 6 to 50 letters, digits and hyphens, not beginning with C(b2-).
         type: str
         required: true
       allowed_origins:
@@ -111,43 +112,44 @@ options:
         required: true
       allowed_operations:
         description:
-          - What they may do, C(b2_download_file_by_name), C(b2_download_file_by_id), C(b2_upload_file), C(b2_upload_part),
-            C(s3_get), C(s3_head), C(s3_put), C(s3_post) or C(s3_delete). Other names are left to B2 to judge.
+          - Allowed operations, of C(b2_download_file_by_name), C(b2_download_file_by_id), C(b2_upload_file),
+            C(b2_upload_part), C(s3_get), C(s3_head), C(s3_put), C(s3_post) and C(s3_delete). Other names are passed to B2,
+            which accepts or refuses them.
         type: list
         elements: str
         required: true
       allowed_headers:
-        description: Headers that a request may have.
+        description: Headers that a request may contain.
         type: list
         elements: str
       expose_headers:
-        description: Headers of the answer that the page may see.
+        description: Response headers that the page may read.
         type: list
         elements: str
       max_age_seconds:
-        description: How many seconds a browser may remember the permission, at most 86400.
+        description: How many seconds a browser may cache the permission, at most 86400.
         type: int
         default: 3600
   file_lock:
     description:
-      - Whether files can be given a time in which nobody deletes them (Object Lock). Once on, it stays on for ever.
-      - Switching it on for a bucket that exists needs O(accept_irreversible=true).
+      - Whether files can be locked against deletion for a time (Object Lock). Once on, it can never be switched off.
+      - Switching it on for an existing bucket needs O(accept_irreversible=true).
     type: bool
   default_retention:
     description:
-      - The lock that new files get by themselves. Needs O(file_lock).
-      - Locked files cannot be deleted, so garbage collection of a binary cache frees nothing before their time is over.
+      - The default lock of new files. Needs O(file_lock).
+      - Locked files cannot be deleted, so garbage collection of a binary cache frees no space until their locks end.
     type: dict
     suboptions:
       mode:
         description:
-          - With V(governance) a key with C(bypassGovernance) may still delete. With V(compliance) nobody may, so it needs
-            O(accept_irreversible=true).
+          - With V(governance), a key with C(bypassGovernance) may still delete a locked file. With V(compliance) nobody may,
+            so it needs O(accept_irreversible=true).
         type: str
         choices: [none, governance, compliance]
         required: true
       duration:
-        description: How long, in O(default_retention.unit).
+        description: How long a file is locked, in O(default_retention.unit).
         type: int
       unit:
         description: Unit of the duration.
@@ -155,19 +157,19 @@ options:
         choices: [days, years]
         default: days
   accept_irreversible:
-    description: Confirm what cannot be undone, see O(file_lock) and O(default_retention.mode).
+    description: Confirm a change that cannot be undone; see O(file_lock) and O(default_retention.mode).
     type: bool
     default: false
   verify_with:
     description:
-      - Prove that this key can use the bucket through the S3 endpoint, by writing, reading, comparing and deleting one
-        small object named C(nixci-verify/UUID). Not done in check mode.
-      - The key needs C(writeFiles) and C(readFiles). With C(listFiles) and C(deleteFiles) every version of the object
-        is removed for good; otherwise the object stays hidden and the task warns.
+      - Verify that this key can use the bucket through the S3 endpoint. The module writes, reads, compares and deletes one
+        small object named C(nixci-verify/UUID), except in check mode.
+      - The key needs C(writeFiles) and C(readFiles). With C(listFiles) and C(deleteFiles) the module removes every version
+        of the object permanently; otherwise the object stays hidden and the task warns.
     type: dict
     suboptions:
       key_id:
-        description: The id of the application key to try.
+        description: The id of the application key to verify.
         type: str
         required: true
       key:
@@ -175,13 +177,13 @@ options:
         type: str
         required: true
       prefix:
-        description: Begin the object's name with this, for a key that is restricted to a prefix.
+        description: A prefix for the name of the object, for a key that is restricted to a prefix.
         type: str
         default: ""
 """
 
 EXAMPLES = r"""
-- name: The bucket of the cache
+- name: Create the bucket of the cache
   pantheros.nixci.b2_bucket:
     key_id: "{{ b2_admin_key_id }}"
     key: "{{ b2_admin_key }}"
@@ -205,7 +207,7 @@ EXAMPLES = r"""
         allowed_origins: ["*"]
         allowed_operations: [b2_download_file_by_name, s3_get, s3_head]
 
-- name: Keep backups from being deleted for a month
+- name: Protect backups from deletion for a month
   pantheros.nixci.b2_bucket:
     key_id: "{{ b2_admin_key_id }}"
     key: "{{ b2_admin_key }}"
@@ -215,14 +217,14 @@ EXAMPLES = r"""
       mode: governance
       duration: 30
 
-- name: An empty bucket is no longer needed
+- name: Delete an empty bucket
   pantheros.nixci.b2_bucket:
     key_id: "{{ b2_admin_key_id }}"
     key: "{{ b2_admin_key }}"
     name: pantheros-downloads
     state: absent
 
-- name: Prove that the restricted key works
+- name: Verify that the restricted key works
   pantheros.nixci.b2_bucket:
     key_id: "{{ b2_admin_key_id }}"
     key: "{{ b2_admin_key }}"
@@ -234,7 +236,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 bucket:
-  description: The bucket as it is now, or would be; null when it is absent.
+  description: The bucket as it is now, in check mode as it would be; null when it is absent.
   returned: success
   type: dict
   sample:
@@ -267,18 +269,18 @@ bucket:
       type: str
       sample: 4a48fe8875c6214145260818
     type:
-      description: Who may read it.
+      description: Whether it is private or public.
       returned: always
       type: str
       sample: allPrivate
     lifecycle_rules:
-      description: Its rules, sorted by prefix, without members that are not set.
+      description: Its lifecycle rules, sorted by prefix, without members that are not set.
       returned: always
       type: list
       elements: dict
       sample: [{file_name_prefix: "", days_from_hiding_to_deleting: 30}]
     cors_rules:
-      description: Its rules for web pages of other origins, with sorted members, without those that are not set.
+      description: Its CORS rules, with sorted members, without members that are not set.
       returned: always
       type: list
       elements: dict
@@ -294,7 +296,7 @@ bucket:
       type: bool
       sample: false
     default_retention:
-      description: The lock that new files get, as O(default_retention); null if the key may not read it.
+      description: The default lock of new files, as in O(default_retention); null if the key may not read it.
       returned: always
       type: dict
       sample: {mode: governance, duration: 30, unit: days}
@@ -304,7 +306,7 @@ bucket:
       type: dict
       sample: {}
     revision:
-      description: A number that grows with every change; null where check mode would change something.
+      description: A number that grows with every change; null if check mode predicts a change.
       returned: always
       type: int
       sample: 2
@@ -314,17 +316,17 @@ bucket:
       type: str
       sample: 1a2b3c4d5e6f
     s3_endpoint:
-      description: The address of its S3 side.
+      description: The URL of its S3 API.
       returned: always
       type: str
       sample: https://s3.eu-central-003.backblazeb2.com
     region:
-      description: The region of the account, as S3 clients need it; null if it is not known, see O(region).
+      description: The region of the account, which S3 clients need; null if it is unknown, see O(region).
       returned: always
       type: str
       sample: eu-central-003
 verified:
-  description: Whether the round trip of O(verify_with) was made; a failing one fails the task.
+  description: Whether O(verify_with) was verified. If that fails, the task fails.
   returned: success
   type: bool
   sample: true
@@ -334,142 +336,58 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._b2.bucket import GUARDED, NO_RETENTION, RULE_MEMBERS, Buckets, plain_cors, sorted_rules
-from ..module_utils._b2.bucket_rules import check_name, check_wish
+from ..module_utils._b2.bucket import RULE_MEMBERS, Buckets, Json
+from ..module_utils._b2.bucket_plan import BucketPlan, check_settings, differing, plan_bucket
 from ..module_utils._b2.client import B2Client, b2_argument_spec
 from ..module_utils._b2.s3 import round_trip
-from ..module_utils._core.change import Change
-from ..module_utils._core.errors import ConflictError, InvalidError, NixciError
-
-SETTINGS = (
-    "type",
-    "lifecycle_rules",
-    "cors_rules",
-    "default_encryption",
-    "file_lock",
-    "default_retention",
-    "bucket_info",
-)
-# Somebody else may write between our reading and our writing; not for ever.
-ROUNDS = 3
+from ..module_utils._core.resource import converge, finish
 
 
-def wish_of(params: dict[str, t.Any]) -> dict[str, t.Any]:
-    """The settings that the user asks for, in the form in which they are compared."""
-    wish = {field: params[field] for field in SETTINGS if params[field] is not None}
-    if "lifecycle_rules" in wish:
-        wish["lifecycle_rules"] = sorted_rules(wish["lifecycle_rules"])
-    if "cors_rules" in wish:
-        wish["cors_rules"] = plain_cors(wish["cors_rules"])
-    if "bucket_info" in wish:
-        wish["bucket_info"] = {key: str(value) for key, value in wish["bucket_info"].items()}
-    if "default_retention" in wish and wish["default_retention"]["mode"] == "none":
-        wish["default_retention"] = NO_RETENTION
-    return wish
+class Bucket:
+    def __init__(self, module: AnsibleModule) -> None:
+        check_settings(module.params)
+        self.buckets = Buckets(B2Client(module.params))
+        self.warn = module.warn
+
+    def read(self, params: Json) -> Json | None:
+        return self.buckets.find(params["name"])
+
+    def plan(self, params: Json, found: Json | None) -> BucketPlan:
+        return plan_bucket(params, found, self.buckets.client.capabilities)
+
+    def predict(self, plan: BucketPlan) -> Json:
+        self._warn(plan)
+        if plan.change.after is None or not plan.change:
+            return {"bucket": plan.found if plan.change.after else None}
+        known = plan.found or {"id": None, **self.buckets.location}
+        return {"bucket": {**known, **plan.change.after, "revision": None}}
+
+    def apply(self, plan: BucketPlan) -> Json:
+        self._warn(plan)
+        if plan.change.after is None:
+            self.buckets.delete(plan.found or {})
+            return {"bucket": None}
+        if plan.found:
+            return {"bucket": self.buckets.update(plan.found, plan.change.fields)}
+        bucket = self.buckets.create(plan.change.after["name"], plan.desired)
+        rest = differing(bucket, plan.desired)
+        return {"bucket": self.buckets.update(bucket, rest) if rest else bucket}
+
+    def _warn(self, plan: BucketPlan) -> None:
+        for warning in plan.warnings:
+            self.warn(warning)
 
 
-def plan(params: dict[str, t.Any], before: dict[str, t.Any] | None, new: dict[str, t.Any]) -> Change:
-    """`new` is what a bucket has after its creation."""
-    current = {field: before[field] for field in ("name", *SETTINGS)} if before else None
-    if params["state"] == "absent":
-        return Change(current, None)
-    wish = wish_of(params)
-    if current is None:
-        after = {"name": params["name"], **new, **wish}
-    else:
-        # Unknown is not different, or every run would report a change.
-        after = {**current, **{key: value for key, value in wish.items() if current[key] is not None}}
-    check_change(params, current, after)
-    return Change(current, after)
-
-
-def check_change(params: dict[str, t.Any], current: dict[str, t.Any] | None, after: dict[str, t.Any]) -> None:
-    """What B2 would refuse, or never undo."""
-    name = params["name"]
-    if current and current["type"] not in ("allPrivate", "allPublic"):
-        raise InvalidError(
-            f"B2: the bucket '{name}' is of the type {current['type']}, which this module does not manage."
-        )
-    if current and current["file_lock"] and params["file_lock"] is False:
-        raise InvalidError(
-            f"B2: the file lock of the bucket '{name}' is on and can never be switched off; remove file_lock."
-        )
-    if after["default_retention"] not in (None, NO_RETENTION) and after["file_lock"] is False:
-        raise InvalidError(f"B2: default_retention of the bucket '{name}' needs file_lock: true.")
-    if params["accept_irreversible"]:
-        return
-    if current and current["file_lock"] is False and after["file_lock"]:
-        raise InvalidError(
-            f"B2: the file lock of the bucket '{name}' could never be switched off again; "
-            "confirm with accept_irreversible: true."
-        )
-    retention = after["default_retention"] or NO_RETENTION
-    if retention["mode"] == "compliance" and retention != (current or {}).get("default_retention"):
-        raise InvalidError(
-            f"B2: with the retention mode compliance nobody could delete a new file of the bucket '{name}' before its "
-            "time, while it costs; use governance, or confirm with accept_irreversible: true."
-        )
-
-
-def converge(buckets: Buckets, params: dict[str, t.Any]) -> tuple[Change, dict[str, t.Any] | None]:
-    """Read, compare, write; again when the bucket was changed or created in between."""
-    name, new = params["name"], buckets.new()
-    first: Change | None = None
-    for attempt in range(ROUNDS):
-        bucket = buckets.find(name)
-        change = plan(params, bucket, new)
-        if not change:
-            # If an answer got lost, the second look finds what the first round wrote.
-            return first or change, bucket
-        first = first or change
-        try:
-            if change.after is None:
-                buckets.delete(t.cast(dict, bucket))
-                return first, None
-            if bucket is not None:
-                return first, buckets.update(bucket, change.fields)
-            check_name(name)
-            bucket = buckets.create(name, wish_of(params))
-            # What the creation cannot set is set by an update; after a crash in between the next run does it.
-            rest = plan(params, bucket, new)
-            return first, buckets.update(bucket, rest.fields) if rest else bucket
-        except ConflictError as exc:
-            code = exc.details.get("code")
-            if code == "cannot_delete_non_empty_bucket":
-                raise ConflictError(
-                    f"B2: the bucket '{name}' is not empty and cannot be deleted; old versions, hide markers and unfinished "
-                    f"uploads count. Empty it first, for instance with 'b2 rm --versions --recursive b2://{name}' and "
-                    f"'b2 file large unfinished cancel b2://{name}'.",
-                    **exc.details,
-                ) from None
-            if code == "duplicate_bucket_name" and (attempt or buckets.find(name) is None):
-                raise ConflictError(
-                    f"B2: the bucket name '{name}' is taken by another account; "
-                    "names are unique over all of Backblaze, so choose another one.",
-                    **exc.details,
-                ) from None
-    raise ConflictError(
-        f"B2: the bucket '{name}' was changed by somebody else {ROUNDS} times while it was being updated; "
-        "find out who else manages it, then run again."
-    )
-
-
-def run(module: AnsibleModule, client: B2Client) -> dict[str, t.Any]:
+def manage(module: AnsibleModule) -> Json:
     params = module.params
-    change, bucket = converge(Buckets(client), params)
-    for setting, right in GUARDED.items():
-        if params[setting] is not None and change.before and change.before[setting] is None:
-            module.warn(
-                f"{setting} of the bucket '{params['name']}' is left as it is: "
-                f"the key {params['key_id']} lacks the capability {right}."
-            )
-    verify = params["verify_with"] if bucket and not module.check_mode else None
+    result = converge(Bucket(module), params, module.check_mode)
+    verify = params["verify_with"] if result["bucket"] and not module.check_mode else None
     if verify:
         bounds = {"timeout": params["timeout"], "retries": params["retries"]}
-        leftover = round_trip(bucket, verify["key_id"], verify["key"], verify["prefix"], **bounds)
+        leftover = round_trip(result["bucket"], verify["key_id"], verify["key"], verify["prefix"], **bounds)
         if leftover:
             module.warn(leftover)
-    return change.result(bucket=bucket, verified=bool(verify))
+    return {**result, "verified": bool(verify)}
 
 
 def main() -> None:
@@ -522,12 +440,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    try:
-        check_wish(module.params)
-        result = run(module, B2Client(module.params, check_mode=module.check_mode))
-    except NixciError as exc:
-        module.fail_json(msg=str(exc), **exc.details)
-    module.exit_json(**result)
+    finish(module, lambda: manage(module))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""B2's native API as the modules rely on it: against the double, and against the real service when a key is given.
+"""B2's native API as the modules use it: of the double, and of the real service when a key is given.
 
-B2_TEST_KEY_ID and B2_TEST_KEY name a key that may do everything with buckets and keys; what is made is removed again.
+B2_TEST_KEY_ID and B2_TEST_KEY name a key that may do everything with buckets and keys; what the tests create they remove again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ALL_IN_ONE_RULE = {
 
 
 class Service:
-    """Where the suite runs, and raw requests to it."""
+    """The service under test, and raw requests to it."""
 
     def __init__(self, realm: str, key_id: str, key: str) -> None:
         self.realm, self.key_id, self.key = realm, key_id, key
@@ -70,7 +70,7 @@ def b2(request: pytest.FixtureRequest, serve: Callable[[t.Any], str]) -> Service
 
 @pytest.fixture
 def double(serve: Callable[[t.Any], str]) -> tuple[B2Double, Service]:
-    """What only the double can be asked for."""
+    """The double alone, for what the real service cannot be made to do."""
     made = B2Double(foreign_buckets=["somebody-elses"])
     return made, Service(serve(made.app), made.account_id, made.keys[made.account_id].secret)
 
@@ -127,7 +127,7 @@ def test_missing_bucket_is_an_empty_list(api: B2Api, name: str) -> None:
     assert list(api.list_buckets(bucket_name=name)) == []
 
 
-def test_second_bucket_of_a_name_is_refused_whatever_the_case(api: B2Api, bucket: t.Any, name: str) -> None:
+def test_second_bucket_of_a_name_is_refused_without_regard_to_case(api: B2Api, bucket: t.Any, name: str) -> None:
     with pytest.raises(DuplicateBucketName):
         api.create_bucket(name.upper(), "allPrivate")
 
@@ -164,7 +164,7 @@ def test_update_on_an_old_revision_is_a_conflict(api: B2Api, bucket: t.Any) -> N
         bucket.update(bucket_info={"by": "late"}, if_revision_is=bucket.revision)
 
 
-def test_update_leaves_alone_what_it_does_not_name(api: B2Api, bucket: t.Any, name: str) -> None:
+def test_update_keeps_omitted_settings(api: B2Api, bucket: t.Any, name: str) -> None:
     bucket.update(bucket_type="allPrivate", bucket_info={"by": "us"})
     (found,) = api.list_buckets(bucket_name=name)
     assert found.bucket_info == {"by": "us"}
@@ -179,12 +179,12 @@ CORS = {
 }
 
 
-def test_cors_rules_are_replaced_whole_and_come_with_every_member(b2: Service, bucket: t.Any) -> None:
+def test_cors_rules_are_replaced_and_returned_with_every_member(b2: Service, bucket: t.Any) -> None:
     b2.authorize()
-    wish = {"accountId": b2.account_id, "bucketId": bucket.id_, "corsRules": [CORS]}
-    status, body = b2.call("b2_update_bucket", **wish)
+    desired = {"accountId": b2.account_id, "bucketId": bucket.id_, "corsRules": [CORS]}
+    status, body = b2.call("b2_update_bucket", **desired)
     assert (status, body["corsRules"]) == (200, [{**CORS, "allowedHeaders": None, "exposeHeaders": None}])
-    assert b2.call("b2_update_bucket", **{**wish, "corsRules": []})[1]["corsRules"] == []
+    assert b2.call("b2_update_bucket", **{**desired, "corsRules": []})[1]["corsRules"] == []
 
 
 @pytest.mark.parametrize(
@@ -201,8 +201,8 @@ def test_cors_rules_are_replaced_whole_and_come_with_every_member(b2: Service, b
 )
 def test_bad_cors_rules_are_refused(b2: Service, bucket: t.Any, wrong: dict[str, t.Any]) -> None:
     b2.authorize()
-    wish = {"accountId": b2.account_id, "bucketId": bucket.id_, "corsRules": [{**CORS, **wrong}]}
-    assert b2.call("b2_update_bucket", **wish)[0] == 400
+    desired = {"accountId": b2.account_id, "bucketId": bucket.id_, "corsRules": [{**CORS, **wrong}]}
+    assert b2.call("b2_update_bucket", **desired)[0] == 400
 
 
 def test_file_lock_stays_on_and_retention_needs_it(b2: Service, bucket: t.Any) -> None:
@@ -225,8 +225,8 @@ def test_file_lock_stays_on_and_retention_needs_it(b2: Service, bucket: t.Any) -
 
 def test_retention_cannot_be_set_at_creation(b2: Service, name: str) -> None:
     b2.authorize()
-    wish = {"accountId": b2.account_id, "bucketName": name, "bucketType": "allPrivate", "fileLockEnabled": True}
-    assert b2.call("b2_create_bucket", **wish, defaultRetention={"mode": None})[0] == 400
+    desired = {"accountId": b2.account_id, "bucketName": name, "bucketType": "allPrivate", "fileLockEnabled": True}
+    assert b2.call("b2_create_bucket", **desired, defaultRetention={"mode": None})[0] == 400
 
 
 def test_unknown_bucket_id_is_bad_bucket_id(api: B2Api) -> None:
@@ -274,7 +274,7 @@ def test_restricted_key_may_do_nothing_else(b2: Service, api: B2Api, bucket: t.A
         api.delete_key(key)
 
 
-def test_key_with_an_end_tells_it(b2: Service, api: B2Api, bucket: t.Any, name: str) -> None:
+def test_expiring_key_shows_its_expiry(b2: Service, api: B2Api, bucket: t.Any, name: str) -> None:
     key = api.session.create_key(api.get_account_id(), ["listFiles"], name, 1000, [bucket.id_], "nar/")
     try:
         (listed,) = [
@@ -299,8 +299,8 @@ def test_key_with_an_end_tells_it(b2: Service, api: B2Api, bucket: t.Any, name: 
 )
 def test_bad_key_is_refused(b2: Service, wrong: dict[str, t.Any]) -> None:
     b2.authorize()
-    wish = {"accountId": b2.account_id, "keyName": "nixci-test", "capabilities": ["listFiles"], **wrong}
-    assert b2.call("b2_create_key", **wish)[0] == 400
+    desired = {"accountId": b2.account_id, "keyName": "nixci-test", "capabilities": ["listFiles"], **wrong}
+    assert b2.call("b2_create_key", **desired)[0] == 400
 
 
 def test_unknown_key_is_bad_request(b2: Service) -> None:
@@ -335,7 +335,7 @@ def test_expired_token_is_renewed_by_the_client(double: tuple[B2Double, Service]
     assert list(api.list_buckets()) == []
 
 
-def test_encryption_takes_a_right_of_its_own_and_cannot_be_switched_off(double: tuple[B2Double, Service]) -> None:
+def test_encryption_needs_its_own_capability_and_cannot_be_switched_off(double: tuple[B2Double, Service]) -> None:
     b2, service = double
     key = b2.add_key("no-encryption", ["listBuckets", "writeBuckets"])
     low = service.login(key.id, key.secret)
@@ -354,16 +354,16 @@ def test_encryption_takes_a_right_of_its_own_and_cannot_be_switched_off(double: 
         ("replicationConfiguration", {"asReplicationSource": None}, "writeBucketReplications"),
     ],
 )
-def test_some_members_take_a_right_of_their_own(
+def test_some_members_need_their_own_capability(
     double: tuple[B2Double, Service], member: str, value: t.Any, capability: str
 ) -> None:
     b2, service = double
-    wish = {"accountId": b2.account_id, "bucketName": "the-bucket", "bucketType": "allPrivate", member: value}
+    desired = {"accountId": b2.account_id, "bucketName": "the-bucket", "bucketType": "allPrivate", member: value}
     poor, rich = (b2.add_key("x", ["listBuckets", "writeBuckets", *more]) for more in ([], [capability]))
     service.key_id, service.key = poor.id, poor.secret
-    assert service.call("b2_create_bucket", **wish)[1]["code"] == "unauthorized"
+    assert service.call("b2_create_bucket", **desired)[1]["code"] == "unauthorized"
     service.key_id, service.key, service.token = rich.id, rich.secret, ""
-    assert service.call("b2_create_bucket", **wish)[0] == 200
+    assert service.call("b2_create_bucket", **desired)[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -375,7 +375,7 @@ def test_some_members_take_a_right_of_their_own(
         ("b2_upload_file", {}, 404, "not_found"),
     ],
 )
-def test_what_is_not_understood_is_refused(
+def test_unknown_input_is_refused(
     double: tuple[B2Double, Service], operation: str, body: dict[str, t.Any], status: int, code: str
 ) -> None:
     assert (lambda answer: (answer[0], answer[1]["code"]))(double[1].call(operation, **body)) == (status, code)

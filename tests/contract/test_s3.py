@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The S3 side of B2: what a client does with files, and who gets in for what.
+"""The S3 API of B2: what a client does with files, and which key may do what.
 
-What files do is asked of the double, of moto alone, and of the real service when B2_TEST_KEY_ID and B2_TEST_KEY name a
-key that may do everything with buckets and keys; what is made there is removed again. moto checks no credentials and takes
-every checksum, so who gets in is asked of the double alone.
+The tests of files run against the double, against plain moto, and against the real service when B2_TEST_KEY_ID and
+B2_TEST_KEY name a key that may do everything with buckets and keys; what they create there they remove again. moto checks
+no credentials and accepts every checksum, so the tests of credentials run only against the double.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PART = 5 * 1024 * 1024
 
 
 @dataclasses.dataclass
-class Lab:
+class Environment:
     b2: B2Double
     url: str
     native: str
@@ -74,16 +74,16 @@ def s3_client(url: str, region: str, key_id: str, secret: str, style: str = "pat
 
 
 @pytest.fixture
-def lab(serve: Callable[[t.Any], str]) -> Lab:
+def env(serve: Callable[[t.Any], str]) -> Environment:
     b2 = B2Double(region=REGION)
-    made = Lab(b2, serve(S3Double(b2).app), serve(b2.app))
+    made = Environment(b2, serve(S3Double(b2).app), serve(b2.app))
     b2.s3_url = made.url
     return made
 
 
 @pytest.fixture
-def key(lab: Lab) -> Key:
-    return lab.b2.add_key("attic", ATTIC, bucket_ids=[lab.create("the-cache")])
+def key(env: Environment) -> Key:
+    return env.b2.add_key("attic", ATTIC, bucket_ids=[env.create("the-cache")])
 
 
 def refusal(call: Callable[..., t.Any], **arguments: t.Any) -> tuple[int, str]:
@@ -94,27 +94,27 @@ def refusal(call: Callable[..., t.Any], **arguments: t.Any) -> tuple[int, str]:
 
 
 @pytest.fixture
-def by_host(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The address of the double under a name below which every bucket has its own; nobody's DNS is asked."""
+def by_host(env: Environment, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of the double under a host name that has one subdomain for every bucket, without DNS."""
     real = socket.getaddrinfo
 
     def look_up(host: t.Any, *rest: t.Any, **more: t.Any) -> t.Any:
         return real("127.0.0.1" if str(host).endswith(".example") else host, *rest, **more)
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    lab.b2.s3_url = lab.url.replace("127.0.0.1", f"s3.{REGION}.example")
-    return lab.b2.s3_url
+    env.b2.s3_url = env.url.replace("127.0.0.1", f"s3.{REGION}.example")
+    return env.b2.s3_url
 
 
 OBJECT = {"Bucket": "the-cache", "Key": "a folder/ümlaut+1.chunk"}
 
 
-# What files do, everywhere.
+# Files, against every service.
 
 
 @dataclasses.dataclass
 class Place:
-    """A bucket, a key that may use it, and where."""
+    """A bucket, a key that may use it, and their endpoint."""
 
     client: Callable[..., t.Any]
     bucket: str
@@ -129,7 +129,7 @@ class Place:
 def place(request: pytest.FixtureRequest, serve: Callable[[t.Any], str]) -> Iterator[Place]:
     if request.param == "double":
         b2 = B2Double(region=REGION)
-        made = Lab(b2, serve(S3Double(b2).app), serve(b2.app))
+        made = Environment(b2, serve(S3Double(b2).app), serve(b2.app))
         b2.s3_url = made.url
         key = b2.add_key("attic", ATTIC, bucket_ids=[made.create("the-cache")])
         yield Place(lambda: made.client(key), "the-cache", made.url, REGION, key.id, key.secret)
@@ -142,7 +142,7 @@ def place(request: pytest.FixtureRequest, serve: Callable[[t.Any], str]) -> Iter
         requests.post(f"{url}/moto-api/reset", timeout=5)
         s3 = s3_client(url, REGION, "any", "thing")
         s3.create_bucket(Bucket="the-cache", CreateBucketConfiguration={"LocationConstraint": REGION})
-        # B2 keeps versions always, moto when it is told.
+        # B2 always keeps versions, moto only if they are enabled.
         s3.put_bucket_versioning(Bucket="the-cache", VersioningConfiguration={"Status": "Enabled"})
         yield Place(lambda: s3, "the-cache", url, REGION, "any", "thing", checks_keys=False)
         server.stop()
@@ -226,33 +226,33 @@ def test_round_trip_leaves_nothing_behind(place: Place) -> None:
             round_trip(bucket, place.key_id, "K003wrong", "", timeout=30, retries=0)
 
 
-# Who gets in, for what.
+# Credentials and capabilities.
 
 
-def test_wrong_secret_is_refused(lab: Lab, key: Key) -> None:
-    s3 = lab.client(dataclasses.replace(key, secret="K003wrong"))
+def test_wrong_secret_is_refused(env: Environment, key: Key) -> None:
+    s3 = env.client(dataclasses.replace(key, secret="K003wrong"))
     assert refusal(s3.put_object, **OBJECT, Body=b"x") == (403, "SignatureDoesNotMatch")
     assert refusal(s3.list_objects_v2, Bucket="the-cache") == (403, "SignatureDoesNotMatch")
 
 
-def test_unknown_deleted_expired_and_master_keys_are_refused(lab: Lab, key: Key) -> None:
+def test_unknown_deleted_expired_and_master_keys_are_refused(env: Environment, key: Key) -> None:
     unknown = dataclasses.replace(key, id="0030000000000000000000000")
-    master = lab.b2.keys[lab.b2.account_id]
-    expired = lab.b2.add_key("old", ATTIC, expires=1.0)
-    deleted = lab.b2.add_key("gone", ATTIC)
-    lab.native_call("b2_delete_key", applicationKeyId=deleted.id, accountId=None)
+    master = env.b2.keys[env.b2.account_id]
+    expired = env.b2.add_key("old", ATTIC, expires=1.0)
+    deleted = env.b2.add_key("gone", ATTIC)
+    env.native_call("b2_delete_key", applicationKeyId=deleted.id, accountId=None)
     for wrong in (unknown, master, expired, deleted):
-        assert refusal(lab.client(wrong).list_objects_v2, Bucket="the-cache") == (403, "InvalidAccessKeyId")
+        assert refusal(env.client(wrong).list_objects_v2, Bucket="the-cache") == (403, "InvalidAccessKeyId")
 
 
-def test_another_region_is_refused(lab: Lab, key: Key) -> None:
-    s3 = lab.client(key, region="us-west-004")
+def test_another_region_is_refused(env: Environment, key: Key) -> None:
+    s3 = env.client(key, region="us-west-004")
     assert refusal(s3.list_objects_v2, Bucket="the-cache") == (403, "SignatureDoesNotMatch")
 
 
-def test_restricted_key_reaches_no_other_bucket(lab: Lab, key: Key) -> None:
-    lab.create("the-other")
-    s3 = lab.client(key)
+def test_restricted_key_reaches_no_other_bucket(env: Environment, key: Key) -> None:
+    env.create("the-other")
+    s3 = env.client(key)
     assert refusal(s3.list_objects_v2, Bucket="the-other") == (403, "AccessDenied")
     assert refusal(s3.put_object, Bucket="the-other", Key="x", Body=b"") == (403, "AccessDenied")
     assert refusal(s3.get_object, Bucket="does-not-exist", Key="x") == (403, "AccessDenied")
@@ -272,46 +272,46 @@ def test_restricted_key_reaches_no_other_bucket(lab: Lab, key: Key) -> None:
         ("listFiles", "list_object_versions", {"Bucket": "the-cache"}),
     ],
 )
-def test_each_operation_takes_its_capability(
-    lab: Lab, key: Key, missing: str, method: str, arguments: dict[str, t.Any]
+def test_each_operation_needs_its_capability(
+    env: Environment, key: Key, missing: str, method: str, arguments: dict[str, t.Any]
 ) -> None:
-    poor = lab.b2.add_key("poor", set(ATTIC) - {missing}, bucket_ids=key.bucket_ids)
-    assert refusal(getattr(lab.client(poor), method), **arguments) == (403, "AccessDenied")
+    poor = env.b2.add_key("poor", set(ATTIC) - {missing}, bucket_ids=key.bucket_ids)
+    assert refusal(getattr(env.client(poor), method), **arguments) == (403, "AccessDenied")
 
 
-def test_prefix_of_the_key_binds(lab: Lab, key: Key) -> None:
-    low = lab.client(lab.b2.add_key("low", ATTIC, bucket_ids=key.bucket_ids, name_prefix="mine/"))
+def test_key_is_restricted_to_its_prefix(env: Environment, key: Key) -> None:
+    low = env.client(env.b2.add_key("low", ATTIC, bucket_ids=key.bucket_ids, name_prefix="mine/"))
     low.put_object(Bucket="the-cache", Key="mine/x", Body=b"")
     assert low.list_objects_v2(Bucket="the-cache", Prefix="mine/")["KeyCount"] == 1
     assert refusal(low.put_object, Bucket="the-cache", Key="yours/x", Body=b"") == (403, "AccessDenied")
     assert refusal(low.list_objects_v2, Bucket="the-cache") == (403, "AccessDenied")
 
 
-def test_bucket_may_be_named_in_the_host(lab: Lab, key: Key, by_host: str) -> None:
-    s3 = lab.client(key, url=by_host, style="virtual")
+def test_bucket_may_be_named_in_the_host(env: Environment, key: Key, by_host: str) -> None:
+    s3 = env.client(key, url=by_host, style="virtual")
     s3.put_object(**OBJECT, Body=b"chunk")
     url = s3.generate_presigned_url("get_object", Params=OBJECT, ExpiresIn=600)
     assert url.startswith(f"http://the-cache.s3.{REGION}.example:")
     assert requests.get(url, timeout=5).content == b"chunk"
     assert [each["Key"] for each in s3.list_objects_v2(Bucket="the-cache")["Contents"]] == [OBJECT["Key"]]
-    assert lab.client(key, url=by_host).get_object(**OBJECT)["Body"].read() == b"chunk"
+    assert env.client(key, url=by_host).get_object(**OBJECT)["Body"].read() == b"chunk"
     s3.delete_object(**OBJECT)
     assert refusal(s3.get_object, **OBJECT) == (404, "NoSuchKey")
 
 
-def test_bucket_in_the_host_takes_the_same_rights(lab: Lab, key: Key, by_host: str) -> None:
-    lab.create("the-other")
-    s3 = lab.client(key, url=by_host, style="virtual")
+def test_bucket_in_the_host_needs_the_same_capabilities(env: Environment, key: Key, by_host: str) -> None:
+    env.create("the-other")
+    s3 = env.client(key, url=by_host, style="virtual")
     assert refusal(s3.list_objects_v2, Bucket="the-other") == (403, "AccessDenied")
     # A path cannot lead out of the host's bucket.
     answer = requests.get(by_host.replace("s3.", "the-other.s3.") + "/the-cache/x", timeout=5)
     assert answer.status_code == 403
-    poor = lab.b2.add_key("poor", ["listBuckets"], bucket_ids=key.bucket_ids)
-    assert refusal(lab.client(poor, url=by_host, style="virtual").get_object, **OBJECT) == (403, "AccessDenied")
+    poor = env.b2.add_key("poor", ["listBuckets"], bucket_ids=key.bucket_ids)
+    assert refusal(env.client(poor, url=by_host, style="virtual").get_object, **OBJECT) == (403, "AccessDenied")
 
 
-def test_presigned_url_works_until_somebody_touches_it(lab: Lab, key: Key) -> None:
-    s3 = lab.client(key)
+def test_changed_presigned_url_is_refused(env: Environment, key: Key) -> None:
+    s3 = env.client(key)
     s3.put_object(**OBJECT, Body=b"chunk")
     url = s3.generate_presigned_url("get_object", Params=OBJECT, ExpiresIn=600)
     assert requests.get(url, timeout=5).content == b"chunk"
@@ -323,16 +323,16 @@ def test_presigned_url_works_until_somebody_touches_it(lab: Lab, key: Key) -> No
     assert requests.get(url.partition("?")[0], timeout=5).status_code == 403
 
 
-def test_presigned_url_expires(lab: Lab, key: Key) -> None:
-    s3 = lab.client(key)
+def test_presigned_url_expires(env: Environment, key: Key) -> None:
+    s3 = env.client(key)
     s3.put_object(**OBJECT, Body=b"chunk")
     url = s3.generate_presigned_url("get_object", Params=OBJECT, ExpiresIn=0)
     answer = requests.get(url, timeout=5)
     assert (answer.status_code, "Request has expired" in answer.text) == (403, True)
 
 
-def test_checksum_trailer_is_not_implemented(lab: Lab, key: Key) -> None:
-    s3 = lab.client(key)
+def test_checksum_trailer_is_not_implemented(env: Environment, key: Key) -> None:
+    s3 = env.client(key)
     trailer = {
         "Content-Encoding": "aws-chunked",
         "x-amz-content-sha256": "STREAMING-UNSIGNED-PAYLOAD-TRAILER",
@@ -353,8 +353,8 @@ def _sign_the_given_hash(request: t.Any, **_: t.Any) -> None:
     request.context["checksum"] = {"request_algorithm": {"in": "trailer"}}
 
 
-def test_body_must_be_the_signed_one(lab: Lab, key: Key) -> None:
-    s3 = lab.client(key)
+def test_body_must_be_the_signed_one(env: Environment, key: Key) -> None:
+    s3 = env.client(key)
 
     def change(request: t.Any, **_: t.Any) -> None:
         request.body = b"other"
@@ -363,38 +363,38 @@ def test_body_must_be_the_signed_one(lab: Lab, key: Key) -> None:
     assert refusal(s3.put_object, **OBJECT, Body=b"chunk") == (400, "XAmzContentSHA256Mismatch")
 
 
-def test_buckets_are_those_of_the_native_api(lab: Lab) -> None:
-    s3 = lab.client(lab.b2.add_key("wide", [*ATTIC, "writeBuckets", "deleteBuckets"]))
+def test_buckets_are_those_of_the_native_api(env: Environment) -> None:
+    s3 = env.client(env.b2.add_key("wide", [*ATTIC, "writeBuckets", "deleteBuckets"]))
     assert refusal(s3.list_objects_v2, Bucket="the-cache") == (404, "NoSuchBucket")
     assert refusal(s3.create_bucket, Bucket="by-s3-alone")[0] == 501
-    bucket_id = lab.create("the-cache")
+    bucket_id = env.create("the-cache")
     assert s3.get_bucket_versioning(Bucket="the-cache")["Status"] == "Enabled"
     version = s3.put_object(**OBJECT, Body=b"x")["VersionId"]
     marker = s3.delete_object(**OBJECT)["VersionId"]
-    refused = lab.native_call("b2_delete_bucket", bucketId=bucket_id).json()
+    refused = env.native_call("b2_delete_bucket", bucketId=bucket_id).json()
     assert refused["code"] == "cannot_delete_non_empty_bucket"
     for each in (version, marker):
         s3.delete_object(**OBJECT, VersionId=each)
-    assert lab.native_call("b2_delete_bucket", bucketId=bucket_id).status_code == 200
+    assert env.native_call("b2_delete_bucket", bucketId=bucket_id).status_code == 200
     assert refusal(s3.list_objects_v2, Bucket="the-cache") == (404, "NoSuchBucket")
 
 
-def test_anybody_reads_a_public_bucket_and_no_more(lab: Lab) -> None:
-    s3 = lab.client(lab.b2.add_key("wide", ATTIC))
-    lab.create("for-everybody", "allPublic")
+def test_anybody_may_only_read_a_public_bucket(env: Environment) -> None:
+    s3 = env.client(env.b2.add_key("wide", ATTIC))
+    env.create("for-everybody", "allPublic")
     s3.put_object(Bucket="for-everybody", Key="x", Body=b"hello")
-    assert requests.get(f"{lab.url}/for-everybody/x", timeout=5).content == b"hello"
-    assert requests.get(f"{lab.url}/for-everybody", timeout=5).status_code == 403
-    assert requests.put(f"{lab.url}/for-everybody/y", data=b"", timeout=5).status_code == 403
+    assert requests.get(f"{env.url}/for-everybody/x", timeout=5).content == b"hello"
+    assert requests.get(f"{env.url}/for-everybody", timeout=5).status_code == 403
+    assert requests.put(f"{env.url}/for-everybody/y", data=b"", timeout=5).status_code == 403
 
 
 @pytest.mark.parametrize("method", ["get_object_tagging", "get_object_acl"])
-def test_what_b2_lacks_is_not_implemented(lab: Lab, key: Key, method: str) -> None:
-    assert refusal(getattr(lab.client(key), method), **OBJECT)[0] == 501
+def test_what_b2_lacks_is_not_implemented(env: Environment, key: Key, method: str) -> None:
+    assert refusal(getattr(env.client(key), method), **OBJECT)[0] == 501
 
 
-def test_unusable_authorization_is_refused(lab: Lab, key: Key) -> None:
-    basic = requests.get(f"{lab.url}/the-cache/x", auth=(key.id, key.secret), timeout=5)
+def test_unusable_authorization_is_refused(env: Environment, key: Key) -> None:
+    basic = requests.get(f"{env.url}/the-cache/x", auth=(key.id, key.secret), timeout=5)
     assert (basic.status_code, "InvalidRequest" in basic.text) == (400, True)
-    malformed = requests.get(f"{lab.url}/the-cache/x", headers={"Authorization": "AWS4-HMAC-SHA256 x"}, timeout=5)
+    malformed = requests.get(f"{env.url}/the-cache/x", headers={"Authorization": "AWS4-HMAC-SHA256 x"}, timeout=5)
     assert (malformed.status_code, "AuthorizationHeaderMalformed" in malformed.text) == (400, True)

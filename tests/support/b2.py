@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A served B2 double with its S3 side, and a module bound to it."""
+"""A served B2 double with its S3 API, and a module that uses it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 import requests
 
+from lab.clouds._b2_rules import Refused
 from lab.clouds.b2 import OPERATIONS, B2Double, Key
 from lab.clouds.s3 import S3Double
 
@@ -17,7 +18,7 @@ REGION = "eu-central-003"
 ATTIC = ["listBuckets", "listFiles", "readFiles", "writeFiles", "deleteFiles"]
 
 
-class Lab:
+class Environment:
     module_name = ""
 
     def __init__(self, serve: Callable[[t.Any], str], module: Callable[..., t.Any]) -> None:
@@ -38,12 +39,12 @@ class Lab:
         return self.module(self.module_name, given, check=check)
 
     def as_key(self, *capabilities: str, **members: t.Any) -> dict[str, str]:
-        """The options to work with a key that has no other rights."""
+        """The options for a key with only these capabilities."""
         key = self.b2.add_key("admin", capabilities, **members)
         return {"key_id": key.id, "key": key.secret}
 
     def native(self, operation: str, **body: t.Any) -> dict[str, t.Any]:
-        """A request of the master key past the module."""
+        """A request with the master key, without the module."""
         auth = (self.b2.account_id, self.b2.keys[self.b2.account_id].secret)
         token = requests.get(f"{self.url}/b2api/v4/b2_authorize_account", auth=auth, timeout=5).json()
         answer = requests.post(
@@ -65,7 +66,7 @@ class Lab:
         requests.post(f"{self.url}/_lab/faults", json=fault, timeout=5)
 
 
-class BucketLab(Lab):
+class BucketEnvironment(Environment):
     module_name = "b2_bucket"
 
     def __init__(self, serve: Callable[[t.Any], str], module: Callable[..., t.Any]) -> None:
@@ -73,8 +74,8 @@ class BucketLab(Lab):
         self.params |= {"region": REGION, "name": "nix-cache"}
 
 
-class KeyLab(Lab):
-    """There is a bucket for the keys."""
+class KeyEnvironment(Environment):
+    """Has a bucket for the keys."""
 
     module_name = "b2_application_key"
 
@@ -95,6 +96,19 @@ class KeyLab(Lab):
 
 
 def wrap(patch: pytest.MonkeyPatch, operation: str, wrapper: Callable[..., t.Any]) -> None:
-    """Put a function around an operation of the double: wrapper(real, double, key, body)."""
+    """Wrap an operation of the double in wrapper(real, double, key, body)."""
     *rules, real = OPERATIONS[operation]
     patch.setitem(OPERATIONS, operation, (*rules, functools.partial(wrapper, real)))
+
+
+def lose(patch: pytest.MonkeyPatch, operation: str, times: int = 1) -> None:
+    """Let the double carry out an operation, but lose its first answers."""
+    losses = iter([Refused(503, "service_unavailable", "lost")] * times)
+
+    def act_and_lose(real: t.Any, *arguments: t.Any) -> t.Any:
+        answer = real(*arguments)
+        for loss in losses:
+            raise loss
+        return answer
+
+    wrap(patch, operation, act_and_lose)

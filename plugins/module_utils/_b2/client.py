@@ -3,12 +3,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """An account of Backblaze B2 through its native API. Private: may change without notice.
 
-b2sdk's session is used rather than its object layer, which answers from caches and asserts after a key was made.
+It uses b2sdk's session and not its object layer, which answers from caches and asserts after it has created a key.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import re
 import typing as t
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ with optional("b2sdk"):
 
 
 def b2_argument_spec() -> dict[str, t.Any]:
-    """Options that every B2 module has; see doc_fragments/_b2.py."""
+    """Options of every B2 module; see doc_fragments/_b2.py."""
     return {
         "key_id": {"type": "str", "required": True, "no_log": False},
         "key": {"type": "str", "required": True, "no_log": True},
@@ -36,48 +37,52 @@ def b2_argument_spec() -> dict[str, t.Any]:
     }
 
 
+@dataclasses.dataclass(frozen=True)
+class Capabilities:
+    """What a key may do."""
+
+    key_id: str
+    names: frozenset[str]
+
+    def __contains__(self, capability: str) -> bool:
+        return capability in self.names
+
+    def require(self, capability: str, action: str) -> None:
+        """Raises ForbiddenError; `action` completes the sentence "cannot …"."""
+        if capability not in self:
+            raise ForbiddenError(
+                f"B2: cannot {action}: the key {self.key_id} lacks the capability {capability}; use a key that has it.",
+                missing_capability=capability,
+            )
+
+
 class B2Client:
-    """One authorised account. Raises the errors of _errors.py only.
+    """An account, authorised with a key. Raises only the errors of _core/errors.py."""
 
-    In check mode whatever writes goes the same way, judging the key's rights, up to the request itself.
-    """
-
-    def __init__(self, params: t.Mapping[str, t.Any], *, check_mode: bool = False) -> None:
+    def __init__(self, params: t.Mapping[str, t.Any]) -> None:
         require("b2sdk", "B2")
         realm = params["realm"].rstrip("/")
         if realm != "production" and not re.match(r"https?://[^/]+", realm):
             raise InvalidError(f"B2: realm '{realm}' is neither production nor a URL with https:// or http://.")
-        self.key_id, key = (checked_token(params[option], f"B2: {option}") for option in ("key_id", "key"))
-        self.check_mode = check_mode
+        key_id, key = (checked_token(params[option], f"B2: {option}") for option in ("key_id", "key"))
         self.secrets = {key}
         self.realm_url = REALM_URLS.get(realm, realm)
         config = B2HttpApiConfig(
             http_session_factory=lambda: BoundedSession(params["timeout"], params["retries"]),
             user_agent_append="pantheros.nixci",
         )
-        # In memory: b2sdk would otherwise keep the token in a file in the home directory.
+        # In memory: by default b2sdk writes the token to a file in the home directory.
         self.session = B2Session(InMemoryAccountInfo(), api_config=config)
-        with self.typed(f"log in with the key {self.key_id}"):
-            self.session.authorize_account(realm, self.key_id, key)
+        with self.typed(f"log in with the key {key_id}"):
+            self.session.authorize_account(realm, key_id, key)
             account = self.session.account_info
             self.account_id: str = account.get_account_id()
             self.s3_endpoint: str = account.get_s3_api_url()
-            self.capabilities = frozenset(account.get_allowed()["capabilities"])
+            self.capabilities = Capabilities(key_id, frozenset(account.get_allowed()["capabilities"]))
         self.region = region_of(self.s3_endpoint, params["region"])
 
-    def may(self, capability: str) -> bool:
-        return capability in self.capabilities
-
-    def require(self, capability: str, doing: str) -> None:
-        """Says before any change, and in check mode too, what the key lacks."""
-        if not self.may(capability):
-            raise ForbiddenError(
-                f"B2: cannot {doing}: the key {self.key_id} lacks the capability {capability}; use a key that has it.",
-                missing_capability=capability,
-            )
-
     def accepts(self, key_id: str, secret: str) -> bool:
-        """Is this the secret of that key? Asks without changing who is logged in here."""
+        """Whether this is the secret of that key. The session stays authorised with its own key."""
         self.secrets.add(secret)
         try:
             with self.typed(f"try the stored key {key_id}"):
@@ -87,35 +92,35 @@ class B2Client:
         return True
 
     @contextlib.contextmanager
-    def typed(self, doing: str) -> Iterator[None]:
-        """Turns what b2sdk raises into one sentence about what we were doing, without a secret that an answer repeats."""
+    def typed(self, action: str) -> Iterator[None]:
+        """Turns exceptions of b2sdk into typed errors: one sentence that names the action and repeats no secret."""
         try:
             yield
         except (B2Error, KeyError, TypeError, ValueError, AttributeError) as exc:
-            error = _error(exc, doing)
+            error = _error(exc, action)
             raise type(error)(redact(str(error), self.secrets), **error.details) from None
 
 
-def _error(exc: Exception, doing: str) -> NixciError:
+def _error(exc: Exception, action: str) -> NixciError:
     if isinstance(exc, Refusal):
-        return exc.error or refused(exc.status, exc.code, exc.message, doing)
+        return exc.error or refused(exc.status, exc.code, exc.message, action)
     if isinstance(exc, InvalidAuthToken):
         return AuthenticationError(
-            f"B2: cannot {doing}: B2 does not know this key id with this secret; check both, "
+            f"B2: cannot {action}: B2 does not know this key id with this secret; check both, "
             "and that the key was not deleted and has not expired.",
             status=401,
             code=exc.code,
         )
     if isinstance(exc, Unauthorized):
         code = known_code(exc.code)
-        words = f"{str(exc.message)[:300]} (401 {code})"
+        reason = f"{str(exc.message)[:300]} (401 {code})"
         return ForbiddenError(
-            f"B2: cannot {doing}: {words}; {REMEDIES.get(code, 'use a key that may do this')}.", status=401, code=code
+            f"B2: cannot {action}: {reason}; {REMEDIES.get(code, 'use a key that may do this')}.", status=401, code=code
         )
     if isinstance(exc, B2Error):
-        return NixciError(f"B2: cannot {doing}: {str(exc)[:300]}.")
+        return NixciError(f"B2: cannot {action}: {str(exc)[:300]}.")
     return UnavailableError(
-        f"B2: cannot {doing}: the answer is not one of B2's native API; check that realm is the right address."
+        f"B2: cannot {action}: the answer is not one of B2's native API; check that realm is the right address."
     )
 
 
@@ -126,6 +131,6 @@ def region_of(s3_endpoint: str, expected: str | None) -> str | None:
     if expected and region != expected:
         raise InvalidError(
             f"B2: the account of this key lives in the region {region}, not in {expected}; "
-            "an account cannot move, so use a key of an account there or correct region."
+            "an account cannot move, so use a key of an account in that region or correct region."
         )
     return region

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The pantheros.nixci contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""b2sdk's requests with our bounds, and what its refusals mean. Private: may change without notice."""
+"""b2sdk's requests with bounded timeouts and retries, and the errors of B2. Private: may change without notice."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .._core.http import BoundedRetry
 
 if t.TYPE_CHECKING:
     import requests
-    from b2sdk.v3.exception import B2Error
+    from requests import Session as _Session
 
-    _Session = requests.Session
+    class B2Error(Exception): ...  # b2sdk has no types
 else:
     _Session, B2Error = object, Exception
     with optional("b2sdk"):
@@ -41,7 +41,7 @@ BY_STATUS: dict[int, type[NixciError]] = {
     409: ConflictError,
     429: UnavailableError,
 }
-# What the user can do about a code whose own words do not say so.
+# What the user can do where B2's own message does not say so.
 REMEDIES = {
     "cap_exceeded": "raise the spending cap of the account",
     "storage_cap_exceeded": "raise the spending cap of the account",
@@ -53,7 +53,7 @@ REMEDIES = {
 
 
 class Refusal(B2Error):
-    """Carries an answer, or the lack of one, through b2sdk, which repeats only what it knows to be temporary."""
+    """Carries an error through b2sdk, which repeats only requests whose errors it knows to be temporary."""
 
     def __init__(self, error: NixciError | None = None, *, status: int = 0, code: str = "", message: str = "") -> None:
         super().__init__(message)
@@ -61,10 +61,10 @@ class Refusal(B2Error):
 
 
 class BoundedSession(_Session):
-    """b2sdk waits up to 20 minutes for an answer and for ever on Retry-After; this session sets our bounds instead.
+    """Bounds the waiting: b2sdk itself waits up to 20 minutes for an answer, and without limit on Retry-After.
 
-    Creating a key is not repeated once the request may have arrived: a lost answer would leave a key whose secret
-    nobody has.
+    The creation of a key is not repeated once the request may have reached B2: after a lost answer there is a key
+    whose secret nobody has.
     """
 
     def __init__(self, timeout: float, retries: int) -> None:
@@ -72,8 +72,8 @@ class BoundedSession(_Session):
         self.timeout = timeout
         # Without this, an entry of ~/.netrc would replace the Authorization header.
         self.auth = lambda request: request
-        self.repeating = self._adapter(retries, {"POST"})
-        self.cautious = self._adapter(retries, {"GET"})
+        self.retry_posts = self._adapter(retries, {"POST"})
+        self.retry_no_posts = self._adapter(retries, {"GET"})
 
     def _adapter(self, retries: int, methods: set[str]) -> t.Any:
         retry = BoundedRetry(
@@ -86,26 +86,26 @@ class BoundedSession(_Session):
         return HTTPAdapter(max_retries=retry)
 
     def get_adapter(self, url: str) -> t.Any:
-        return self.cautious if url.endswith("/b2_create_key") else self.repeating
+        return self.retry_no_posts if url.endswith("/b2_create_key") else self.retry_posts
 
-    def request(self, method: str, url: str, **arguments: t.Any) -> t.Any:
+    def request(self, method: str, url: str, **arguments: t.Any) -> t.Any:  # type: ignore[override]
         place = "{0.scheme}://{0.netloc}".format(urlsplit(url))
-        # A redirect would carry the credential to another place, so none is followed.
+        # A redirect would send the credential to another host, so none is followed.
         arguments.update(timeout=self.timeout, allow_redirects=False)
         try:
             response = super().request(method, url, **arguments)
         except NixciError as exc:
             raise Refusal(exc) from None
         except requests.exceptions.RequestException as exc:
-            raise Refusal(UnavailableError(f"B2: {place} {self._trouble(exc)}.")) from None
-        # b2sdk sees 401 itself: it logs in again, once, when a token has expired.
+            raise Refusal(UnavailableError(f"B2: {place} {self._reason(exc)}.")) from None
+        # b2sdk handles 401 itself: it logs in again, once, when a token has expired.
         if response.status_code in (200, 401):
             return response
         code, message = _read_error(response)
         raise Refusal(status=response.status_code, code=code, message=message)
 
-    def _trouble(self, exc: requests.exceptions.RequestException) -> str:
-        # After the last repetition the cause is wrapped: ConnectionError(MaxRetryError(reason)).
+    def _reason(self, exc: requests.exceptions.RequestException) -> str:
+        # After the last retry the cause is wrapped: ConnectionError(MaxRetryError(reason)).
         cause = getattr(exc.args[0], "reason", None) if exc.args else None
         if isinstance(exc, requests.exceptions.Timeout) or isinstance(cause, ReadTimeoutError):
             return f"did not answer within {self.timeout:g} s; check the network, or raise timeout"
@@ -114,17 +114,17 @@ class BoundedSession(_Session):
         return "cannot be reached; check the realm and the network"
 
 
-def refused(status: int, code: str, message: str, doing: str) -> NixciError:
+def refused(status: int, code: str, message: str, action: str) -> NixciError:
     """A typed error for an answer that is not a success."""
     fallback = UnavailableError if status >= 500 or not code else InvalidError
     kind = BY_CODE.get(code) or BY_STATUS.get(status) or fallback
-    words = f"{message} ({status} {code})" if code else f"the answer was {status} without a reason"
+    reason = f"{message} ({status} {code})" if code else f"the answer was {status} without a reason"
     remedy = f"; {REMEDIES[code]}" if code in REMEDIES else ""
-    return kind(f"B2: cannot {doing}: {words}{remedy}.", status=status, code=code)
+    return kind(f"B2: cannot {action}: {reason}{remedy}.", status=status, code=code)
 
 
 def known_code(code: t.Any) -> str:
-    """The code of an answer, empty unless it looks like one of B2's, so that it is safe to print."""
+    """The error code of an answer; empty unless it has the form of B2's codes, so it is safe to print."""
     return code if isinstance(code, str) and re.fullmatch(r"[a-z_]{1,60}", code) else ""
 
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The pantheros.nixci contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Application keys of Backblaze B2, in the words of the module. Private: may change without notice."""
+"""Application keys of Backblaze B2, with the module's option names. Private: may change without notice."""
 
 from __future__ import annotations
 
@@ -20,34 +20,31 @@ RIGHTS = ("capabilities", "bucket_ids", "name_prefix", "expires")
 
 
 class Keys:
-    """What can be done with application keys; B2 cannot change one."""
+    """The requests for application keys. B2 cannot change a key."""
 
     def __init__(self, client: B2Client) -> None:
         self.client = client
 
     def list(self) -> list[Json]:
-        """All keys of the account that have not expired; B2 does not keep names unique."""
-        client, doing = self.client, "list the keys of the account"
-        client.require("listKeys", doing)
+        """All keys of the account that have not expired. B2 does not keep names unique."""
+        client, action = self.client, "list the keys of the account"
+        client.capabilities.require("listKeys", action)
         found: list[Json] = []
         start = None
-        with client.typed(doing):
+        with client.typed(action):
             while True:
-                # More than 1000 in one answer would be billed as several requests.
+                # B2 bills more than 1000 in one answer as several requests.
                 page = client.session.list_keys(client.account_id, 1000, start)
                 found += [_key(each) for each in page["keys"] if not _expired(each)]
                 start = page.get("nextApplicationKeyId")
                 if not start:
                     return found
 
-    def create(self, name: str, rights: Json, seconds: int | None) -> tuple[Json, str | None]:
-        """The key and, this one time, its secret; neither id nor secret in check mode."""
-        client, doing = self.client, f"create the key '{name}'"
-        client.require("writeKeys", doing)
-        if client.check_mode:
-            return {"id": None, "name": name, **rights, "expires_at": None}, None
+    def create(self, name: str, rights: Json, seconds: int | None) -> tuple[Json, str]:
+        """The key and its secret, which B2 never shows again."""
+        client = self.client
         try:
-            with client.typed(doing):
+            with client.typed(f"create the key '{name}'"):
                 raw = client.session.create_key(
                     client.account_id,
                     rights["capabilities"],
@@ -59,21 +56,17 @@ class Keys:
                 return _key(raw), raw["applicationKey"]
         except UnavailableError as exc:
             raise UnavailableError(
-                f"{exc} A key named '{name}' may exist now whose secret nobody has; run again: another key is made if "
+                f"{exc} A key named '{name}' may exist now whose secret nobody has; run again: another key is created if "
                 "one is needed, and the lost one is removed with the superseded ones.",
                 **exc.details,
             ) from None
 
     def delete(self, name: str, key_id: str) -> None:
-        client, doing = self.client, f"delete the key '{name}' ({key_id})"
-        client.require("deleteKeys", doing)
-        if client.check_mode:
-            return
         try:
-            with client.typed(doing):
-                client.session.delete_key(key_id)
+            with self.client.typed(f"delete the key '{name}' ({key_id})"):
+                self.client.session.delete_key(key_id)
         except InvalidError as exc:
-            # B2 says bad_request of an id that it does not know; gone already is what was asked for.
+            # B2 answers bad_request to an unknown id. If the key is gone already, that is the desired state.
             if exc.details.get("code") != "bad_request" or any(each["id"] == key_id for each in self.list()):
                 raise
 
@@ -81,18 +74,12 @@ class Keys:
 def create_and_store(
     keys: Keys, name: str, rights: Json, seconds: int | None, store: Store | None
 ) -> tuple[Json, str | None]:
-    """A new key that is stored or taken back. Returns the secret if there is no store."""
-    if store:
-        store.prove()
-        keys.client.require("deleteKeys", f"create the key '{name}', which is deleted again if it cannot be stored")
+    """Create a key, and delete it again if it cannot be stored. Returns the secret if there is no store."""
     key, secret = keys.create(name, rights, seconds)
     if rights_of(key) != rights:
-        _take_back(
-            keys,
-            key,
-            InvalidError(f"B2: the new key '{name}' got other rights than wanted: {difference(key, rights)}."),
-        )
-    if store is None or secret is None:
+        error = InvalidError(f"B2: the new key '{name}' has other rights than desired: {difference(key, rights)}.")
+        _delete_again(keys, key, error)
+    if store is None:
         return key, secret
     pair = Pair(key["id"], secret)
     try:
@@ -100,20 +87,20 @@ def create_and_store(
     except NixciError as exc:
         reason = type(exc)(redact(str(exc), [secret]), **exc.details)
         try:
-            stored = store.read() == pair
+            stored = store.read().pair == pair
         except NixciError:
-            # Deleting it could leave a dead key in the store, for its users to fetch.
+            # To delete it could leave a dead key in the store, for its users to fetch.
             raise UnavailableError(
-                f"{reason} Whether {store.where} holds the new key '{name}' ({key['id']}) is not known, so the key was left. "
-                "Run again when the store can be reached: that settles it.",
+                f"{reason} It is unknown whether {store.where} holds the new key '{name}' ({key['id']}), "
+                "so the key was not deleted. Run again when the store can be reached: that settles it.",
                 **exc.details,
             ) from None
         if not stored:
-            _take_back(keys, key, reason)
+            _delete_again(keys, key, reason)
     return key, None
 
 
-def _take_back(keys: Keys, key: Json, reason: NixciError) -> t.NoReturn:
+def _delete_again(keys: Keys, key: Json, reason: NixciError) -> t.NoReturn:
     end = f"The new key ({key['id']}) was deleted again; nothing else was changed."
     try:
         keys.delete(key["name"], key["id"])
@@ -126,17 +113,10 @@ def rights_of(key: Json) -> Json:
     return {right: key[right] for right in RIGHTS}
 
 
-def difference(key: Json, wanted: Json) -> str:
+def difference(key: Json, desired: Json) -> str:
     return ", ".join(
-        f"{right} {key[right]} instead of {value}" for right, value in wanted.items() if key[right] != value
+        f"{right} {key[right]} instead of {value}" for right, value in desired.items() if key[right] != value
     )
-
-
-def seconds_left(key: Json) -> float:
-    """How long the key will live."""
-    if not key["expires"]:
-        return float("inf")
-    return datetime.datetime.fromisoformat(key["expires_at"]).timestamp() - time.time()
 
 
 def _key(raw: Json) -> Json:

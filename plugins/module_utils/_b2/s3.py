@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The pantheros.nixci contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Proof that a key can use a bucket through B2's S3 side. Private: may change without notice."""
+"""Verify that a key can use a bucket through the S3 API of B2. Private: may change without notice."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ with optional("boto3"):
 def round_trip(
     bucket: t.Mapping[str, t.Any], key_id: str, key: str, prefix: str, *, timeout: float, retries: int
 ) -> str | None:
-    """Writes, reads, compares, deletes one small object as Attic does, then removes what deleting has only hidden.
+    """Write, read, compare and delete a small object as Attic does, then remove the versions that deleting only hides.
 
-    Raises what hinders the first four. Returns a warning if something stays behind.
+    Raises NixciError if one of the first four fails. Returns a warning if a version stays behind.
     """
     require("boto3", "verify_with")
     if not bucket["region"]:
@@ -48,22 +48,22 @@ def round_trip(
         )
     place = {"Bucket": bucket["name"], "Key": f"{prefix}nixci-verify/{uuid.uuid4()}"}
     body = f"nixci {place['Key']}".encode()
-    who = f"the key {key_id} in the bucket '{bucket['name']}' through {bucket['s3_endpoint']}"
+    access = f"the key {key_id} in the bucket '{bucket['name']}' through {bucket['s3_endpoint']}"
     versions: set[str | None] = set()
-    with _typed(who, "write", "writeFiles"):
+    with _typed(access, "write", "writeFiles"):
         s3 = _client(bucket, key_id, key, timeout, retries)
     try:
-        with _typed(who, "write", "writeFiles"):
+        with _typed(access, "write", "writeFiles"):
             versions.add(s3.put_object(**place, Body=body).get("VersionId"))
-        with _typed(who, "read", "readFiles"):
+        with _typed(access, "read", "readFiles"):
             if s3.get_object(**place)["Body"].read() != body:
-                raise UnavailableError(f"B2: what was read back with {who} is not what was written.")
+                raise UnavailableError(f"B2: what was read back with {access} is not what was written.")
     except NixciError:
-        # Perhaps only the answer is lost, not the object.
+        # Perhaps only the answer was lost and the object exists.
         with contextlib.suppress(NixciError):
-            _remove(s3, place, versions, who)
+            _remove(s3, place, versions, access)
         raise
-    return _remove(s3, place, versions, who)
+    return _remove(s3, place, versions, access)
 
 
 def _client(bucket: t.Mapping[str, t.Any], key_id: str, key: str, timeout: float, retries: int) -> t.Any:
@@ -85,19 +85,19 @@ def _client(bucket: t.Mapping[str, t.Any], key_id: str, key: str, timeout: float
     )
 
 
-def _remove(s3: t.Any, place: dict[str, str], versions: set[str | None], who: str) -> str | None:
-    with _typed(who, "delete", "writeFiles"):
-        # By name, which only adds a marker.
+def _remove(s3: t.Any, place: dict[str, str], versions: set[str | None], access: str) -> str | None:
+    with _typed(access, "delete", "writeFiles"):
+        # By name, which only adds a hide marker.
         versions.add(s3.delete_object(**place).get("VersionId"))
     try:
-        with _typed(who, "list", "listFiles"):
-            # A repeated request may have left more than it told.
+        with _typed(access, "list", "listFiles"):
+            # A retried request may have left more versions than it reported.
             found = s3.list_object_versions(Bucket=place["Bucket"], Prefix=place["Key"])
             versions |= {each["VersionId"] for kind in ("Versions", "DeleteMarkers") for each in found.get(kind, [])}
     except ForbiddenError:
         pass
     try:
-        with _typed(who, "remove", "deleteFiles"):
+        with _typed(access, "remove", "deleteFiles"):
             for version in filter(None, versions):
                 s3.delete_object(**place, VersionId=version)
     except NixciError as exc:
@@ -106,33 +106,33 @@ def _remove(s3: t.Any, place: dict[str, str], versions: set[str | None], who: st
 
 
 @contextlib.contextmanager
-def _typed(who: str, doing: str, capability: str) -> Iterator[None]:
+def _typed(access: str, action: str, capability: str) -> Iterator[None]:
     try:
         yield
     except ClientError as exc:
-        # Letters only, since something else that answers could put anything there, also a secret.
+        # Letters only: a server that is not S3 could send anything here, even a secret.
         code = "".join(re.findall("^[A-Za-z]{1,60}$", str(exc.response.get("Error", {}).get("Code", ""))))
         status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         details = {"status": status, "code": code}
         if code in ("InvalidAccessKeyId", "SignatureDoesNotMatch"):
             raise AuthenticationError(
-                f"B2: cannot {doing} an object with {who}: {code}; check the id and the secret. "
+                f"B2: cannot {action} an object with {access}: {code}; check the id and the secret. "
                 "The master key does not work through S3.",
                 **details,
             ) from None
         if code == "AccessDenied":
             raise ForbiddenError(
-                f"B2: cannot {doing} an object with {who}: access denied; "
+                f"B2: cannot {action} an object with {access}: access denied; "
                 f"the key lacks the capability {capability} or is restricted to another bucket or prefix.",
                 **details,
             ) from None
         kind = NotFoundError if status == 404 else UnavailableError if status >= 500 else InvalidError
         raise kind(
-            f"B2: cannot {doing} an object with {who}: the answer was {status}{code and ' '}{code}.", **details
+            f"B2: cannot {action} an object with {access}: the answer was {status}{code and ' '}{code}.", **details
         ) from None
     except ResponseParserError:
         raise UnavailableError(
-            f"B2: cannot {doing} an object with {who}: the answer is not one of S3's; check that realm is the right address."
+            f"B2: cannot {action} an object with {access}: the answer is not one of S3's API; check that realm is the right address."
         ) from None
     except (BotoCoreError, HTTPClientError) as exc:
-        raise UnavailableError(f"B2: cannot {doing} an object with {who}: {str(exc)[:200]}.") from None
+        raise UnavailableError(f"B2: cannot {action} an object with {access}: {str(exc)[:200]}.") from None

@@ -1,22 +1,27 @@
 # Copyright: (c) 2026, The pantheros.nixci contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where a key and its secret are kept, since B2 shows the secret once. Private: may change without notice."""
+"""Where a key and its secret are stored, since B2 shows the secret once. Private: may change without notice."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
-import stat
 import typing as t
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
+from .._core.change import Change
 from .._core.env_file import parse
 from .._core.errors import ConflictError, ForbiddenError, NixciError, NotFoundError
-from .._core.file import replace
-from .._onepassword.backend import backend, onepassword_argument_spec
-from .._onepassword.item import ItemNotFoundError, Wish
+from .._core.file import File
+from .._onepassword.backend import Backend, backend, onepassword_argument_spec
+from .._onepassword.desired import Wish
+from .._onepassword.item import Item, ItemNotFoundError
 from .._onepassword.write import store, value
+
+if t.TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
 
 
 class Pair(t.NamedTuple):
@@ -26,21 +31,30 @@ class Pair(t.NamedTuple):
     secret: str
 
 
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """What a store holds."""
+
+    where: str
+    pair: Pair | None
+    """None if it holds no complete pair."""
+    obstacle: NixciError | None = None
+    """Why it would not take a pair, as far as reading can show it."""
+    attributes: Change | None = None
+    """Owner, group and mode of a file, now and as desired."""
+
+
 class Store(t.Protocol):
     where: str
 
-    def read(self) -> Pair | None:
-        """What is kept; None if there is nothing yet."""
-
-    def prove(self) -> None:
-        """Raises what would hinder write(), as far as it can be known without writing."""
+    def read(self) -> Stored: ...
 
     def write(self, pair: Pair) -> None:
-        """Keeps the pair; raises if it is not kept."""
+        """Raises NixciError if the pair is not stored."""
 
 
 def onepassword_store_spec() -> dict[str, t.Any]:
-    """The suboptions of `onepassword`: how 1Password is reached, and the two fields."""
+    """The suboptions of `onepassword`: access to 1Password, and the two fields."""
     access = {
         name: option for name, option in onepassword_argument_spec().items() if name not in ("timeout", "retries")
     }
@@ -53,12 +67,14 @@ def onepassword_store_spec() -> dict[str, t.Any]:
     }
 
 
-def open_store(params: t.Mapping[str, t.Any], warn: Callable[[str], t.Any]) -> Store | None:
-    """The store that the options ask for; None if the secret is to be returned."""
+def open_store(module: AnsibleModule) -> Store | None:
+    """The store that the options name; None if the secret is to be returned."""
+    params = module.params
     if params["file"]:
-        return FileStore(params["file"])
+        return FileStore(module, params["file"])
     if params["onepassword"]:
-        return OnePasswordStore(params["onepassword"], params["timeout"], params["retries"], warn)
+        bounds = {"timeout": params["timeout"], "retries": params["retries"]}
+        return OnePasswordStore({**params["onepassword"], **bounds}, module.warn)
     return None
 
 
@@ -67,81 +83,85 @@ class FileStore:
 
     NAMES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
-    def __init__(self, path: str) -> None:
-        # A link keeps pointing to the file.
-        self.path = os.path.realpath(path)
+    def __init__(self, module: AnsibleModule, path: str) -> None:
+        self.file = File(module, path)
         self.where = f"the file {path}"
 
-    def read(self) -> Pair | None:
-        with self._typed("read"):
-            try:
-                with open(self.path, encoding="utf-8") as file:
-                    text = file.read()
-            except FileNotFoundError:
-                return None
+    def read(self) -> Stored:
+        with self._typed():
+            text = self.file.read() or ""
         found = parse(text)
         if text.strip() and (found is None or set(found) != set(self.NAMES) or "#" in text):
             raise ConflictError(
                 f"{self.where[0].upper()}{self.where[1:]} holds something else than {' and '.join(self.NAMES)}; "
                 "move it away or name another file."
             )
-        return Pair(*(found[name] for name in self.NAMES)) if found else None
-
-    def is_open_to_others(self) -> bool:
-        with self._typed("look at"):
-            return os.path.exists(self.path) and bool(stat.S_IMODE(os.stat(self.path).st_mode) & 0o077)
-
-    def prove(self) -> None:
-        with self._typed("write"):
-            folder = os.path.dirname(self.path)
-            if not os.path.isdir(folder):
-                raise NotFoundError(f"The folder {folder} does not exist; create it first.")
-            if not os.access(folder, os.W_OK | os.X_OK):
-                raise PermissionError(13, "the folder may not be written to")
+        pair = Pair(*(found[name] for name in self.NAMES)) if found else None
+        return Stored(self.where, pair, self._obstacle(), self.file.attributes())
 
     def write(self, pair: Pair) -> None:
-        with self._typed("write"):
-            replace(self.path, "".join(f"{name}={part}\n" for name, part in zip(self.NAMES, pair, strict=True)))
+        self.file.write("".join(f"{name}={part}\n" for name, part in zip(self.NAMES, pair, strict=True)))
+
+    def set_attributes(self) -> None:
+        self.file.set_attributes()
+
+    def _obstacle(self) -> NixciError | None:
+        directory = os.path.dirname(self.file.path)
+        if not os.path.isdir(directory):
+            return NotFoundError(f"The directory {directory} does not exist; create it first.")
+        if not os.access(directory, os.W_OK | os.X_OK):
+            return ForbiddenError(f"Cannot write {self.where}: the directory is not writable; run as another user.")
+        return None
 
     @contextlib.contextmanager
-    def _typed(self, doing: str) -> Iterator[None]:
+    def _typed(self) -> Iterator[None]:
         try:
             yield
         except PermissionError as exc:
-            raise ForbiddenError(f"Cannot {doing} {self.where}: {exc.strerror}; run as another user.") from None
+            raise ForbiddenError(f"Cannot read {self.where}: {exc.strerror}; run as another user.") from None
         except OSError as exc:
-            raise NixciError(f"Cannot {doing} {self.where}: {exc.strerror}.") from None
+            raise NixciError(f"Cannot read {self.where}: {exc.strerror}.") from None
         except UnicodeDecodeError:
-            raise ConflictError(f"Cannot {doing} {self.where}: it is not text; name another file.") from None
+            raise ConflictError(f"Cannot read {self.where}: it is not text; name another file.") from None
 
 
 class OnePasswordStore:
-    """Two fields of an item; its other fields stay as they are."""
+    """Two fields of an item; its other fields stay as they are. No other code of B2 uses 1Password."""
 
-    def __init__(
-        self, options: t.Mapping[str, t.Any], timeout: int, retries: int, warn: Callable[[str], t.Any]
-    ) -> None:
+    def __init__(self, options: t.Mapping[str, t.Any], warn: t.Callable[[str], t.Any]) -> None:
         self.vault, self.title = options["vault"], options["title"]
         self.id_label, self.secret_label = options["id_label"], options["secret_label"]
         self.where = f"the item '{self.title}' of the vault '{self.vault}' in 1Password"
-        self.source = backend({**options, "timeout": timeout, "retries": retries}.get, warn)
+        self.source = backend(options.get, warn)
 
-    def read(self) -> Pair | None:
-        try:
+    def read(self) -> Stored:
+        item, pair, obstacle = None, None, None
+        with contextlib.suppress(ItemNotFoundError):
             item = self.source.fetch(self.vault, self.title)
-        except ItemNotFoundError:
-            return None
-        pair = Pair(*(value(item, wish) for wish in self._wishes(Pair("", ""))))
-        return pair if all(pair) else None
-
-    def prove(self) -> None:
-        self._store(Pair("(the new id)", "(the new secret)"), check=True)
+            pair = Pair(*(value(item, field) for field in self._fields(Pair("", ""))))
+        try:
+            self._store(_AlreadyRead(item), Pair("(the new id)", "(the new secret)"), check=True)
+        except NixciError as exc:
+            obstacle = exc
+        return Stored(self.where, pair if pair and all(pair) else None, obstacle)
 
     def write(self, pair: Pair) -> None:
-        self._store(pair, check=False)
+        self._store(self.source, pair, check=False)
 
-    def _store(self, pair: Pair, *, check: bool) -> None:
-        store(self.source, self.vault, self.title, self._wishes(pair), check=check)
+    def _store(self, source: Backend | _AlreadyRead, pair: Pair, *, check: bool) -> None:
+        store(t.cast(Backend, source), self.vault, self.title, self._fields(pair), check=check)
 
-    def _wishes(self, pair: Pair) -> list[Wish]:
+    def _fields(self, pair: Pair) -> list[Wish]:
         return [Wish(self.id_label, pair.id, "STRING"), Wish(self.secret_label, pair.secret, "CONCEALED")]
+
+
+class _AlreadyRead:
+    """Answers with an item that was read before, so that checking a write sends no request."""
+
+    def __init__(self, item: Item | None) -> None:
+        self.item = item
+
+    def fetch(self, vault: str, title: str) -> Item:
+        if self.item is None:
+            raise ItemNotFoundError(f"Vault '{vault}' has no item '{title}'.")
+        return self.item

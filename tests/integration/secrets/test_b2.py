@@ -198,7 +198,7 @@ def test_store_that_repeats_the_new_secret_does_not_tell_it(
     monkeypatch.setattr(_b2_key_store.OnePasswordStore, "write", repeat)
     params = {"key_id": worlds.b2.account_id, "key": MASTER, "realm": worlds.url, "name": "x", "capabilities": ATTIC}
     failed = module("b2_application_key", {**params, **worlds.into(), "recreate": True})
-    assert failed["msg"].startswith("no (a secret), thanks. The new key (")
+    assert failed["msg"].startswith("no ***, thanks. The new key (")
     assert made and made[0] not in str(failed)
 
 

@@ -8,159 +8,161 @@ from collections.abc import Callable
 import pytest
 
 from lab.clouds.b2 import OPERATIONS, B2Double
-from tests.support.b2 import ATTIC, KeyLab
+from tests.support.b2 import ATTIC, KeyEnvironment
 
 
 @pytest.fixture
-def lab(serve: Callable[[t.Any], str], module: Callable[..., t.Any]) -> KeyLab:
-    return KeyLab(serve, module)
+def env(serve: Callable[[t.Any], str], module: Callable[..., t.Any]) -> KeyEnvironment:
+    return KeyEnvironment(serve, module)
 
 
 # The life of a key.
 
 
-def test_check_then_run_then_again_with_the_stored_id(lab: KeyLab) -> None:
-    checked = lab.run(check=True)
+def test_check_then_run_then_again_with_the_stored_id(env: KeyEnvironment) -> None:
+    checked = env.run(check=True)
     assert (checked["changed"], checked["secret"], checked["application_key"]["id"]) == (True, None, None)
-    assert lab.ids() == []
-    made = lab.run()
+    assert env.ids() == []
+    made = env.run()
     key = made["application_key"]
     assert (checked["changed"], checked["diff"]) == (made["changed"], made["diff"])
     assert checked["application_key"] == {**key, "id": None}
-    assert key["id"] in lab.b2.keys and made["secret"] == lab.b2.keys[key["id"]].secret
-    lab.journal()
-    again = lab.run(stored_key_id=key["id"])
+    assert key["id"] in env.b2.keys and made["secret"] == env.b2.keys[key["id"]].secret
+    env.journal()
+    again = env.run(stored_key_id=key["id"])
     assert (again["changed"], again["secret"], again["application_key"]) == (False, None, key)
-    assert lab.journal() == ["b2_authorize_account", "b2_list_buckets", "b2_list_keys"]
+    assert env.journal() == ["b2_authorize_account", "b2_list_buckets", "b2_list_keys"]
 
 
-def test_key_has_the_rights_that_were_asked_for(lab: KeyLab) -> None:
-    key = lab.run(capabilities=[*ATTIC, "listFiles"], name_prefix="nar/")["application_key"]
+def test_key_has_the_desired_rights(env: KeyEnvironment) -> None:
+    key = env.run(capabilities=[*ATTIC, "listFiles"], name_prefix="nar/")["application_key"]
     assert key == {
-        "id": lab.ids()[0],
+        "id": env.ids()[0],
         "name": "attic",
         "capabilities": sorted(ATTIC),
-        "bucket_ids": [lab.bucket_id],
+        "bucket_ids": [env.bucket_id],
         "name_prefix": "nar/",
         "expires": False,
         "expires_at": None,
     }
 
 
-def test_bucket_id_saves_a_request(lab: KeyLab) -> None:
-    stored = lab.run(bucket=None, bucket_id=lab.bucket_id)["application_key"]["id"]
-    lab.journal()
-    assert not lab.run(bucket=None, bucket_id=lab.bucket_id, stored_key_id=stored)["changed"]
-    assert lab.journal() == ["b2_authorize_account", "b2_list_keys"]
+def test_bucket_id_saves_a_request(env: KeyEnvironment) -> None:
+    stored = env.run(bucket=None, bucket_id=env.bucket_id)["application_key"]["id"]
+    env.journal()
+    assert not env.run(bucket=None, bucket_id=env.bucket_id, stored_key_id=stored)["changed"]
+    assert env.journal() == ["b2_authorize_account", "b2_list_keys"]
 
 
-def test_key_for_all_buckets(lab: KeyLab) -> None:
-    made = lab.run(bucket=None)
+def test_key_for_all_buckets(env: KeyEnvironment) -> None:
+    made = env.run(bucket=None)
     assert made["application_key"]["bucket_ids"] == []
-    assert not lab.run(bucket=None, stored_key_id=made["application_key"]["id"])["changed"]
+    assert not env.run(bucket=None, stored_key_id=made["application_key"]["id"])["changed"]
 
 
-def test_absent_deletes_all_of_the_name_and_no_other(lab: KeyLab) -> None:
-    lab.seed()
-    lab.seed()
-    lab.seed("attic-two")
-    checked, gone = lab.absent(check=True), lab.absent()
+def test_absent_deletes_all_keys_of_the_name_and_no_other(env: KeyEnvironment) -> None:
+    env.seed()
+    env.seed()
+    env.seed("attic-two")
+    checked, gone = env.absent(check=True), env.absent()
     assert (checked["changed"], checked["diff"]) == (gone["changed"], gone["diff"])
-    assert (gone["changed"], gone["application_key"], lab.ids()) == (True, None, [])
-    assert len(lab.ids("attic-two")) == 1
-    assert not lab.absent()["changed"]
+    assert (gone["changed"], gone["application_key"], env.ids()) == (True, None, [])
+    assert len(env.ids("attic-two")) == 1
+    assert not env.absent()["changed"]
 
 
 # A secret that is lost, and replacement in two steps.
 
 
 @pytest.mark.parametrize("stored", ["", "0030000000000000000000000"])
-def test_lost_secret_makes_a_new_key_and_keeps_the_old_until_it_is_stored(lab: KeyLab, stored: str) -> None:
-    old = lab.seed().id
-    checked, made = lab.run(check=True, stored_key_id=stored), lab.run(stored_key_id=stored)
+def test_lost_secret_leads_to_a_new_key_and_the_old_one_stays_until_it_is_stored(
+    env: KeyEnvironment, stored: str
+) -> None:
+    old = env.seed().id
+    checked, made = env.run(check=True, stored_key_id=stored), env.run(stored_key_id=stored)
     assert (checked["changed"], checked["diff"], checked["superseded"]) == (True, made["diff"], [old])
     new = made["application_key"]["id"]
-    assert (made["superseded"], lab.ids()) == ([old], sorted([old, new]))
+    assert (made["superseded"], env.ids()) == ([old], sorted([old, new]))
     assert made["secret"]
 
-    checked, settled = lab.run(check=True, stored_key_id=new), lab.run(stored_key_id=new)
+    checked, settled = env.run(check=True, stored_key_id=new), env.run(stored_key_id=new)
     assert (checked["changed"], checked["diff"]) == (settled["changed"], settled["diff"])
     assert (settled["changed"], settled["secret"], settled["superseded"]) == (True, None, [])
     assert old in settled["diff"]["before"]["keys"] and old not in settled["diff"]["after"]["keys"]
-    assert lab.ids() == [new]
-    assert not lab.run(stored_key_id=new)["changed"]
+    assert env.ids() == [new]
+    assert not env.run(stored_key_id=new)["changed"]
 
 
-def test_crash_before_storing_never_costs_the_key_in_use(lab: KeyLab) -> None:
-    in_use = lab.seed().id
+def test_crash_before_storing_never_costs_the_key_in_use(env: KeyEnvironment) -> None:
+    in_use = env.seed().id
     for _ in range(3):
-        lab.run()
-    assert in_use in lab.ids()
-    new = lab.run()["application_key"]["id"]
-    lab.run(stored_key_id=new)
-    assert lab.ids() == [new]
+        env.run()
+    assert in_use in env.ids()
+    new = env.run()["application_key"]["id"]
+    env.run(stored_key_id=new)
+    assert env.ids() == [new]
 
 
-def test_twins_are_settled_in_favour_of_the_stored_one(lab: KeyLab) -> None:
-    lab.seed()
-    stored = lab.seed().id
-    lab.seed()
-    assert lab.run(stored_key_id=stored)["changed"]
-    assert lab.ids() == [stored]
+def test_of_several_keys_of_a_name_the_stored_one_stays(env: KeyEnvironment) -> None:
+    env.seed()
+    stored = env.seed().id
+    env.seed()
+    assert env.run(stored_key_id=stored)["changed"]
+    assert env.ids() == [stored]
 
 
 @pytest.mark.parametrize(
-    ("wish", "words"),
+    ("desired", "message"),
     [
         ({"capabilities": ["readFiles"]}, "instead of ['readFiles']"),
         ({"name_prefix": "nar/"}, "name_prefix None instead of nar/"),
         ({"bucket": None}, "instead of []"),
     ],
 )
-def test_other_rights_fail_unless_recreate(lab: KeyLab, wish: dict[str, t.Any], words: str) -> None:
-    old = lab.seed().id
+def test_other_rights_fail_unless_recreate(env: KeyEnvironment, desired: dict[str, t.Any], message: str) -> None:
+    old = env.seed().id
     for check in (True, False):
-        failed = lab.run(check, stored_key_id=old, **wish)
-        assert failed["failed"] and words in failed["msg"] and "recreate: true" in failed["msg"]
-    assert lab.ids() == [old]
-    made = lab.run(stored_key_id=old, recreate=True, **wish)
+        failed = env.run(check, stored_key_id=old, **desired)
+        assert failed["failed"] and message in failed["msg"] and "recreate: true" in failed["msg"]
+    assert env.ids() == [old]
+    made = env.run(stored_key_id=old, recreate=True, **desired)
     new = made["application_key"]["id"]
-    assert (made["superseded"], bool(made["secret"]), lab.ids()) == ([old], True, sorted([old, new]))
-    assert lab.run(stored_key_id=new, recreate=True, **wish)["changed"]
-    assert lab.ids() == [new]
+    assert (made["superseded"], bool(made["secret"]), env.ids()) == ([old], True, sorted([old, new]))
+    assert env.run(stored_key_id=new, recreate=True, **desired)["changed"]
+    assert env.ids() == [new]
 
 
-def test_expired_keys_do_not_count(lab: KeyLab) -> None:
-    old = lab.seed(expires=time.time() - 1).id
-    made = lab.run(stored_key_id=old)
+def test_expired_keys_do_not_count(env: KeyEnvironment) -> None:
+    old = env.seed(expires=time.time() - 1).id
+    made = env.run(stored_key_id=old)
     assert (bool(made["secret"]), made["superseded"]) == (True, [])
 
 
-def test_key_that_will_expire_is_not_the_wanted_one(lab: KeyLab) -> None:
-    old = lab.seed(expires=time.time() + 60).id
-    assert "expires True instead of False" in lab.run(stored_key_id=old)["msg"]
+def test_key_that_will_expire_is_not_the_desired_one(env: KeyEnvironment) -> None:
+    old = env.seed(expires=time.time() + 60).id
+    assert "expires True instead of False" in env.run(stored_key_id=old)["msg"]
 
 
-def test_keys_beyond_the_first_page_are_found(lab: KeyLab) -> None:
+def test_keys_beyond_the_first_page_are_found(env: KeyEnvironment) -> None:
     for number in range(1001):
-        lab.seed(f"other-{number}")
-    stored = lab.seed().id
-    assert not lab.run(stored_key_id=stored)["changed"]
+        env.seed(f"other-{number}")
+    stored = env.seed().id
+    assert not env.run(stored_key_id=stored)["changed"]
 
 
 # Failures.
 
 
-def test_creation_is_not_repeated_when_the_answer_is_lost(lab: KeyLab) -> None:
+def test_creation_is_not_repeated_when_the_answer_is_lost(env: KeyEnvironment) -> None:
     lost = {"status": 503, "code": "service_unavailable", "message": "lost"}
     fault = {"status": 503, "path": "b2_create_key", "body": lost, "times": 5}
-    lab.fault(**fault)
-    failed = lab.run(retries=3)
+    env.fault(**fault)
+    failed = env.run(retries=3)
     assert "whose secret nobody has" in failed["msg"] and failed["status"] == 503
-    assert lab.journal().count("b2_create_key") == 1
+    assert env.journal().count("b2_create_key") == 1
 
 
-def test_lost_answer_heals_with_the_next_runs(lab: KeyLab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lost_answer_is_settled_by_the_next_runs(env: KeyEnvironment, monkeypatch: pytest.MonkeyPatch) -> None:
     *rules, create = OPERATIONS["b2_create_key"]
 
     def create_and_hang_up(*arguments: t.Any) -> t.Any:
@@ -169,23 +171,23 @@ def test_lost_answer_heals_with_the_next_runs(lab: KeyLab, monkeypatch: pytest.M
 
     with monkeypatch.context() as patch:
         patch.setitem(OPERATIONS, "b2_create_key", (*rules, create_and_hang_up))
-        assert lab.run(retries=3)["failed"]
-    (orphan,) = lab.ids()
-    made = lab.run()
+        assert env.run(retries=3)["failed"]
+    (orphan,) = env.ids()
+    made = env.run()
     assert made["superseded"] == [orphan]
-    lab.run(stored_key_id=made["application_key"]["id"])
-    assert lab.ids() == [made["application_key"]["id"]]
+    env.run(stored_key_id=made["application_key"]["id"])
+    assert env.ids() == [made["application_key"]["id"]]
 
 
-def test_too_many_requests_is_safe_to_repeat(lab: KeyLab) -> None:
+def test_creation_is_repeated_after_too_many_requests(env: KeyEnvironment) -> None:
     fault = {"status": 429, "path": "b2_create_key", "headers": {"Retry-After": "0"}, "times": 2}
-    lab.fault(**fault)
-    assert lab.run(retries=2)["secret"]
+    env.fault(**fault)
+    assert env.run(retries=2)["secret"]
 
 
-def test_superseded_key_that_is_gone_already_is_fine(lab: KeyLab, monkeypatch: pytest.MonkeyPatch) -> None:
-    lab.seed()
-    stored = lab.seed().id
+def test_superseded_key_may_be_gone_already(env: KeyEnvironment, monkeypatch: pytest.MonkeyPatch) -> None:
+    env.seed()
+    stored = env.seed().id
     *rules, delete = OPERATIONS["b2_delete_key"]
 
     def delete_twice(b2: B2Double, *arguments: t.Any) -> t.Any:
@@ -193,55 +195,55 @@ def test_superseded_key_that_is_gone_already_is_fine(lab: KeyLab, monkeypatch: p
         return delete(b2, *arguments)
 
     monkeypatch.setitem(OPERATIONS, "b2_delete_key", (*rules, delete_twice))
-    assert lab.run(stored_key_id=stored)["changed"]
-    assert lab.ids() == [stored]
+    assert env.run(stored_key_id=stored)["changed"]
+    assert env.ids() == [stored]
 
 
-def test_working_key_does_not_delete_itself(lab: KeyLab) -> None:
-    working = lab.b2.add_key("attic", ["listKeys", "writeKeys", "deleteKeys", "listBuckets"])
-    stored = lab.seed().id
-    failed = lab.run(key_id=working.id, key=working.secret, stored_key_id=stored)
+def test_working_key_does_not_delete_itself(env: KeyEnvironment) -> None:
+    working = env.b2.add_key("attic", ["listKeys", "writeKeys", "deleteKeys", "listBuckets"])
+    stored = env.seed().id
+    failed = env.run(key_id=working.id, key=working.secret, stored_key_id=stored)
     assert "would be deleted" in failed["msg"]
-    assert lab.ids() == sorted([working.id, stored])
+    assert env.ids() == sorted([working.id, stored])
 
 
 @pytest.mark.parametrize("check", [True, False])
 @pytest.mark.parametrize(
-    ("missing", "doing"),
+    ("missing", "action"),
     [("listBuckets", "look for the bucket"), ("listKeys", "list the keys"), ("writeKeys", "create the key")],
 )
-def test_missing_capability_is_named(lab: KeyLab, check: bool, missing: str, doing: str) -> None:
-    low = lab.b2.add_key("low", {"listBuckets", "listKeys", "writeKeys"} - {missing})
-    failed = lab.run(check, key_id=low.id, key=low.secret)
-    assert f"cannot {doing}" in failed["msg"] and f"lacks the capability {missing};" in failed["msg"]
-    assert lab.ids() == []
+def test_missing_capability_is_named(env: KeyEnvironment, check: bool, missing: str, action: str) -> None:
+    low = env.b2.add_key("low", {"listBuckets", "listKeys", "writeKeys"} - {missing})
+    failed = env.run(check, key_id=low.id, key=low.secret)
+    assert f"cannot {action}" in failed["msg"] and f"lacks the capability {missing};" in failed["msg"]
+    assert env.ids() == []
 
 
 @pytest.mark.parametrize("check", [True, False])
-def test_missing_deleteKeys_is_named(lab: KeyLab, check: bool) -> None:
-    low = lab.b2.add_key("low", ["listBuckets", "listKeys", "writeKeys"])
-    lab.seed()
-    failed = lab.run(check, key_id=low.id, key=low.secret, stored_key_id=lab.seed().id)
+def test_missing_deleteKeys_is_named(env: KeyEnvironment, check: bool) -> None:
+    low = env.b2.add_key("low", ["listBuckets", "listKeys", "writeKeys"])
+    env.seed()
+    failed = env.run(check, key_id=low.id, key=low.secret, stored_key_id=env.seed().id)
     assert "lacks the capability deleteKeys;" in failed["msg"]
 
 
-def test_wrong_key(lab: KeyLab) -> None:
-    failed = lab.run(key="K003-canary")
+def test_wrong_key(env: KeyEnvironment) -> None:
+    failed = env.run(key="K003-canary")
     assert "does not know this key id with this secret" in failed["msg"]
     assert "canary" not in str(failed)
 
 
-def test_missing_bucket_is_an_error_that_check_mode_forgives(lab: KeyLab) -> None:
-    assert "there is no bucket 'nix-cache-two'" in lab.run(bucket="nix-cache-two")["msg"]
-    assert lab.run(check=True, bucket="nix-cache-two")["changed"]
+def test_missing_bucket_is_an_error_except_in_check_mode(env: KeyEnvironment) -> None:
+    assert "there is no bucket 'nix-cache-two'" in env.run(bucket="nix-cache-two")["msg"]
+    assert env.run(check=True, bucket="nix-cache-two")["changed"]
 
 
-def test_capability_that_b2_does_not_know_is_left_to_b2(lab: KeyLab) -> None:
-    assert "not a valid capability: flyToTheMoon (400 bad_request)" in lab.run(capabilities=["flyToTheMoon"])["msg"]
+def test_capability_that_b2_does_not_know_is_refused_by_b2(env: KeyEnvironment) -> None:
+    assert "not a valid capability: flyToTheMoon (400 bad_request)" in env.run(capabilities=["flyToTheMoon"])["msg"]
 
 
 @pytest.mark.parametrize(
-    ("params", "words"),
+    ("params", "message"),
     [
         ({"name": "under_score"}, "cannot be the name of a key"),
         ({"bucket": ""}, "bucket is empty"),
@@ -251,7 +253,7 @@ def test_capability_that_b2_does_not_know_is_left_to_b2(lab: KeyLab) -> None:
         ({"bucket_id": "x"}, "mutually exclusive"),
     ],
 )
-def test_bad_input_is_refused_before_any_request(lab: KeyLab, params: dict[str, t.Any], words: str) -> None:
-    failed = lab.run(**params)
-    assert failed["failed"] and words in failed["msg"]
-    assert lab.journal() == []
+def test_bad_input_is_refused_before_any_request(env: KeyEnvironment, params: dict[str, t.Any], message: str) -> None:
+    failed = env.run(**params)
+    assert failed["failed"] and message in failed["msg"]
+    assert env.journal() == []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""For any bucket that is there and any wish: check mode tells the truth, a run does it, a second run has nothing to do."""
+"""For any existing bucket and any options, the module keeps the check-mode contract."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import hypothesis.strategies as some
 import pytest
 
 from lab.clouds import _b2_rules as rules
-from tests.support.b2 import BucketLab
+from tests.support.b2 import BucketEnvironment
 from tests.support.check_mode import assert_check_mode_contract
 
 
@@ -50,7 +50,7 @@ BEFORE = some.none() | some.fixed_dictionaries(
         "lock": some.sampled_from([(False, None), (True, None), (True, "governance"), (True, "compliance")]),
     }
 )
-WISH = some.fixed_dictionaries(
+DESIRED = some.fixed_dictionaries(
     {
         "name": some.sampled_from(["nix-cache"] * 5 + ["Nix-Cache", "bad", "somebody-elses"]),
         "type": maybe("allPrivate", "allPublic"),
@@ -76,41 +76,41 @@ WISH = some.fixed_dictionaries(
 
 
 def test_check_run_again(serve: Callable[[t.Any], str], module: Callable[..., t.Any]) -> None:
-    lab = BucketLab(serve, module)
-    lab.run()
-    pattern = lab.b2.bucket("nix-cache")
+    env = BucketEnvironment(serve, module)
+    env.run()
+    pattern = env.b2.bucket("nix-cache")
 
     def empty() -> None:
-        for bucket in [*lab.b2.buckets.values()]:
-            lab.b2.storage.delete(bucket["bucketName"])
-        lab.b2.buckets.clear()
+        for bucket in [*env.b2.buckets.values()]:
+            env.b2.storage.delete(bucket["bucketName"])
+        env.b2.buckets.clear()
 
     def state() -> t.Any:
-        return {name: copy.deepcopy(bucket) for name, bucket in lab.b2.buckets.items()}
+        return {name: copy.deepcopy(bucket) for name, bucket in env.b2.buckets.items()}
 
     @hypothesis.settings(max_examples=100, deadline=None, derandomize=True, database=None)
-    @hypothesis.given(before=BEFORE, wish=WISH)
-    def prove(before: dict[str, t.Any] | None, wish: dict[str, t.Any]) -> None:
+    @hypothesis.given(before=BEFORE, desired=DESIRED)
+    def check_all(before: dict[str, t.Any] | None, desired: dict[str, t.Any]) -> None:
         empty()
         if before:
             locked, mode = before["lock"]
             settings = {member: value for member, value in before.items() if member != "lock"}
             lock = {"fileLockEnabled": locked, "defaultRetention": retention(mode)}
-            lab.b2.buckets[pattern["bucketId"]] = {**pattern, **settings, **lock}
-            lab.b2.storage.create("nix-cache")
+            env.b2.buckets[pattern["bucketId"]] = {**pattern, **settings, **lock}
+            env.b2.storage.create("nix-cache")
 
         def run(*, check: bool = False) -> t.Any:
-            return lab.run(check, **wish)
+            return env.run(check, **desired)
 
-        if wish["name"] == "somebody-elses":  # check mode cannot know who owns a name that is not listed
-            hypothesis.assume(wish["state"] == "absent" or lab.run(True, **wish)["failed"])
+        if desired["name"] == "somebody-elses":  # check mode cannot know who owns a name that is not listed
+            hypothesis.assume(desired["state"] == "absent" or env.run(True, **desired)["failed"])
         assert_check_mode_contract(run, state, unknown=["bucket.id", "bucket.revision"])
 
-    prove()
+    check_all()
 
 
 @pytest.mark.parametrize("check", [True, False])
-def test_name_of_somebody_else_is_the_one_thing_that_check_mode_cannot_know(
+def test_check_mode_cannot_know_that_another_account_has_the_name(
     check: bool, serve: Callable[[t.Any], str], module: Callable[..., t.Any]
 ) -> None:
-    assert BucketLab(serve, module).run(check, name="somebody-elses")["failed"] is not check
+    assert BucketEnvironment(serve, module).run(check, name="somebody-elses")["failed"] is not check

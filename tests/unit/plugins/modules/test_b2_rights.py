@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which capability each operation takes: exactly these suffice, and without any one of them a sentence names it."""
+"""Which capabilities each operation needs: exactly these suffice, and the error names a missing one."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.b2 import ATTIC, BucketLab, KeyLab, Lab
+from tests.support.b2 import ATTIC, BucketEnvironment, Environment, KeyEnvironment
 
 RULES = [{"file_name_prefix": "", "days_from_hiding_to_deleting": 30}]
 LOCKED = {"file_lock": True, "default_retention": {"mode": "governance", "duration": 1}}
 READ = ["listBuckets", "readBucketEncryption", "readBucketRetentions"]
 
-# operation: what was there before, the wish, the capabilities
+# operation: the existing bucket, the options, the capabilities
 BUCKET: dict[str, tuple[dict[str, t.Any] | None, dict[str, t.Any], list[str]]] = {
     "read": ({}, {}, ["listBuckets"]),
     "absent already": (None, {"state": "absent"}, ["listBuckets"]),
@@ -39,7 +39,7 @@ BUCKET: dict[str, tuple[dict[str, t.Any] | None, dict[str, t.Any], list[str]]] =
     ),
     "delete": ({}, {"state": "absent"}, ["listBuckets", "deleteBuckets"]),
 }
-# Without this the setting is not known: a warning, not an error, and nothing is done.
+# Without this capability the setting is unknown: the task warns and does nothing.
 SILENT = {"lock an old one": "readBucketRetentions"}
 
 KEY: dict[str, tuple[bool, dict[str, t.Any], list[str]]] = {
@@ -59,14 +59,18 @@ KEY: dict[str, tuple[bool, dict[str, t.Any], list[str]]] = {
 VERIFY = ["writeFiles", "readFiles", "listFiles", "deleteFiles"]
 
 
-def prove(
-    lab: Lab, wish: dict[str, t.Any], suffice: list[str], state: Callable[[], t.Any], silent: str | None = None
+def assert_sufficient(
+    env: Environment,
+    desired: dict[str, t.Any],
+    suffice: list[str],
+    state: Callable[[], t.Any],
+    silent: str | None = None,
 ) -> None:
-    """`silent` is a right without which nothing fails and nothing is done."""
+    """`silent` is a capability without which nothing fails and nothing is done."""
     before = state()
     for missing in suffice:
         for check in (True, False):
-            poor = lab.run(check, **lab.as_key(*(set(suffice) - {missing})), **wish)
+            poor = env.run(check, **env.as_key(*(set(suffice) - {missing})), **desired)
             assert state() == before
             if missing == silent:
                 assert (poor["failed"], poor["changed"]) == (False, False)
@@ -74,60 +78,62 @@ def prove(
             assert poor["failed"], f"{missing} is not needed"
             assert f"lacks the capability {missing}; use a key that has it." in poor["msg"]
             assert poor["missing_capability"] == missing
-    result = lab.run(**lab.as_key(*suffice), **wish)
+    result = env.run(**env.as_key(*suffice), **desired)
     assert not result["failed"], result
 
 
 @pytest.mark.parametrize("name", BUCKET)
 def test_bucket(name: str, serve: Callable[[t.Any], str], module: Callable[..., t.Any]) -> None:
-    lab = BucketLab(serve, module)
-    before, wish, suffice = BUCKET[name]
+    env = BucketEnvironment(serve, module)
+    before, desired, suffice = BUCKET[name]
     if before is not None:
-        lab.run(**before)
-    buckets = lab.b2.buckets
-    prove(lab, wish, suffice, lambda: {key: dict(bucket) for key, bucket in buckets.items()}, SILENT.get(name))
+        env.run(**before)
+    buckets = env.b2.buckets
+    assert_sufficient(
+        env, desired, suffice, lambda: {key: dict(bucket) for key, bucket in buckets.items()}, SILENT.get(name)
+    )
 
 
 @pytest.mark.parametrize("name", KEY)
 def test_key(name: str, serve: Callable[[t.Any], str], module: Callable[..., t.Any], tmp_path: pathlib.Path) -> None:
-    lab = KeyLab(serve, module)
-    exists, wish, suffice = KEY[name]
-    wish = dict(wish)
-    if wish.pop("by_id", False):
-        wish |= {"bucket": None, "bucket_id": lab.bucket_id}
-    if wish.get("state") == "absent":
-        wish |= {"bucket": None, "capabilities": None}
-    old = lab.seed() if exists else None
-    if wish.pop("stored", False):
+    env = KeyEnvironment(serve, module)
+    exists, desired, suffice = KEY[name]
+    desired = dict(desired)
+    if desired.pop("by_id", False):
+        desired |= {"bucket": None, "bucket_id": env.bucket_id}
+    if desired.get("state") == "absent":
+        desired |= {"bucket": None, "capabilities": None}
+    old = env.seed() if exists else None
+    if desired.pop("stored", False):
         path = tmp_path / "b2.env"
-        wish["file"] = str(path)
+        desired["file"] = str(path)
         if old:
             path.write_text(f"AWS_ACCESS_KEY_ID={old.id}\nAWS_SECRET_ACCESS_KEY={old.secret}\n")
-    elif old and "state" not in wish:
-        wish["stored_key_id"] = old.id
-    prove(lab, wish, suffice, lab.ids)
+    elif old and "state" not in desired:
+        desired["stored_key_id"] = old.id
+    assert_sufficient(env, desired, suffice, env.ids)
 
 
 def test_working_key_may_not_be_restricted_to_a_bucket(
     serve: Callable[[t.Any], str], module: Callable[..., t.Any]
 ) -> None:
-    """Its own bucket it may see, but B2 gives such a key no right to write buckets or keys."""
-    lab = BucketLab(serve, module)
-    own = lab.run()["bucket"]["id"]
-    low = lab.as_key(*READ, bucket_ids=[own])
-    assert not lab.run(**low)["failed"]
-    assert "lacks the capability writeBuckets" in lab.run(**low, type="allPublic")["msg"]
-    assert "restricted to buckets" in lab.run(**low, name="another-one")["msg"]
+    """It may see its own bucket, but B2 gives such a key no capability to write buckets or keys."""
+    env = BucketEnvironment(serve, module)
+    own = env.run()["bucket"]["id"]
+    low = env.as_key(*READ, bucket_ids=[own])
+    assert not env.run(**low)["failed"]
+    assert "lacks the capability writeBuckets" in env.run(**low, type="allPublic")["msg"]
+    assert "restricted to buckets" in env.run(**low, name="another-one")["msg"]
 
 
 @pytest.mark.parametrize("missing", [None, *VERIFY])
 def test_verification(missing: str | None, serve: Callable[[t.Any], str], module: Callable[..., t.Any]) -> None:
-    lab = BucketLab(serve, module)
-    own = lab.run()["bucket"]["id"]
-    key = lab.b2.add_key("attic", set(VERIFY) - {missing}, bucket_ids=[own])
-    result = lab.run(**lab.as_key("listBuckets"), verify_with={"key_id": key.id, "key": key.secret})
+    env = BucketEnvironment(serve, module)
+    own = env.run()["bucket"]["id"]
+    key = env.b2.add_key("attic", set(VERIFY) - {missing}, bucket_ids=[own])
+    result = env.run(**env.as_key("listBuckets"), verify_with={"key_id": key.id, "key": key.secret})
     warnings = str(result.warnings)
-    empty = lab.b2.storage.is_empty("nix-cache")
+    empty = env.b2.storage.is_empty("nix-cache")
     if missing in ("writeFiles", "readFiles"):
         assert f"lacks the capability {missing}" in result["msg"] and empty
     elif missing == "deleteFiles":
@@ -138,6 +144,6 @@ def test_verification(missing: str | None, serve: Callable[[t.Any], str], module
 
 
 def test_attic_needs_no_more_than_its_five(serve: Callable[[t.Any], str], module: Callable[..., t.Any]) -> None:
-    lab = BucketLab(serve, module)
-    key = lab.b2.add_key("attic", ATTIC, bucket_ids=[lab.run()["bucket"]["id"]])
-    assert lab.run(verify_with={"key_id": key.id, "key": key.secret})["verified"]
+    env = BucketEnvironment(serve, module)
+    key = env.b2.add_key("attic", ATTIC, bucket_ids=[env.run()["bucket"]["id"]])
+    assert env.run(verify_with={"key_id": key.id, "key": key.secret})["verified"]

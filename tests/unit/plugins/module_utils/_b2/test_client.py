@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How long and how often the B2 client tries; what it says otherwise is tested through the modules."""
+"""The timeouts and retries of the B2 client; its errors are tested through the modules."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ansible_collections.pantheros.nixci.plugins.module_utils._b2 import http as
 
 
 class Silent:
-    """A server that takes requests and never answers: it hangs up at once or keeps the line open."""
+    """A server that accepts requests and never answers: it closes the connection at once or keeps it open."""
 
     def __init__(self, hang_up: bool) -> None:
         self.hang_up = hang_up
@@ -65,7 +65,7 @@ def test_only_creating_a_key_is_not_repeated_on_a_lost_connection(
     assert hanging_up.requests == tries
 
 
-def test_silent_service_costs_no_more_than_the_timeouts(mute: Silent) -> None:
+def test_silent_service_takes_no_longer_than_the_timeouts(mute: Silent) -> None:
     params = {"key_id": "id", "key": "secret", "realm": mute.url, "region": None, "timeout": 0.2, "retries": 1}
     start = time.monotonic()
     with pytest.raises(_b2.UnavailableError, match=r"did not answer within 0.2 s"):
