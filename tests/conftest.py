@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import contextlib
+import time
+import types
 import typing as t
 from collections.abc import Iterator
 
@@ -22,3 +24,11 @@ def module() -> t.Callable[..., ModuleRun]:
 def serve() -> Iterator[t.Callable[[t.Any], str]]:
     with contextlib.ExitStack() as stack:
         yield lambda app: stack.enter_context(serving(app))
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses between attempts of our HTTP clients, which are recorded instead of waited for."""
+    recorded: list[float] = []
+    monkeypatch.setattr("urllib3.util.retry.time", types.SimpleNamespace(sleep=recorded.append, time=time.time))
+    return recorded

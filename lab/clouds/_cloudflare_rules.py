@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What Cloudflare accepts as a DNS record and how it stores it; a part of the double, without any state."""
+"""The rules for DNS records at Cloudflare: what it accepts and how it stores it. A part of the double, without state."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ PRIVATE = [
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What a zone's plan allows: see https://developers.cloudflare.com/dns/manage-dns-records/."""
+    """The limits of a zone's plan, see https://developers.cloudflare.com/dns/manage-dns-records/."""
 
     batch: int
     records: int
@@ -71,7 +71,7 @@ def invalid(code: int, message: str) -> Refused:
 
 
 def validation(code: int, message: str) -> Refused:
-    """This is how the real reason is hidden: terraform-provider-cloudflare#3217."""
+    """Cloudflare returns the reason in a chain below a general error, see terraform-provider-cloudflare#3217."""
     return Refused(400, 1004, "DNS Validation Error", (code, message))
 
 
@@ -109,7 +109,7 @@ def host_or_root(value: t.Any) -> str:
 
 
 def absolute(value: t.Any) -> str:
-    """Targets of services come back with their final dot: terraform-provider-cloudflare#2632."""
+    """Cloudflare returns targets of services with their final dot, see terraform-provider-cloudflare#2632."""
     return "." if value == "." else host(value) + "."
 
 
@@ -167,7 +167,7 @@ WITH_PRIORITY = {"MX", "URI"}
 
 
 def checked(wanted: Json, zone: str, plan: Plan) -> Json:
-    """The record as it is stored, or the refusal."""
+    """The record as it is stored. Raises Refused if it is invalid."""
     type_ = wanted.get("type")
     holder = "data" if type_ in DATA else "content"
     needed = {"type", "name", holder} | ({"priority"} if type_ in WITH_PRIORITY else set())
@@ -253,7 +253,7 @@ def checked_data(type_: str, given: t.Any) -> Json:
             data[name] = check(given[name])
         except ValueError:
             raise validation(9101, f"{name} is invalid for type {type_}.") from None
-    # The composed content leaves out what stands beside it, and quotes what is text.
+    # The composed content omits the priority, which is a member of its own, and quotes texts.
     shown = [f'"{data[name]}"' if type_ == "CAA" and name == "value" else str(data[name]) for name in fields]
     if type_ == "SRV":
         return {"data": data, "content": " ".join(shown[1:]), "priority": data["priority"]}
@@ -274,7 +274,7 @@ def is_private(address: str) -> bool:
 
 
 def refuse_rivals(record: Json, others: t.Iterable[Json], zone: str) -> None:
-    """`others`: the other records of the name."""
+    """`others` are the other records of the same name."""
     mine = record["type"]
     for other in others:
         if all(other.get(member) == record.get(member) for member in ("type", "content", "data", "priority")):

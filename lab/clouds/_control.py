@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What every double has beside its own API: a journal of the requests and faults on demand."""
+"""A control API of every double: a journal of the requests, and faults on demand."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Wsgi = t.Callable[[dict[str, t.Any], t.Callable[..., t.Any]], Iterable[bytes]]
 class Control:
     """WSGI middleware around a double.
 
-    GET /_lab/requests     the journal: a list of {method, path, query, status}
-    DELETE /_lab/requests  empties it
+    GET /_lab/requests     returns the journal, a list of {method, path, query, status}
+    DELETE /_lab/requests  clears the journal
     POST /_lab/faults      {"status": 503, "headers": {}, "body": {}, "times": 1, "method": "GET", "path": "regex"}
-                           the next matching requests get this answer instead of the double's
-    DELETE /_lab/faults    forgets them
+                           returns this response to the next matching requests instead of the double's
+    DELETE /_lab/faults    removes all faults
     """
 
     def __init__(self, app: Wsgi) -> None:

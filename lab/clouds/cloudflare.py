@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A double of Cloudflare's API: zones, DNS records, token check. What it accepts is in _cloudflare_rules.py."""
+"""A double of Cloudflare's API: zones, DNS records and tokens. The rules for records are in _cloudflare_rules.py."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class CloudflareDouble:
         with self.lock:
             return self.flask(environ, start_response)
 
-    # -- for those who seed or inspect it
+    # -- for tests
 
     def add_zone(self, name: str, status: str = "active") -> str:
         id_ = secrets.token_hex(16)
@@ -95,7 +95,7 @@ class CloudflareDouble:
                 400, 7003, f"Could not route to {flask.request.path}, perhaps your object identifier is invalid?"
             )
         zone = self.zones.get(zone_id)
-        # A zone that does not exist looks like one that belongs to somebody else.
+        # Cloudflare does not distinguish a zone that does not exist from one of another account.
         if zone is None or not granted.get(zone["name"], set()) & set(rights):
             raise Refused(403, 10000, "Authentication error")
         return zone
@@ -153,8 +153,8 @@ class CloudflareDouble:
         self._zone(zone_id, "dns:read", "dns:edit")
         arguments = flask.request.args
         tests = [matcher(argument, value) for argument, value in arguments.items() if argument not in PAGING]
-        fits = any if arguments.get("match") == "any" and tests else all
-        found = [one for one in self.records[zone_id].values() if fits(test(one) for test in tests)]
+        combine = any if arguments.get("match") == "any" and tests else all
+        found = [one for one in self.records[zone_id].values() if combine(test(one) for test in tests)]
         backwards = arguments.get("direction") == "desc"
         return page_of(
             sorted(found, key=lambda one: one[arguments.get("order", "type")], reverse=backwards), 100, 1, 5_000_000
@@ -204,7 +204,7 @@ class CloudflareDouble:
 
     def _patch(self, records: dict[str, Json], zone: Json, id_: str, fields: Json) -> Json:
         old = {key: value for key, value in existing(records, id_).items() if key in MEMBERS}
-        # What is composed for the answer was not sent.
+        # Members that were composed for the response are not part of the record.
         for composed in ("content", "priority") if old["type"] == "SRV" else ("content",) if "data" in old else ():
             del old[composed]
         return self._save(records, zone, {**old, **fields}, id_)
@@ -233,7 +233,7 @@ class CloudflareDouble:
 
 
 def matcher(argument: str, value: str) -> t.Callable[[Json], bool]:
-    """The test of one filter of the record list. All of them ignore case."""
+    """The predicate for one filter of the list of records. Filters are not case-sensitive."""
     field, _dot, operator = argument.partition(".")
     value = value.lower()
     tests: dict[str, t.Callable[[str], bool]] = {
@@ -253,7 +253,7 @@ def matcher(argument: str, value: str) -> t.Callable[[Json], bool]:
         return lambda one: one["type"].lower() == value
     if argument == "proxied":
         return lambda one: str(one["proxied"]).lower() == value
-    raise invalid(1004, f"DNS Validation Error: this double does not know the filter {argument}")
+    raise invalid(1004, f"DNS Validation Error: this double does not support the filter {argument}")
 
 
 def existing(records: dict[str, Json], id_: str) -> Json:

@@ -22,7 +22,7 @@ MASKABLE = re.compile(r"[a-zA-Z0-9_+=/@:.~-]{8,}")
 MASKABLE_RAW = re.compile(r"\S{8,}", re.ASCII)
 SCOPE = re.compile(r"[a-zA-Z0-9_/${}. *-]+")
 MAX_VARIABLES = 8000
-# Who may manage variables; everybody else sees no more than that the project or group is there.
+# The roles that may manage variables. Other members can only see that the project or group exists.
 MANAGERS = {"projects": ("maintainer", "owner"), "groups": ("owner",)}
 
 
@@ -55,7 +55,7 @@ def invalid(**fields: str) -> Refused:
 class GitLabDouble:
     """projects, groups: paths with their groups. tokens: {value: Token}. moved: {old path: path of a project}.
 
-    premium: whether groups may have variables of other scopes than *; GitLab drops the scope without a word otherwise.
+    premium: whether group variables may have other scopes than *. Without it, GitLab ignores the scope silently.
     """
 
     def __init__(
@@ -79,11 +79,11 @@ class GitLabDouble:
         self.app = Control(self._serve)
 
     def variable(self, owner: str, key: str, scope: str = "*") -> Json | None:
-        """What is really stored, hidden values included."""
+        """The stored variable, including a hidden value."""
         return next((one for one in self.variables[owner] if is_it(one, key, scope)), None)
 
     def _serve(self, environ: Json, start_response: t.Callable[..., t.Any]) -> t.Iterable[bytes]:
-        # GitLab tells group/project from group%2Fproject, so the encoded slashes must survive until routing.
+        # GitLab distinguishes group/project from group%2Fproject, so encoded slashes are preserved for routing.
         raw = environ.get("REQUEST_URI", environ["PATH_INFO"]).split("?")[0]
         parts = (urllib.parse.unquote(part).replace("/", "%2F") for part in raw.split("/"))
         path = "/".join(parts).encode().decode("latin-1")
@@ -99,17 +99,17 @@ class GitLabDouble:
         if token is None:
             raise Refused(401, message="401 Unauthorized")
         if token.expired:
-            words = "Token is expired. You can either do re-authorization or token refresh."
-            raise Refused(401, error="invalid_token", error_description=words)
+            description = "Token is expired. You can either do re-authorization or token refresh."
+            raise Refused(401, error="invalid_token", error_description=description)
         reading = flask.request.method == "GET"
         if "api" not in token.scopes and not (reading and "read_api" in token.scopes):
-            words = "The request requires higher privileges than provided by the access token."
+            description = "The request requires higher privileges than provided by the access token."
             needed = "api read_api" if reading else "api"
-            raise Refused(403, error="insufficient_scope", error_description=words, scope=needed)
+            raise Refused(403, error="insufficient_scope", error_description=description, scope=needed)
         return token
 
     def _owner(self, kind: str, given: str, *, manage: bool = True) -> str:
-        """The path of a project or group, if the token may see it; everything is private here."""
+        """The path of a project or group, if the token has access to it. All are private."""
         token = self._token()
         known = {"projects": self.projects, "groups": self.groups}[kind]
         wanted = given.replace("%2F", "/")
@@ -192,21 +192,21 @@ class GitLabDouble:
         }
         variable["masked"] = variable["masked"] or hidden
         check(variable)
-        self._refuse_second(path, variable)
+        self._refuse_duplicate(path, variable)
         self.variables[path].append(variable)
         return entity(variable), 201
 
     def update(self, kind: str, owner: str, key: str) -> Json:
         path = self._owner(kind, owner)
         variable = self._find(kind, path, key)
-        # masked_and_hidden is not a parameter here, and unknown ones are ignored.
+        # masked_and_hidden is no parameter of this request, and GitLab ignores unknown parameters.
         known = ("value", "variable_type", "environment_scope", "description", *FLAGS)
         changed = {**variable, **{name: value for name, value in self._fields(kind).items() if name in known}}
         if changed["hidden"] and not changed["masked"]:
-            words = "The visibility setting cannot be changed for masked and hidden variables."
-            raise invalid(base=words)
+            problem = "The visibility setting cannot be changed for masked and hidden variables."
+            raise invalid(base=problem)
         check(changed)
-        self._refuse_second(path, changed, itself=variable)
+        self._refuse_duplicate(path, changed, itself=variable)
         variable.update(changed)
         return entity(variable)
 
@@ -223,20 +223,20 @@ class GitLabDouble:
             sent.pop("environment_scope", None)
         return sent
 
-    def _refuse_second(self, path: str, variable: Json, itself: Json | None = None) -> None:
+    def _refuse_duplicate(self, path: str, variable: Json, itself: Json | None = None) -> None:
         other = self.variable(path, variable["key"], variable["environment_scope"])
         if other is not None and other is not itself:
             raise invalid(key=f"({variable['key']}) has already been taken")
 
     def _find(self, kind: str, path: str, key: str) -> Json:
-        # An empty filter is none.
+        # GitLab ignores an empty filter.
         scope = flask.request.args.get("filter[environment_scope]")
         found = [one for one in self.variables[path] if is_it(one, key, scope or one["environment_scope"])]
         if not found:
             raise Refused(404, message=f"404 {'Variable' if kind == 'projects' else 'GroupVariable'} Not Found")
         if len(found) > 1:
-            words = "There are multiple variables with provided parameters. Please use 'filter[environment_scope]'"
-            raise Refused(409, message=words)
+            message = "There are multiple variables with provided parameters. Please use 'filter[environment_scope]'"
+            raise Refused(409, message=message)
         return found[0]
 
 
@@ -265,8 +265,8 @@ def check(variable: Json) -> None:
     if len(variable["key"]) > 255:
         raise invalid(key="is too long (maximum is 255 characters)")
     if not SCOPE.fullmatch(variable["environment_scope"]):
-        words = "can contain only letters, digits, '-', '_', '/', '$', '{', '}', '.', '*' and spaces"
-        raise invalid(environment_scope=words if variable["environment_scope"] else "can't be blank")
+        problem = "can contain only letters, digits, '-', '_', '/', '$', '{', '}', '.', '*' and spaces"
+        raise invalid(environment_scope=problem if variable["environment_scope"] else "can't be blank")
     if len(variable["description"] or "") > 255:
         raise invalid(description="is too long (maximum is 255 characters)")
     rule = MASKABLE_RAW if variable["raw"] else MASKABLE
@@ -295,7 +295,7 @@ def page_of(items: list[Json]) -> flask.Response:
     )
     if page < last:
         arguments = urllib.parse.urlencode({**flask.request.args, "page": page + 1, "per_page": size})
-        # Not request.base_url: the path there has lost the difference between / and %2F.
+        # The path in request.base_url does not distinguish / from %2F.
         path = flask.request.environ["REQUEST_URI"].split("?")[0]
         response.headers["Link"] = f'<{flask.request.host_url.rstrip("/")}{path}?{arguments}>; rel="next"'
     return response

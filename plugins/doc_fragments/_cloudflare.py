@@ -11,23 +11,23 @@ class ModuleDocFragment:
 options:
   token:
     description:
-      - An API token, not the global key.
-      - It needs C(Zone / DNS / Edit) for the zone, or C(Zone / DNS / Read) to look only, and C(Zone / Zone / Read) to find
-        the zone by its name. The dashboard's template "Edit zone DNS" grants the first one only.
-      - Without this option the environment variables E(CLOUDFLARE_API_TOKEN) and then E(CLOUDFLARE_TOKEN) are read.
+      - An API token. The global API key is not supported.
+      - The token needs C(Zone / DNS / Edit) for the zone, or C(Zone / DNS / Read) for check mode only. To find the zone by its name, it
+        also needs C(Zone / Zone / Read), which the dashboard's template "Edit zone DNS" does not grant.
+      - Defaults to the environment variable E(CLOUDFLARE_API_TOKEN), or E(CLOUDFLARE_TOKEN) if the former is not set.
     type: str
     required: true
   url:
-    description: The root of the API.
+    description: The base URL of Cloudflare's API.
     type: str
     default: https://api.cloudflare.com/client/v4
   longest_pause:
     description:
-      - Seconds to wait at most when Cloudflare asks for patience with C(Retry-After), once for each of the O(retries).
-      - An account has 1200 requests in five minutes; after them a pause of V(300) is normal
+      - The maximum pause in seconds before each of the O(retries), if Cloudflare requests one with C(Retry-After).
+      - Cloudflare allows 1200 requests per account in five minutes and then usually requests a pause of V(300)
         (U(https://developers.cloudflare.com/fundamentals/api/reference/limits/)).
     type: int
     default: 30
 requirements:
-  - requests (Python library, where the task runs)
+  - requests (Python library on the host that runs the module)
 """

@@ -11,21 +11,21 @@ class ModuleDocFragment:
 options:
   token:
     description:
-      - A personal, group or project access token with the scope C(api). Its user or bot must be Maintainer of the project,
+      - A personal, group or project access token with the scope C(api). Its user or bot must be Maintainer of the project
         or Owner of the group.
-      - Without this option the environment variable E(GITLAB_TOKEN) is read.
+      - Defaults to the environment variable E(GITLAB_TOKEN).
     type: str
     required: true
   url:
-    description: The address of GitLab. A trailing C(/api/v4) is left out.
+    description: The URL of the GitLab instance. A trailing C(/api/v4) is ignored.
     type: str
     default: https://gitlab.com
   project:
-    description: The path of the project with its groups, or its number. Either this or O(group) is needed.
+    description: The full path or the numeric id of the project. Either O(project) or O(group) is required.
     type: str
   group:
-    description: The path of the group with its parents, or its number. Either this or O(project) is needed.
+    description: The full path or the numeric id of the group. Either O(project) or O(group) is required.
     type: str
 requirements:
-  - python-gitlab (Python library, where the task runs)
+  - python-gitlab (Python library on the host that runs the module)
 """

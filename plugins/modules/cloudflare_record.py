@@ -7,15 +7,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: cloudflare_record
-short_description: Manage DNS records at Cloudflare, one set or many at once
+short_description: Manage DNS records at Cloudflare
 version_added: 0.1.0
 description:
-  - Makes the set of records with one name and one type equal to O(content), or makes it contain O(content).
-    O(records) does this for many sets in one task, with one listing of the zone.
-  - Existing records are changed in place, so that their ids, comments, tags and settings live on.
-    Several changes are one call that happens as a whole or not at all, see O(batch_size).
-  - A record that exists already keeps what is not set here (TTL, proxying, comment, tags, settings).
-  - A run that has nothing to do makes two requests, or one with O(zone_id).
+  - Manages a record set, which is all records with one name and one type. The set becomes equal to O(content), or is extended by it.
+  - O(records) manages many sets in one task and reads the zone only once.
+  - Existing records are changed in place and keep their ids.
+    Several changes are sent as one batch, which Cloudflare applies completely or not at all. See O(batch_size).
+  - Existing records keep the TTL, proxying, comment, tags and settings that the task does not set.
+  - A run without changes makes two requests, or one request if O(zone_id) is set.
 extends_documentation_fragment:
   - pantheros.nixci._attributes
   - pantheros.nixci._attributes.actiongroup_cloudflare
@@ -25,84 +25,84 @@ extends_documentation_fragment:
 options:
   zone:
     description:
-      - The name of the zone. One of O(zone) and O(zone_id) is required; an empty one counts as not given.
-      - With O(zone_id) it only completes O(name) and is not looked up.
+      - The name of the zone. Either O(zone) or O(zone_id) is required. An empty value is the same as no value.
+      - If O(zone_id) is set as well, the name is only used to complete O(name).
     type: str
   zone_id:
-    description: The id of the zone. It saves one request, and the token needs no C(Zone / Zone / Read).
+    description: The id of the zone. It saves a request, and the token does not need C(Zone / Zone / Read).
     type: str
   records:
     description:
-      - Many records instead of the one set of O(name), O(type) and O(content).
-      - An option that an entry leaves out is the one of the task, so what all have in common is written once.
-      - Entries of the same name and type are one set, so a list with one entry for each value works as well.
+      - Several record sets, instead of the single set that O(name), O(type) and O(content) describe.
+      - An entry inherits the options that it leaves out from the task.
+      - Entries with the same name and type form one set, so each value may have its own entry.
     type: list
     elements: dict
     suboptions:
       name:
-        description: As O(name).
+        description: See O(name).
         type: str
         required: true
       type:
-        description: As O(type).
+        description: See O(type).
         type: str
         choices: &types [A, AAAA, CAA, CERT, CNAME, DNSKEY, DS, HTTPS, LOC, MX, NAPTR, NS, OPENPGPKEY, PTR, SMIMEA, SRV, SSHFP, SVCB, TLSA, TXT, URI]
         required: true
       content:
-        description: As O(content).
+        description: See O(content).
         type: raw
       exclusive:
-        description: As O(exclusive). The same for all entries of one name and type.
+        description: See O(exclusive). All entries with the same name and type must agree.
         type: bool
       ttl:
-        description: As O(ttl).
+        description: See O(ttl).
         type: int
       proxied:
-        description: As O(proxied).
+        description: See O(proxied).
         type: bool
       comment:
-        description: As O(comment).
+        description: See O(comment).
         type: str
       tags:
-        description: As O(tags).
+        description: See O(tags).
         type: list
         elements: str
       settings:
-        description: As O(settings).
+        description: See O(settings).
         type: dict
         suboptions: &settings
           ipv4_only:
-            description: A proxied name answers with IPv4 addresses only.
+            description: Whether a proxied name resolves to IPv4 addresses only.
             type: bool
           ipv6_only:
-            description: A proxied name answers with IPv6 addresses only.
+            description: Whether a proxied name resolves to IPv6 addresses only.
             type: bool
           flatten_cname:
-            description: Answer with the addresses of the target instead of the CNAME. For paid plans, and not with O(proxied).
+            description: Whether Cloudflare returns the addresses of the target instead of the CNAME. Requires a paid plan, and O(proxied) must be false.
             type: bool
       state:
-        description: As O(state).
+        description: See O(state).
         type: str
         choices: [present, absent]
   name:
     description:
-      - The name, complete or relative to the zone; V(@) is the zone itself.
-      - It counts as complete if it equals the zone, ends in a dot and the zone, or ends in a dot.
-        So V(notexample.com) in the zone C(example.com) is C(notexample.com.example.com).
-      - With O(zone_id) alone it must be complete.
-      - To a name outside of the zone of O(zone_id) Cloudflare appends that zone. Such a new record is removed again, and the task fails.
-      - Required unless O(records) is given.
+      - The name of the records, fully qualified or relative to the zone. V(@) is the zone itself.
+      - A name is fully qualified if it is the name of the zone, is a subdomain of it, or ends in a dot.
+        Thus V(notexample.com) in the zone C(example.com) means C(notexample.com.example.com).
+      - The name must be fully qualified if O(zone) is not set.
+      - Cloudflare appends the zone to a name that is outside the zone of O(zone_id). The module removes such a new record again and fails.
+      - Required unless O(records) is set.
     type: str
   type:
-    description: The type of the records. Required with O(name).
+    description: The type of the records. Required if O(name) is set.
     type: str
     choices: *types
   content:
     description:
-      - One value or a list of values. Required with O(state=present).
-      - With O(state=absent) only these records are removed; without it, all records of this name and type are.
-        An empty list is refused.
-      - A value is the text that a zone file has after the type, such as V(10 mail.example.com) for MX and
+      - A value or a list of values. Required if O(state=present).
+      - With O(state=absent), only records with these values are removed, or all records of this name and type if O(content) is not set.
+        An empty list is an error.
+      - A value is the text that follows the type in a zone file, such as V(10 mail.example.com) for MX and
         V(0 issue "letsencrypt.org") for CAA, or a mapping of its parts.
       - The parts, in the order of the text, are for CAA C(flags, tag, value); CERT C(type, key_tag, algorithm, certificate);
         DNSKEY C(flags, protocol, algorithm, public_key); DS C(key_tag, algorithm, digest_type, digest);
@@ -111,98 +111,103 @@ options:
         NAPTR C(order, preference, flags, service, regex, replacement); SMIMEA and TLSA
         C(usage, selector, matching_type, certificate); SRV C(priority, weight, port, target);
         SSHFP C(algorithm, type, fingerprint); URI C(priority, weight, target).
-      - A CNAME has exactly one. Targets are complete names, with or without the final dot.
-      - A text for TXT is written as it is; quoting and the division into strings of 255 bytes happen here.
-        Text that consists of quoted strings is understood as well. Blanks at its ends count; line breaks are refused, unless quoted.
-      - A text has at most 4096 bytes, and all texts of a name together have at most 8192 characters
-        (U(https://developers.cloudflare.com/dns/manage-dns-records/reference/dns-record-types/)), quotes included.
-      - Another spelling of the same value is no difference (case of host names and hexadecimal digits, IPv6, quotes,
-        order of service parameters).
+      - A CNAME has exactly one value. Targets are fully qualified names, with or without the final dot.
+      - Give the value of a TXT record as plain text. The module quotes it and splits it into strings of 255 bytes.
+        A text that consists of quoted strings is accepted as well. Leading and trailing blanks are significant.
+        Line breaks are an error unless they are quoted.
+      - Cloudflare limits a TXT record to 4096 bytes, and all TXT records of a name to 8192 characters altogether, quotes included
+        (U(https://developers.cloudflare.com/dns/manage-dns-records/reference/dns-record-types/)).
+      - Different spellings of a value are equal. This concerns the case of host names and hexadecimal digits, IPv6 addresses, quotes,
+        and the order of service parameters.
     type: raw
   exclusive:
     description:
-      - V(true) means that the set equals O(content), and other records of this name and type are changed or removed.
-      - V(false) means that the set contains O(content), and other records stay.
+      - If V(true), the set becomes equal to O(content). Other records of this name and type are changed or removed.
+      - If V(false), the set is extended by O(content). Other records are kept.
     type: bool
     default: true
   ttl:
     description:
-      - Seconds that resolvers may keep the record, V(1) for automatic (which is 300), otherwise 30 to 86400.
-        Below 60 is for Enterprise zones.
-      - A new record is automatic. A proxied record always is.
+      - The time to live in seconds, from 30 to 86400. V(1) means automatic, which is 300 seconds.
+        Values below 60 require an Enterprise zone.
+      - The TTL of a new record is automatic by default. The TTL of a proxied record is always automatic.
     type: int
   proxied:
     description:
-      - Whether Cloudflare's proxy answers for the name, for types A, AAAA and CNAME. A new record is not proxied.
+      - Whether traffic goes through Cloudflare's proxy. Only records of type A, AAAA and CNAME can be proxied.
+        A new record is not proxied by default.
       - Private addresses cannot be proxied.
-      - A binary cache must not be. The proxy refuses large uploads and cuts slow ones off.
+      - Do not proxy a binary cache. The proxy rejects large uploads and aborts slow ones.
     type: bool
   comment:
     description:
-      - A note of one line, V("") for none.
-      - Cloudflare refuses long ones; how long depends on the plan.
+      - A comment of one line. V("") removes the comment.
+      - The maximum length depends on the plan of the zone.
     type: str
   tags:
     description:
-      - Tags of the form C(name:value), V([]) for none. Upper and lower case are the same in names.
-      - For paid plans; others refuse them with error 9300 (U(https://github.com/cloudflare/terraform-provider-cloudflare/issues/3217)).
+      - Tags of the form C(name:value). V([]) removes all tags. Names of tags are not case-sensitive.
+      - Tags require a paid plan. Without one, Cloudflare returns error 9300 (U(https://github.com/cloudflare/terraform-provider-cloudflare/issues/3217)).
     type: list
     elements: str
   settings:
-    description: Switches of the records. One that is left out stays as it is.
+    description: Settings of the records. Settings that are left out stay unchanged.
     type: dict
     suboptions: *settings
   owner:
     description:
-      - Protects the records of others. New records get "managed by <owner>" at the end of their comment, and a record of
-        this name and type without that mark is neither changed nor removed. The task fails and names it.
-      - A record without the mark that is as wanted already, its comment apart, is left as it is; that is no failure.
-      - Letters, digits and C(._-).
+      - Protects records of other owners. The module adds the mark C(managed by OWNER) to the comments of records that it writes, and
+        fails instead of changing or removing a record without this mark.
+      - A record without the mark that differs from the desired state only in its comment is left unchanged, without a failure.
+      - The owner may contain letters, digits and C(._-).
     type: str
   take_over:
-    description: Change, mark or remove such records nevertheless. Other owners' marks are replaced.
+    description: Whether to change, mark or remove records of other owners as well. Their marks are replaced.
     type: bool
     default: false
   replace_conflicting:
     description:
-      - Remove what a new record excludes at its name, in the same batch. An address and a CNAME exclude each other,
-        and name servers (NS) of a name below the zone exclude both.
-      - Without it the task fails and names both records.
+      - Whether to remove existing records that conflict with a new record at the same name, in the same batch.
+      - Addresses and a CNAME conflict with each other. The name servers (NS) of a name below the zone conflict with both.
+      - If V(false), a conflict is an error that names both records.
     type: bool
     default: false
   prune:
     description:
-      - Remove every record of the zone that carries the mark of O(owner) and is not wanted by O(records).
-      - Records without the mark are never removed by it. Needs O(owner) and O(records).
-      - With O(zone) and O(zone_id), a record that is not within O(zone) is refused, for then O(zone_id) is the id of another zone.
+      - Whether to remove all records of the zone that carry the mark of O(owner) and are not in O(records).
+        Records without the mark are never pruned.
+      - Requires O(owner) and O(records).
+      - If both O(zone) and O(zone_id) are set and a record to be pruned is outside O(zone), the task fails, because O(zone_id) is then
+        the id of another zone.
     type: bool
     default: false
   batch_size:
     description:
-      - How many changes go into one batch. Cloudflare takes 200 on the Free plan and 3500 on others
+      - The maximum number of changes in a batch. Cloudflare accepts 200 on the Free plan and 3500 on other plans
         (U(https://developers.cloudflare.com/dns/manage-dns-records/how-to/batch-record-changes/)).
-      - A batch happens as a whole or not at all. If there are more changes than this, several batches follow each other,
-        and the changes of one name stay together; after a failure the next run makes the rest.
+      - Cloudflare applies a batch completely or not at all. If there are more changes, the module sends several batches and keeps
+        the changes of a name together if they fit. After a failure the next run makes the remaining changes.
     type: int
     default: 200
   state:
-    description: Whether the records shall exist.
+    description: Whether the records exist.
     type: str
     choices: [present, absent]
     default: present
 notes:
-  - Reading, so also check mode and a run that changes nothing, needs C(Zone / DNS / Read); writing needs C(Zone / DNS / Edit),
-    which includes reading; finding O(zone) by its name needs C(Zone / Zone / Read).
-  - The last name server (NS) of the zone itself is not removed. With O(zone_id) alone this holds for each name,
-    because any of them may be the zone.
-  - What depends on the plan of the zone (tags, length of comments, TTLs below 60, number of records) is refused by Cloudflare
-    only when it is written, so check mode does not foresee it.
+  - The token needs C(Zone / DNS / Read) to read, which is sufficient for check mode and for runs without changes. It needs
+    C(Zone / DNS / Edit), which includes reading, to write, and C(Zone / Zone / Read) to find O(zone) by its name.
+  - A token cannot read its own permissions, so check mode does not detect that C(Zone / DNS / Edit) is missing.
+  - The module never removes the last name server (NS) of the zone itself. If O(zone) is not set, this applies to every name,
+    because any name may be the zone.
+  - Cloudflare enforces limits of the zone's plan (tags, length of comments, TTLs below 60, number of records) only when records are
+    written, so check mode does not detect them.
 author:
   - The pantheros.nixci contributors (@pantheros)
 """
 
 EXAMPLES = r"""
-- name: The cache has one address, whatever was there before
+- name: Give the cache exactly one address
   pantheros.nixci.cloudflare_record:
     token: "{{ cloudflare_token }}"
     zone: hbohlen.systems
@@ -211,7 +216,7 @@ EXAMPLES = r"""
     content: 203.0.113.10
     owner: nixci
 
-- name: One more verification text beside those that exist
+- name: Add a verification text and keep existing ones
   pantheros.nixci.cloudflare_record:
     token: "{{ cloudflare_token }}"
     zone: hbohlen.systems
@@ -220,7 +225,7 @@ EXAMPLES = r"""
     content: verification=12345
     exclusive: false
 
-- name: No IPv6
+- name: Remove all IPv6 addresses of the cache
   pantheros.nixci.cloudflare_record:
     token: "{{ cloudflare_token }}"
     zone: hbohlen.systems
@@ -228,7 +233,7 @@ EXAMPLES = r"""
     type: AAAA
     state: absent
 
-- name: All records of the machines, and none of those that were made here and left the list
+- name: Manage all records of the hosts and remove those that are no longer listed
   pantheros.nixci.cloudflare_record:
     token: "{{ cloudflare_token }}"
     zone: hbohlen.systems
@@ -246,7 +251,7 @@ EXAMPLES = r"""
         content:
           - {priority: 10, weight: 5, port: 5060, target: sip.example.org}
 
-- name: The name www becomes an address, and its CNAME goes in the same step
+- name: Replace the CNAME of www by an address in one batch
   pantheros.nixci.cloudflare_record:
     token: "{{ cloudflare_token }}"
     zone: hbohlen.systems
@@ -258,47 +263,47 @@ EXAMPLES = r"""
 
 RETURN = r"""
 record:
-  description: The record, if the task is about exactly one that exists after it; otherwise null.
+  description: The record, if exactly one of the managed records exists after the task, otherwise null.
   returned: success
   type: dict
   contains: &record
     id:
-      description: The id of the record; null in check mode for one that would be new.
+      description: The id of the record. It is null in check mode for a record that would be created.
       type: str
       returned: success
       sample: 023e105f4ecef8ad9ca31a8372d0c353
     name:
-      description: The complete name, in lower case and punycode.
+      description: The fully qualified name, in lower case and punycode.
       type: str
       returned: success
       sample: cache.hbohlen.systems
     type:
-      description: The type.
+      description: The type of the record.
       type: str
       returned: success
       sample: A
     content:
-      description: The value as a zone file has it. The one of a TXT is without quotes.
+      description: The value as in a zone file. The value of a TXT record has no quotes.
       type: str
       returned: success
       sample: 203.0.113.10
     data:
-      description: The parts of the value, for types that have several; otherwise null. See O(content).
+      description: The parts of the value if its type has several, otherwise null. See O(content).
       type: dict
       returned: success
       sample: {priority: 10, target: mail.hbohlen.systems}
     ttl:
-      description: Seconds, 1 for automatic.
+      description: The time to live in seconds; 1 means automatic.
       type: int
       returned: success
       sample: 1
     proxied:
-      description: Whether Cloudflare's proxy answers for the name.
+      description: Whether traffic goes through Cloudflare's proxy.
       type: bool
       returned: success
       sample: false
     comment:
-      description: The comment, empty for none.
+      description: The comment, empty if there is none.
       type: str
       returned: success
       sample: managed by nixci
@@ -309,33 +314,33 @@ record:
       returned: success
       sample: ["team:infra"]
     settings:
-      description: The switches that are on.
+      description: The settings that are on.
       type: dict
       returned: success
       sample: {flatten_cname: true}
 records:
-  description: All records of the names and types of the task, as they are after it.
+  description: All records with the names and types of the task, as they are after it.
   returned: success
   type: list
   elements: dict
   contains: *record
 changes:
-  description: How many records were created, updated and deleted, or would be in check mode.
+  description: The numbers of records that were created, updated and deleted, or would be in check mode.
   returned: success
   type: dict
   contains:
     created:
-      description: New records.
+      description: The number of new records.
       type: int
       returned: success
       sample: 1
     updated:
-      description: Records changed in place.
+      description: The number of records that were changed in place.
       type: int
       returned: success
       sample: 0
     deleted:
-      description: Records removed.
+      description: The number of removed records.
       type: int
       returned: success
       sample: 0
@@ -345,13 +350,13 @@ zone_id:
   type: str
   sample: 9a7806061c88ada191ed06f989cc3dac
 codes:
-  description: Cloudflare's error codes, if it refused the request.
+  description: Cloudflare's error codes, if Cloudflare rejected the request.
   returned: failure
   type: list
   elements: int
   sample: [81053]
 foreign:
-  description: The records that O(owner) protects, if the task would have changed them.
+  description: The records of other owners that the task would have changed.
   returned: failure
   type: list
   elements: str
@@ -363,17 +368,18 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._cloudflare.client import CloudflareClient, cloudflare_argument_spec
-from ..module_utils._cloudflare.desired import Task
-from ..module_utils._cloudflare.plan import Plan, Step, plan
-from ..module_utils._cloudflare.record import SETTINGS, Record
+from ..module_utils._cloudflare.desired import DesiredRecords
+from ..module_utils._cloudflare.plan import Plan, count, plan
+from ..module_utils._cloudflare.record import SETTINGS, Record, Step, Zone
 from ..module_utils._cloudflare.values import SHAPES
-from ..module_utils._core.errors import ConflictError, InvalidError, NixciError, UnavailableError
+from ..module_utils._core.errors import InvalidError, NixciError
+from ..module_utils._core.resource import run
 
 STATES = ["present", "absent"]
 
 
 def record_spec(**defaults: t.Any) -> dict[str, t.Any]:
-    """The options of one set of records; those of an entry have no defaults, because the task gives them."""
+    """The options of a record set. Those of an entry have no defaults, because the entry inherits from the task."""
     spec: dict[str, dict[str, t.Any]] = {
         "name": {"type": "str"},
         "type": {"type": "str", "choices": list(SHAPES)},
@@ -397,50 +403,59 @@ def entry_spec() -> dict[str, t.Any]:
     return spec
 
 
-def apply(client: CloudflareClient, task: Task, zone_id: str, first: Plan, batch_size: int) -> list[Record]:
-    """Makes the changes; returns the records of the task as Cloudflare has them now."""
-    try:
-        done, written = first, client.apply(zone_id, first.steps, batch_size)
-    except (UnavailableError, ConflictError):
-        # The call may have worked although its answer got lost, or somebody was faster: what is there now decides.
-        done = plan(task, client.records(zone_id, task.only_name))
-        written = client.apply(zone_id, done.steps, batch_size)
-    known = {step.before.id for step in done.steps if step.before}
-    take_back(client, task, zone_id, [record for record in written if record.id not in known], batch_size)
-    fresh = {record.key: record for record in written}
-    return [fresh.get(record.key, record) for record in done.after]
+class CloudflareRecords:
+    """The records of a zone that a task manages."""
 
+    def __init__(self, params: dict[str, t.Any]) -> None:
+        self.client = CloudflareClient(params)
+        self.desired = DesiredRecords.from_params(params)
+        self.zone_id: str = params["zone_id"] or ""
+        self.batch_size: int = params["batch_size"]
+        self.before: list[Record] | None = None  # what existed when we began to write
 
-def take_back(client: CloudflareClient, task: Task, zone_id: str, new: list[Record], batch_size: int) -> None:
-    """Cloudflare appends its zone to a name that is not within it, which only its answer tells."""
-    names = {one.name for one in task.sets}
-    stray = [record for record in new if record.name not in names]
-    if not stray:
-        return
-    remedy = "give the complete name, and check that zone_id is the id of the zone"
-    made = f"The name is not within the zone: Cloudflare made '{stray[0].name}' of it"
-    try:
-        client.apply(zone_id, [Step(record, None) for record in stray], batch_size)
-    except NixciError as exc:
-        which = ", ".join(f"{record.type} {record.name}" for record in stray)
-        raise InvalidError(f"{made}, and removing that again failed; remove {which}, {remedy}. {exc}") from None
-    raise InvalidError(f"{made}, and that was removed again; {remedy}.")
+    def read(self, params: dict[str, t.Any]) -> Zone:
+        self.zone_id = self.zone_id or self.client.zone_id(self.desired.zone)
+        return Zone(self.zone_id, self.client.records(self.zone_id, self.desired.single_name))
 
+    def plan(self, params: dict[str, t.Any], found: Zone) -> Plan:
+        return plan(self.desired, found)
 
-def run(module: AnsibleModule, client: CloudflareClient) -> dict[str, t.Any]:
-    task = Task.read(module.params)
-    zone_id = module.params["zone_id"] or client.zone_id(task.zone)
-    planned = plan(task, client.records(zone_id, task.only_name))
-    after = planned.after
-    if planned.steps and not module.check_mode:
-        after = apply(client, task, zone_id, planned, module.params["batch_size"])
-    records = [{"id": record.id, **record.public()} for record in after]
-    return planned.change.result(
-        record=records[0] if len(records) == 1 else None,
-        records=records,
-        changes=planned.count(),
-        zone_id=zone_id,
-    )
+    def predict(self, plan: Plan) -> dict[str, t.Any]:
+        return self.result(plan, plan.after)
+
+    def apply(self, plan: Plan) -> dict[str, t.Any]:
+        if self.before is None:
+            self.before = plan.before
+        written = self.client.apply(plan.zone_id, plan.steps, self.batch_size)
+        updated = {step.before.id for step in plan.steps if step.before}
+        self.remove_stray(plan.zone_id, [record for record in written if record.id not in updated])
+        fresh = {record.key: record for record in written}
+        return self.result(plan, [fresh.get(record.key, record) for record in plan.after])
+
+    def remove_stray(self, zone_id: str, created: list[Record]) -> None:
+        """Cloudflare appends the zone to a name outside of it, which only the response shows."""
+        names = {one.name for one in self.desired.sets}
+        stray = [record for record in created if record.name not in names]
+        if not stray:
+            return
+        remedy = "give the fully qualified name, and check that zone_id is the id of the zone"
+        problem = f"The name is not within the zone: Cloudflare created '{stray[0].name}'"
+        try:
+            self.client.apply(zone_id, [Step(record, None) for record in stray], self.batch_size)
+        except NixciError as exc:
+            which = ", ".join(f"{record.type} {record.name}" for record in stray)
+            raise InvalidError(f"{problem}, and removing it again failed; remove {which}, {remedy}. {exc}") from None
+        raise InvalidError(f"{problem}, which was removed again; {remedy}.")
+
+    def result(self, plan: Plan, after: list[Record]) -> dict[str, t.Any]:
+        records = [{"id": record.id, **record.public()} for record in after]
+        return {
+            "record": records[0] if len(records) == 1 else None,
+            "records": records,
+            # An attempt whose response was lost may have made changes, too, so the last plan alone does not count.
+            "changes": count(plan.before if self.before is None else self.before, after),
+            "zone_id": plan.zone_id,
+        }
 
 
 def main() -> None:
@@ -462,11 +477,7 @@ def main() -> None:
         required_by={"name": ["type"]},
         supports_check_mode=True,
     )
-    try:
-        result = run(module, CloudflareClient(module.params))
-    except NixciError as exc:
-        module.fail_json(msg=str(exc), **exc.details)
-    module.exit_json(**result)
+    run(module, lambda: CloudflareRecords(module.params))
 
 
 if __name__ == "__main__":

@@ -11,20 +11,21 @@ short_description: Manage one CI/CD variable of a GitLab project or group
 version_added: 0.1.0
 description:
   - Creates, changes or removes one variable, identified by O(key) and O(environment_scope).
-  - GitLab's rules for keys, scopes and masked values are checked before anything is sent. They are those of its models, see
-    U(https://gitlab.com/gitlab-org/gitlab/-/tree/master/app/models/concerns/ci).
-  - A variable is changed in place. The old value stays where GitLab refuses the new one.
-  - A variable that exists already keeps what is not set here; O(raw) has a default, so it is always set.
-  - Settings that GitLab drops without a word are a failure, see the notes.
+  - Checks GitLab's rules for keys, scopes and masked values before it sends anything. They are the rules of GitLab's models
+    (U(https://gitlab.com/gitlab-org/gitlab/-/tree/master/app/models/concerns/ci)).
+  - Changes a variable in place. If GitLab rejects the new value, the old value is kept.
+  - An existing variable keeps the settings that the task does not set. O(raw) has a default and is therefore always set.
+  - Fails if GitLab silently ignores a setting. See the notes.
 notes:
   - >-
-    Rights: writing needs a token with the scope C(api) whose user or bot is Maintainer of the project, or Owner of the group,
-    see U(https://docs.gitlab.com/user/permissions/). For check mode and for a run that changes nothing the scope C(read_api) suffices, with the same role.
+    The token needs the scope C(api) to write, and its user or bot must be Maintainer of the project or Owner of the group
+    (U(https://docs.gitlab.com/user/permissions/)). The scope C(read_api) with the same role is sufficient for check mode and for runs
+    without changes. Check mode reports a missing role, but not a missing scope C(api).
     A job token (C(CI_JOB_TOKEN)) cannot manage variables.
-  - A new variable that GitLab makes otherwise than asked is removed again at once, because it might be visible or reach other
-    environments. This happens to O(environment_scope) in a group without GitLab Premium (EE::API::Helpers::VariablesHelpers in
-    GitLab's source) and to O(hidden) before GitLab 17.4.
-  - Variables of the whole instance are not supported; they need an administrator's token and have neither scopes nor hiding.
+  - A new variable that GitLab creates with other settings than requested is removed again at once, because it might be visible or
+    available in other environments. This concerns O(environment_scope) in a group without GitLab Premium
+    (EE::API::Helpers::VariablesHelpers in GitLab's source) and O(hidden) before GitLab 17.4.
+  - Instance variables are not supported. They require an administrator's token, have no scopes and cannot be hidden.
 extends_documentation_fragment:
   - pantheros.nixci._attributes
   - pantheros.nixci._attributes.actiongroup_gitlab
@@ -34,81 +35,80 @@ extends_documentation_fragment:
 attributes:
   idempotent:
     support: partial
-    details: With O(rewrite_hidden=true) every run writes the value of a hidden variable.
+    details: With O(rewrite_hidden=true), every run writes the value of a hidden variable and reports a change.
 options:
   key:
-    description: The name of the variable, 1 to 255 letters of the English alphabet, digits and underscores.
+    description: The name of the variable. It consists of 1 to 255 ASCII letters, digits and underscores.
     type: str
     required: true
   value:
     description:
-      - The value. Required with O(state=present).
-      - It is never shown, neither in results nor in differences.
-      - A text or a number. Anything else is refused, because its text would be Python's and not JSON; the filter
-        P(ansible.builtin.to_json#filter) makes JSON of it.
+      - The value, a text or a number. Required if O(state=present).
+      - Return values and diffs never contain it.
+      - Other types are an error, because they would be written in Python's notation. Convert them to JSON with the filter
+        P(ansible.builtin.to_json#filter).
     type: raw
   final_newline:
     description:
-      - Whether the value gets a line end if it has none. Tools such as OpenSSH refuse a file without it, and the lookup
-        P(ansible.builtin.file#lookup) takes it away.
-      - By default this is done for O(variable_type=file), unless the variable is masked, because GitLab masks no line ends.
-      - A private key with the line ends of Windows is refused, because OpenSSH does not read it.
+      - Whether to append a line ending to the value if it has none. Tools such as OpenSSH reject a file without it, and the lookup
+        P(ansible.builtin.file#lookup) strips it.
+      - The default is V(true) for O(variable_type=file), unless the variable is masked, because GitLab cannot mask line endings.
+      - A private key with Windows line endings is an error, because OpenSSH does not accept it.
     type: bool
   masked:
     description:
-      - Whether job logs show C([MASKED]) instead of the value. A new variable is not masked.
-      - The value then needs at least 8 characters without white space. With O(raw=false) only letters, digits and
-        C(_+=/@:.~-) are allowed.
-      - The value must not be the name of a variable, see U(https://docs.gitlab.com/ci/variables/#mask-a-cicd-variable).
-        Predefined variables and those of the same project or group are looked at; the latter cost a further request,
-        and only when a value that could be a name is about to be written.
+      - Whether job logs show C([MASKED]) instead of the value. A new variable is not masked by default.
+      - A masked value has at least 8 characters and no white space. With O(raw=false), it consists of letters, digits and C(_+=/@:.~-).
+      - A masked value must not be the name of a variable (U(https://docs.gitlab.com/ci/variables/#mask-a-cicd-variable)).
+        The module checks predefined variables and those of the same project or group. If a value that could be a name is about to be
+        written, this takes an additional request.
     type: bool
   hidden:
     description:
-      - Whether GitLab never shows the value again, which includes O(masked=true). A new variable is not hidden.
-      - GitLab takes this at creation only. For an existing variable of the other kind the task fails, unless O(recreate=true).
-      - GitLab does not tell a hidden value, so it cannot be compared. An existing hidden variable keeps its value,
-        with a warning, unless O(rewrite_hidden=true).
+      - Whether GitLab never shows the value again. A hidden variable is also masked. A new variable is not hidden by default.
+      - GitLab accepts this setting only when a variable is created. If an existing variable differs, the task fails unless O(recreate=true).
+      - GitLab does not return a hidden value, so it cannot be compared. An existing hidden variable keeps its value, and the module
+        issues a warning, unless O(rewrite_hidden=true).
     type: bool
   rewrite_hidden:
     description:
-      - Write the value of an existing hidden variable in every run, and report a change.
-      - Where the value comes from a task that makes it, pass that task's result, as the example does.
+      - Whether to write the value of an existing hidden variable in every run and to report a change.
+      - If another task generates the value, pass whether that task has changed it, as in the example.
     type: bool
     default: false
   recreate:
     description:
-      - Replace an existing variable whose O(hidden) is another.
-      - The new one is first made in the scope C(pantheros.nixci/replacement), then the old one is removed, then the new one
-        gets O(environment_scope). A value that GitLab refuses leaves the old variable in place. Pipelines that start in the
-        moment between the last two requests do not have the variable.
-      - In a group this needs GitLab Premium.
+      - Whether to replace an existing variable that differs in O(hidden).
+      - The module first creates the new variable in the scope C(pantheros.nixci/replacement), then removes the old one, and finally moves
+        the new one to O(environment_scope). If GitLab rejects the value, the old variable is kept. The variable is missing in pipelines
+        that start between the last two requests.
+      - In a group this requires GitLab Premium.
     type: bool
     default: false
   protected:
-    description: Whether only pipelines of protected branches and tags get the variable. A new variable is not protected.
+    description: Whether the variable is only available in pipelines of protected branches and tags. A new variable is not protected by default.
     type: bool
   raw:
     description:
-      - Whether the value is taken literally. With V(false) GitLab replaces C($NAME) in it by other variables, which damages
-        secrets that happen to have a dollar sign, and masks fewer values.
+      - Whether the value is used literally. With V(false), GitLab expands C($NAME) in it, which corrupts secrets that contain a
+        dollar sign, and can mask fewer values.
     type: bool
     default: true
   variable_type:
-    description: Whether the job gets the value (V(env_var)) or the path of a file with it (V(file)). A new one is V(env_var).
+    description: Whether jobs get the value (V(env_var)) or the path of a file that contains it (V(file)). The type of a new variable is V(env_var) by default.
     type: str
     choices: [env_var, file]
   environment_scope:
     description:
-      - The environments that get the variable; V(*) is all of them. A key may exist once in each scope.
-      - In a group, other scopes than V(*) need GitLab Premium.
+      - The environments in which the variable is available. V(*) means all environments. A key may exist once in each scope.
+      - In a group, other scopes than V(*) require GitLab Premium.
     type: str
     default: "*"
   description:
-    description: A note for people, up to 255 characters, V("") for none.
+    description: A description of at most 255 characters. V("") removes the description.
     type: str
   state:
-    description: Whether the variable shall exist. With V(absent) nothing but O(key) and O(environment_scope) counts.
+    description: Whether the variable exists. With V(absent), all options other than O(key) and O(environment_scope) are ignored.
     type: str
     choices: [present, absent]
     default: present
@@ -117,7 +117,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Pipelines of protected branches may push to the cache
+- name: Let pipelines of protected branches push to the cache
   pantheros.nixci.gitlab_variable:
     token: "{{ gitlab_token }}"
     project: panther/nixos
@@ -127,7 +127,7 @@ EXAMPLES = r"""
     protected: true
   no_log: true
 
-- name: Where the cache is, for every project of the group
+- name: Set the address of the cache for all projects of a group
   pantheros.nixci.gitlab_variable:
     token: "{{ gitlab_token }}"
     group: panther
@@ -135,7 +135,7 @@ EXAMPLES = r"""
     value: https://cache.hbohlen.systems/
     description: Set by pantheros.nixci
 
-- name: The key that deploys to production, as a file that ssh-add accepts
+- name: Provide the deploy key for production as a file that ssh-add accepts
   pantheros.nixci.gitlab_variable:
     token: "{{ gitlab_token }}"
     project: panther/nixos
@@ -146,7 +146,7 @@ EXAMPLES = r"""
     protected: true
   no_log: true
 
-- name: Nobody can read the token in the settings, and a new one is still written
+- name: Hide a token and write it again after it was renewed
   pantheros.nixci.gitlab_variable:
     token: "{{ gitlab_token }}"
     project: panther/nixos
@@ -156,7 +156,7 @@ EXAMPLES = r"""
     rewrite_hidden: "{{ report_token_made is changed }}"
   no_log: true
 
-- name: The token becomes a hidden one, without a moment in which its value is lost
+- name: Hide an existing variable without losing its value
   pantheros.nixci.gitlab_variable:
     token: "{{ gitlab_token }}"
     project: panther/nixos
@@ -166,7 +166,7 @@ EXAMPLES = r"""
     recreate: true
   no_log: true
 
-- name: No leftover of the old name
+- name: Remove the variable with the old name
   pantheros.nixci.gitlab_variable:
     token: "{{ gitlab_token }}"
     project: panther/nixos
@@ -176,7 +176,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 variable:
-  description: The variable after the task, without its value; null if it does not exist.
+  description: The variable after the task, without its value, or null if it does not exist.
   returned: success
   type: dict
   sample:
@@ -190,53 +190,53 @@ variable:
     description: ""
   contains:
     key:
-      description: Its name.
+      description: The name of the variable.
       returned: always
       type: str
       sample: CI_ATTIC_TOKEN
     environment_scope:
-      description: The environments that get it.
+      description: The environments in which it is available.
       returned: always
       type: str
       sample: "*"
     variable_type:
-      description: Whether jobs get the value (V(env_var)) or the path of a file with it (V(file)).
+      description: Whether jobs get the value (V(env_var)) or the path of a file that contains it (V(file)).
       returned: always
       type: str
       sample: env_var
     masked:
-      description: Whether job logs hide the value.
+      description: Whether job logs mask the value.
       returned: always
       type: bool
       sample: true
     hidden:
-      description: Whether nobody can read the value in GitLab.
+      description: Whether GitLab never shows the value.
       returned: always
       type: bool
       sample: false
     protected:
-      description: Whether only pipelines of protected branches and tags get it.
+      description: Whether it is only available in pipelines of protected branches and tags.
       returned: always
       type: bool
       sample: true
     raw:
-      description: Whether the value is taken literally.
+      description: Whether the value is used literally.
       returned: always
       type: bool
       sample: true
     description:
-      description: The note for people.
+      description: The description of the variable.
       returned: always
       type: str
       sample: Pull and push on ci-cache
 status:
-  description: The HTTP status of GitLab's refusal.
-  returned: when GitLab refuses
+  description: The HTTP status with which GitLab rejected the request.
+  returned: when GitLab rejects the request
   type: int
   sample: 403
 answer:
-  description: GitLab's own words for its refusal, unless they repeat a secret.
-  returned: when GitLab refuses
+  description: GitLab's error message, unless it repeats a secret.
+  returned: when GitLab rejects the request
   type: str
   sample: 403 Forbidden
 """
@@ -245,132 +245,54 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._core.change import Change
-from ..module_utils._core.errors import ConflictError, InvalidError, NixciError, UnavailableError
+from ..module_utils._core.errors import InvalidError
+from ..module_utils._core.resource import run
 from ..module_utils._gitlab.client import OWNERS, GitLabClient, gitlab_argument_spec
-from ..module_utils._gitlab.variable import check_maskable, check_options, content, is_key
-
-NEW = {
-    "variable_type": "env_var",
-    "masked": False,
-    "hidden": False,
-    "protected": False,
-    "raw": True,
-    "description": "",
-}
-SETTABLE = ("variable_type", "masked", "protected", "raw", "description")
-
-# What stands for the value in states, which --diff prints.
-SAME = "not shown"
-OLD = "not shown, another one"
+from ..module_utils._gitlab.variable import Found, Plan, apply, check_options, needs_names, plan
 
 
-def public(variable: dict[str, t.Any]) -> dict[str, t.Any]:
-    """The variable without its value."""
-    shown = {field: variable.get(field, default) for field, default in NEW.items()}
-    shown["description"] = shown["description"] or ""
-    return {"key": variable["key"], "environment_scope": variable["environment_scope"], **shown}
-
-
-def plan(params: dict[str, t.Any], found: dict[str, t.Any] | None) -> Change:
-    before = {**public(found), "value": SAME} if found else None
-    if params["state"] == "absent":
-        return Change(before, None)
-    key = params["key"]
-    wanted = {field: params[field] for field in (*SETTABLE, "hidden") if params[field] is not None}
-    identity = {"key": key, "environment_scope": params["environment_scope"]}
-    after = {**identity, **NEW, **(before or {}), **wanted, "value": SAME}
-    if before and after["hidden"] != before["hidden"] and not params["recreate"]:
-        raise ConflictError(
-            f"The variable {key} exists and is {'' if before['hidden'] else 'not '}hidden, which GitLab cannot change "
-            "later; set recreate: true to replace it."
-        )
-    if after["hidden"]:
-        if params["masked"] is False:
-            raise InvalidError(f"The variable {key} is hidden, so GitLab does not allow masked: false.")
-        after["masked"] = True
-    value = content(params, after["variable_type"], masked=after["masked"])
-    if after["masked"]:
-        check_maskable(key, value, after["raw"])
-    if before and is_other(params, found, after, value):
-        before["value"] = OLD
-    return Change(before, after)
-
-
-def is_other(params: dict[str, t.Any], found: dict[str, t.Any], after: dict[str, t.Any], value: str) -> bool:
-    """Whether the value must be written."""
-    if not found.get("hidden"):
-        return (found["value"] or "") != value
-    return params["rewrite_hidden"] or not after["hidden"]
-
-
-def apply(client: GitLabClient, params: dict[str, t.Any], change: Change) -> None:
-    key, scope, before, after = params["key"], params["environment_scope"], change.before, change.after
-    if after is None:
-        client.delete_variable(key, scope)
-        return
-    fields = {field: after[field] for field in SETTABLE}
-    fields["value"] = content(params, after["variable_type"], masked=after["masked"])
-    if before and before["hidden"] == after["hidden"]:
-        if before["hidden"] and before["value"] == SAME:
-            del fields["value"]
-        # GitLab checks value and flags together, so all of them are sent.
-        client.update_variable(key, scope, fields)
-        return
-    fields |= {"key": key, "environment_scope": scope}
-    if after["hidden"]:
-        fields["masked_and_hidden"] = True
-    if before:
-        client.replace_variable(key, scope, fields)
-        return
-    client.create_variable(fields)
-    if params["recreate"]:
-        client.forget_replacement(key)
-
-
-def refuse_a_name(client: GitLabClient, params: dict[str, t.Any]) -> None:
-    # All names are asked for: in the address of a request for one, the value would get into logs.
-    if is_key(params["value"]) and params["value"] in client.names():
-        raise InvalidError(
-            f"The value of {params['key']} is the name of another variable, and such a value must not be masked; "
-            "nothing was changed."
-        )
-
-
-def read_value(params: dict[str, t.Any]) -> None:
-    """Makes text of the value. What is refused must not stay: Ansible hides what is in a mapping, but not its keys."""
+def text(params: dict[str, t.Any]) -> str:
+    """The value as text. It is taken out of the options, because Ansible does not hide the keys of a mapping."""
     given, params["value"] = params["value"], None
     if params["state"] == "absent":
-        return
+        return ""
     if isinstance(given, bool | dict | list):
         raise InvalidError(
-            f"The value of {params['key']} is not text; quote it, or make JSON of it with the filter to_json."
+            f"The value of {params['key']} is not text; quote it, or convert it with the filter to_json."
         )
-    params["value"] = str(given)
+    return str(given)
 
 
-def run(module: AnsibleModule, client: GitLabClient) -> dict[str, t.Any]:
-    params = module.params
-    check_options(params)
-    key, scope = params["key"], params["environment_scope"]
-    change = plan(params, client.get_variable(key, scope))
-    if change and change.after and change.after["masked"]:
-        refuse_a_name(client, params)
-    if change and not module.check_mode:
-        try:
-            apply(client, params, change)
-        except (UnavailableError, ConflictError):
-            # The call may have worked although its answer got lost, or somebody was faster: what is there now decides.
-            # A hidden value cannot be compared, so it is written once more.
-            again = plan({**params, "rewrite_hidden": True}, client.get_variable(key, scope))
-            if again:
-                apply(client, params, again)
-    if change.before and change.before["hidden"] and change.before["value"] == SAME and change.after:
-        module.warn(
-            f"GitLab does not tell the value of the hidden variable {key}, so it was neither compared nor changed; "
-            "set rewrite_hidden: true to write it."
-        )
-    return change.result(variable=change.after and public(change.after))
+class GitLabVariable:
+    """One variable of a project or group."""
+
+    def __init__(self, params: dict[str, t.Any], warn: t.Callable[[str], None]) -> None:
+        params["value"] = text(params)
+        self.warn = warn
+        self.client = GitLabClient(params)
+        check_options(params)
+        self.value_sent = False  # whether an attempt may have written the value
+
+    def read(self, params: dict[str, t.Any]) -> Found:
+        variable = self.client.get_variable(params["key"], params["environment_scope"])
+        names = self.client.names() if needs_names(params, variable) else frozenset()
+        return Found(variable, names, self.value_sent)
+
+    def plan(self, params: dict[str, t.Any], found: Found) -> Plan:
+        return plan(params, found)
+
+    def predict(self, plan: Plan) -> dict[str, t.Any]:
+        if plan.keeps_hidden_value:
+            self.warn(
+                f"GitLab does not return the value of the hidden variable {plan.key}, so it was neither compared nor "
+                "changed; set rewrite_hidden: true to write it."
+            )
+        return {"variable": plan.variable}
+
+    def apply(self, plan: Plan) -> dict[str, t.Any]:
+        self.value_sent = self.value_sent or "value" in plan.fields
+        apply(self.client, plan)
+        return self.predict(plan)
 
 
 def main() -> None:
@@ -396,12 +318,7 @@ def main() -> None:
         mutually_exclusive=[OWNERS],
         supports_check_mode=True,
     )
-    try:
-        read_value(module.params)
-        result = run(module, GitLabClient(module.params))
-    except NixciError as exc:
-        module.fail_json(msg=str(exc), **exc.details)
-    module.exit_json(**result)
+    run(module, lambda: GitLabVariable(module.params, module.warn))
 
 
 if __name__ == "__main__":

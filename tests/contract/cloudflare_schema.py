@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Cloudflare's published schema, reduced to what we use (see data/cloudflare-dns.json for its licence)."""
+"""Cloudflare's published schema, reduced to what this collection uses (see data/cloudflare-dns.LICENSE)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BODIES = {
     ("PATCH", r"/dns_records/\w+$"): "record_patch",
     ("POST", r"/dns_records/batch$"): "batch_request",
 }
-ANSWERS = {
+RESPONSES = {
     ("GET", r"/zones$"): "zone_list_response",
     ("GET", r"/dns_records$"): "record_list_response",
     ("POST", r"/dns_records$"): "record_response",
@@ -36,7 +36,7 @@ def validate(name: str, instance: t.Any) -> None:
 
 
 class CheckedBodies:
-    """WSGI middleware that remembers the bodies sent, and which of them or of the double's answers the schema rejects."""
+    """WSGI middleware that records request bodies, and all requests and responses that do not match the schema."""
 
     def __init__(self, app: t.Any) -> None:
         self.app = app
@@ -49,17 +49,17 @@ class CheckedBodies:
             raw = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
             environ["wsgi.input"] = io.BytesIO(raw)
             self.bodies.append(json.loads(raw))
-            self.check(schema, self.bodies[-1], f"{call} sent")
+            self.check(schema, self.bodies[-1], f"{call}: request")
         statuses: list[str] = []
 
         def remember(status: str, *rest: t.Any) -> t.Any:
             statuses.append(status)
             return start_response(status, *rest)
 
-        answer = b"".join(self.app(environ, remember))
-        if statuses[0].startswith("200") and (schema := find(ANSWERS, call)):
-            self.check(schema, json.loads(answer), f"{call} answered")
-        return [answer]
+        response = b"".join(self.app(environ, remember))
+        if statuses[0].startswith("200") and (schema := find(RESPONSES, call)):
+            self.check(schema, json.loads(response), f"{call}: response")
+        return [response]
 
     def check(self, schema: str, instance: t.Any, what: str) -> None:
         try:

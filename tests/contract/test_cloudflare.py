@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What we rely on of Cloudflare's API, on the wire: against the double, and against the service when it is given.
+"""The behaviour of Cloudflare's API on which this collection relies, with the double and with the service.
 
-CLOUDFLARE_TEST_TOKEN (Zone Read and DNS Edit) and CLOUDFLARE_TEST_ZONE (a name) enable the second; only names below
-nixci-test.<zone> are touched. Requests and answers are checked against Cloudflare's schema in data/.
+CLOUDFLARE_TEST_TOKEN (Zone Read and DNS Edit) and CLOUDFLARE_TEST_ZONE (a name) enable the tests with the service. They change
+only names below nixci-test.<zone>. Requests and responses are checked with Cloudflare's schema in data/.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TOKEN, READER, STRANGER = "e" * 40, "r" * 40, "s" * 40
 
 
 class Api:
-    """Speaks to one zone, and checks everything that goes over the wire."""
+    """A client for one zone that checks its requests and the responses."""
 
     def __init__(self, url: str, token: str, zone: str) -> None:
         self.url, self.token, self.zone = url, token, zone
@@ -54,7 +54,7 @@ class Api:
         return self.call("POST", self.records, body, sends="record_write", answer="record_response")["result"]
 
     def typed(self, type_: str) -> str:
-        """A name that suits the type."""
+        """A name that is valid for the type."""
         prefix = {"SRV": "_sip._tcp.", "TLSA": "_443._tcp.", "URI": "_https._tcp.", "SVCB": "_dns."}.get(type_, "")
         return prefix + self.host
 
@@ -95,7 +95,7 @@ def test_a_record_lives_through_create_patch_put_and_delete(api: Api) -> None:
     assert (patched["id"], patched["content"], patched["comment"]) == (made["id"], "203.0.113.2", "first")
     put = {"type": "A", "name": api.host, "content": "203.0.113.3"}
     replaced = api.call("PUT", path, put, sends="record_write", answer="record_response")["result"]
-    assert replaced["comment"] is None, "PUT resets what it does not say"
+    assert replaced["comment"] is None, "PUT resets fields that it omits"
     assert api.call("GET", path, answer="record_response")["result"]["content"] == "203.0.113.3"
     api.call("DELETE", path, answer="record_delete_response")
     assert api.listed() == []
@@ -186,7 +186,7 @@ def test_a_batch_is_one_transaction(api: Api) -> None:
     identical = {"type": "A", "name": api.host, "content": "203.0.113.4"}
     status, _codes = api.refused("POST", f"{api.records}/batch", {"deletes": [{"id": two["id"]}], "posts": [identical]})
     assert status == 400
-    assert sorted(record["content"] for record in api.listed()) == before, "a refused batch changes nothing"
+    assert sorted(record["content"] for record in api.listed()) == before, "a rejected batch changes nothing"
 
 
 def test_an_identical_record_is_refused(api: Api) -> None:
@@ -203,9 +203,7 @@ def test_an_identical_record_is_refused(api: Api) -> None:
         (("CNAME", "elsewhere.example.org"), ("A", "203.0.113.1"), 81054),
     ],
 )
-def test_an_address_and_a_cname_exclude_each_other(
-    api: Api, first: tuple[str, str], second: tuple[str, str], code: int
-) -> None:
+def test_an_address_and_a_cname_conflict(api: Api, first: tuple[str, str], second: tuple[str, str], code: int) -> None:
     api.create(*first)
     status, codes = api.refused("POST", api.records, {"type": second[0], "name": api.host, "content": second[1]})
     assert status == 400
@@ -234,12 +232,12 @@ def test_a_proxied_record_has_an_automatic_ttl(api: Api) -> None:
     assert (made["ttl"], made["proxied"]) == (1, True)
 
 
-def test_a_text_comes_back_as_it_was_sent(api: Api) -> None:
+def test_a_text_is_returned_as_it_was_sent(api: Api) -> None:
     text = '"say \\"hi\\"" "and more"'
     assert api.create("TXT", text)["content"] == text
 
 
-def test_a_relative_name_is_completed_unless_the_dot_is_there(api: Api) -> None:
+def test_a_name_outside_the_zone_is_completed(api: Api) -> None:
     for name, whole in (
         ("nixci-test", api.host),
         (f"nixci-test.not{api.zone}", f"nixci-test.not{api.zone}.{api.zone}"),
@@ -270,11 +268,11 @@ def test_a_token_is_verified(api: Api) -> None:
     assert api.call("GET", "/user/tokens/verify", answer="token_verify_response")["result"]["status"] == "active"
 
 
-def test_a_zone_that_the_token_may_not_see_is_not_listed(api: Api) -> None:
+def test_a_zone_without_access_is_not_listed(api: Api) -> None:
     assert api.call("GET", "/zones?name=nixci-no-such-zone.com", answer="zone_list_response")["result"] == []
 
 
-def test_paging_says_how_many_there_are(api: Api) -> None:
+def test_paging_reports_the_number_of_records(api: Api) -> None:
     for number in range(1, 4):
         api.create("A", f"203.0.113.{number}")
     path = f"{api.records}?name.exact={api.host}&per_page=2&page=2"
@@ -283,7 +281,7 @@ def test_paging_says_how_many_there_are(api: Api) -> None:
     assert (answer["result_info"]["total_pages"], answer["result_info"]["total_count"]) == (2, 3)
 
 
-# -- rights and answers that only the double can be asked for
+# -- rights and responses, with the double only
 
 
 @pytest.fixture
@@ -314,18 +312,18 @@ def test_other_routes_do_not_exist(double: Api) -> None:
 
 @pytest.mark.parametrize("type_", VALUES)
 def test_the_double_is_as_strict_as_the_schema(double: Api, type_: str) -> None:
-    """A part too few, a part too many and a part of a wrong kind: what the schema refuses, the double refuses."""
+    """Missing, additional and mistyped parts: the double rejects what the schema rejects."""
     body = {"type": type_, "name": double.host, **VALUES[type_]}
-    spoilt: list[dict[str, t.Any]] = [{name: part for name, part in body.items() if name != gone} for gone in body]
-    spoilt += [{**body, "nonsense": 1}, {**body, "proxied": True}, {**body, "ttl": 29}, {**body, "comment": "a\nb"}]
+    invalid: list[dict[str, t.Any]] = [{name: part for name, part in body.items() if name != gone} for gone in body]
+    invalid += [{**body, "nonsense": 1}, {**body, "proxied": True}, {**body, "ttl": 29}, {**body, "comment": "a\nb"}]
     if "data" in body:
         data = body["data"]
-        spoilt += [{**body, "data": {**data, "nonsense": 1}}, {**body, "data": {**data, "proto": "_tcp"}}]
-        spoilt += [{**body, "data": {name: part for name, part in data.items() if name != gone}} for gone in data]
-        spoilt += [{**body, "data": {**data, name: -100_001}} for name in data]
-        spoilt += [{**body, "data": {**data, name: "x"}} for name, part in data.items() if not isinstance(part, str)]
+        invalid += [{**body, "data": {**data, "nonsense": 1}}, {**body, "data": {**data, "proto": "_tcp"}}]
+        invalid += [{**body, "data": {name: part for name, part in data.items() if name != gone}} for gone in data]
+        invalid += [{**body, "data": {**data, name: -100_001}} for name in data]
+        invalid += [{**body, "data": {**data, name: "x"}} for name, part in data.items() if not isinstance(part, str)]
     checked = 0
-    for one in spoilt:
+    for one in invalid:
         try:
             validate("record_write", one)
         except ValidationError:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What we rely on of GitLab's API, on the wire: against the double, and against the service when it is given.
+"""The behaviour of GitLab's API on which this collection relies, with the double and with the service.
 
 GITLAB_TEST_TOKEN (scope api; Maintainer of the project, Owner of the group) and GITLAB_TEST_PROJECT (a path) enable the
-second, at GITLAB_TEST_URL (https://gitlab.com by default), GITLAB_TEST_GROUP the same for the variables of a group.
-Only variables whose key begins with NIXCI_TEST_ are touched.
+tests with the service, at GITLAB_TEST_URL (https://gitlab.com by default). GITLAB_TEST_GROUP enables those of group variables.
+They change only variables whose key begins with NIXCI_TEST_.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SECRET = "abc$def?ghi"  # maskable with raw only
 
 
 class Api:
-    """variables: the address of those of one project, or of one group."""
+    """A client for the variables of one project or group."""
 
     def __init__(self, url: str, token: str, path: str, kind: str = "projects") -> None:
         self.url, self.token, self.path, self.kind = url, token, path, kind
@@ -84,7 +84,7 @@ def remove_all(api: Api) -> None:
 
 
 def needs_scopes(api: Api) -> None:
-    """A group has scopes with GitLab Premium only; a real one may be without."""
+    """Scopes of group variables need GitLab Premium, which a real group may lack."""
     made = api.create(key="NIXCI_TEST_SCOPE", environment_scope="production")
     if made["environment_scope"] != "production":
         pytest.skip("this group has no environment scopes (GitLab Premium)")
@@ -128,7 +128,7 @@ def test_a_variable_is_plain_and_expanded_by_default(api: Api) -> None:
         ("a+b=c/d@e:f.g~h-i_j", False, True),
     ],
 )
-def test_what_can_be_masked(api: Api, value: str, raw: bool, accepted: bool) -> None:
+def test_maskable_values(api: Api, value: str, raw: bool, accepted: bool) -> None:
     response = api.call("POST", api.variables, key=KEY, value=value, masked=True, raw=raw)
     assert response.status_code == (201 if accepted else 400)
     if not accepted:
@@ -142,7 +142,7 @@ def test_a_refused_update_leaves_the_old_value(api: Api) -> None:
     assert api.call("GET", f"{api.variables}/{KEY}").json()["value"] == "long_enough"
 
 
-def test_a_hidden_value_is_never_told(api: Api) -> None:
+def test_a_hidden_value_is_never_returned(api: Api) -> None:
     made = api.create(value=SECRET, raw=True, masked_and_hidden=True)
     assert (made["value"], made["masked"], made["hidden"]) == (None, True, True)
     found = api.call("GET", f"{api.variables}/{KEY}").json()
@@ -157,20 +157,20 @@ def test_hiding_later_is_not_possible(api: Api) -> None:
     assert api.call("GET", f"{api.variables}/{KEY}").json()["hidden"] is False
 
 
-def test_a_hidden_one_can_be_moved_to_another_scope(api: Api) -> None:
-    """What a replacement rests on: made aside, then given its place."""
+def test_a_hidden_variable_can_be_moved_to_another_scope(api: Api) -> None:
+    """A replacement is created in another scope first and then moved."""
     needs_scopes(api)
     api.create(value=SECRET, raw=True, masked=True)
     api.create(value="canary?two", raw=True, masked=True, masked_and_hidden=True, environment_scope="aside/one")
-    assert api.refused("PUT", api.only(KEY, "aside/one"), environment_scope="*")[0] == 400, "the place is taken"
+    assert api.refused("PUT", api.only(KEY, "aside/one"), environment_scope="*")[0] == 400, "the scope is taken"
     assert api.call("DELETE", api.only(KEY, "*")).status_code == 204
     moved = api.call("PUT", api.only(KEY, "aside/one"), environment_scope="*").json()
     assert (moved["environment_scope"], moved["hidden"], moved["masked"]) == ("*", True, True)
     assert api.call("GET", api.only(KEY, "aside/one")).status_code == 404
 
 
-def test_the_name_of_another_variable_is_not_refused(api: Api) -> None:
-    """GitLab's documentation forbids it for masked values; the server takes it, so we look ourselves."""
+def test_the_name_of_another_variable_is_accepted(api: Api) -> None:
+    """GitLab's documentation forbids this for masked values, but the server accepts it, so the module checks it."""
     api.create(key="NIXCI_TEST_NAME")
     assert api.create(value="NIXCI_TEST_NAME", masked=True)["masked"]
 
@@ -182,7 +182,7 @@ def test_the_length_of_a_description(api: Api, text: str) -> None:
 
 
 @pytest.mark.parametrize("scope", ["a,b", "ü"])
-def test_bad_scopes_are_refused(api: Api, scope: str) -> None:
+def test_invalid_scopes_are_rejected(api: Api, scope: str) -> None:
     needs_scopes(api)
     status, message = api.refused("POST", api.variables, key=KEY, value="x", environment_scope=scope)
     assert status == 400
@@ -195,14 +195,14 @@ def test_blanks_around_a_scope_are_dropped(api: Api) -> None:
     assert api.call("GET", api.only(KEY, " staging ")).status_code == 404
 
 
-def test_an_empty_filter_is_none(api: Api) -> None:
+def test_an_empty_filter_is_ignored(api: Api) -> None:
     needs_scopes(api)
     api.create(environment_scope="staging")
     assert api.call("GET", api.only(KEY, "")).json()["environment_scope"] == "staging"
 
 
 @pytest.mark.parametrize("key", ["WITH-DASH", "WITH BLANK", "K" * 256])
-def test_bad_keys_are_refused(api: Api, key: str) -> None:
+def test_invalid_keys_are_rejected(api: Api, key: str) -> None:
     status, message = api.refused("POST", api.variables, key=key, value="x")
     assert status == 400
     assert "key" in message
@@ -255,7 +255,7 @@ def test_the_client_library_reads_all_pages(api: Api) -> None:
         assert keys >= {f"NIXCI_TEST_{number}" for number in range(5)}
 
 
-# -- rights that only the double can be asked for
+# -- rights, with the double only
 
 
 @pytest.mark.parametrize(("kind", "path"), [("projects", PROJECT), ("groups", GROUP)])
@@ -272,11 +272,14 @@ def test_the_client_library_reads_all_pages(api: Api) -> None:
 def test_rights(
     serve: Callable[[t.Any], str], token: str, method: str, expected: tuple[int, str | None], kind: str, path: str
 ) -> None:
-    """Who is developer in the project is maintainer in the group, where only owners manage variables."""
+    """The developer of the project is a maintainer of the group, where only owners manage variables."""
     service = Api(serve(double().app), token, path, kind)
     more = {"key": KEY, "value": "x"} if method == "POST" else {}
-    status, words = expected
-    assert service.refused(method, service.variables, **more) == (status, words or f"404 {kind.title()[:-1]} Not Found")
+    status, message = expected
+    assert service.refused(method, service.variables, **more) == (
+        status,
+        message or f"404 {kind.title()[:-1]} Not Found",
+    )
 
 
 def test_read_api_is_enough_to_read(serve: Callable[[t.Any], str]) -> None:
@@ -291,7 +294,7 @@ def test_a_group_without_premium_drops_the_scope(serve: Callable[[t.Any], str]) 
     assert service.refused("POST", service.variables, key=KEY, value="x", environment_scope="review/*")[0] == 400
 
 
-def test_a_moved_project_redirects_looks_and_refuses_changes(serve: Callable[[t.Any], str]) -> None:
+def test_a_moved_project_redirects_reads_and_rejects_changes(serve: Callable[[t.Any], str]) -> None:
     twin = double()
     service = Api(serve(twin.app), TOKEN, "panther/nixos")
     answer = requests.get(

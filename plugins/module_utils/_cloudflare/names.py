@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The pantheros.nixci contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Names and quoted texts of DNS. Private: may change without notice."""
+"""DNS names and quoted texts. Private: may change without notice."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import re
 from .._core.deps import optional
 from .._core.errors import InvalidError
 
-with optional("requests"):  # which brings it, and whose absence JsonClient reports
+with optional("requests"):  # requests depends on idna, and JsonClient reports its absence
     import idna
 
 # -- names ------------------------------------------------------------------------------------------------------------
 
 
 def host_name(name: str) -> str:
-    """As the API writes host names: lower case, punycode, no final dot."""
+    """A host name as the API returns it: lower case, punycode, no final dot."""
     labels = name.lower().removesuffix(".").split(".")
     try:
         labels = [label if label.isascii() else idna.encode(label, uts46=True).decode() for label in labels]
@@ -27,12 +27,12 @@ def host_name(name: str) -> str:
         raise InvalidError(f"'{name}' is not a host name; its parts are 1 to 63 letters, digits, '-' or '_'.")
     whole = ".".join(labels)
     if len(whole) > 253:
-        raise InvalidError(f"'{name}' is not a host name; it has more than 253 characters.")
+        raise InvalidError(f"'{name}' is not a host name; it is longer than 253 characters.")
     return whole
 
 
 def full_name(name: str, zone: str) -> str:
-    """`name` within `zone`: @ is the zone itself, and only a final ".zone" makes a name complete."""
+    """`name` within `zone`. @ is the zone itself, and a name is complete only if it ends in the zone."""
     if name == "@":
         return zone
     complete, absolute = host_name(name), name.endswith(".")
@@ -40,7 +40,7 @@ def full_name(name: str, zone: str) -> str:
         return complete
     if absolute:
         raise InvalidError(
-            f"The name '{name}' ends in a dot, so it is complete, but it is not within the zone '{zone}'."
+            f"The name '{name}' ends in a dot, so it is fully qualified, but it is not within the zone '{zone}'."
         )
     return host_name(f"{complete}.{zone}")
 
@@ -56,9 +56,9 @@ TOKEN = r'(?:[^\s"]|"(?:[^"\\]|\\.)*")+'
 
 
 def unquote(text: str) -> str:
-    """The value of a text; one that is not wholly made of quoted strings is taken as it is.
+    """The value of a text. One that does not consist entirely of quoted strings is returned unchanged.
 
-    Bytes that are not UTF-8 become surrogates, which `quote` turns back.
+    Bytes that are not UTF-8 become surrogates, which `quote` converts back.
     """
     if not re.fullmatch(rf"\s*{QUOTED}(\s+{QUOTED})*\s*", text, re.DOTALL):
         return text
@@ -73,7 +73,7 @@ def unquote(text: str) -> str:
 
 
 def quote(value: str) -> str:
-    """A text as quoted strings of at most 255 bytes, the limit of the protocol."""
+    """A text as quoted strings of at most 255 bytes each, which is the limit of the protocol."""
     chunks, size = [""], 0
     for character in value:
         raw = character.encode(errors="surrogateescape")

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The pantheros.nixci contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From a wish and the records that exist to the calls to make. Private: may change without notice."""
+"""From desired and existing records to the changes to make. Private: may change without notice."""
 
 from __future__ import annotations
 
@@ -12,167 +12,156 @@ import typing as t
 
 from .._core.change import Change
 from .._core.errors import ConflictError, InvalidError
-from .desired import Members, RecordSet, Task
+from .desired import DesiredFields, DesiredRecords, RecordSet
 from .names import quote, within
-from .record import Record
+from .record import Record, Step, Zone
 from .values import LONGEST_SET, Value
 
 
 @dataclasses.dataclass(frozen=True)
-class Step:
-    """One change. `before` is None for a new record, `after` for one to delete."""
-
-    before: Record | None
-    after: Record | None
-
-    @property
-    def name(self) -> str:
-        return (self.before or self.after).name
-
-    @property
-    def kind(self) -> str:
-        """The list of a batch that it belongs to."""
-        if self.before is None:
-            return "posts"
-        return "deletes" if self.after is None else "patches"
-
-    @property
-    def body(self) -> dict[str, t.Any]:
-        if self.after is None:
-            return {}
-        return self.before.changes(self.after) if self.before else self.after.body()
-
-
-@dataclasses.dataclass(frozen=True)
 class Plan:
-    change: Change
+    zone_id: str
     steps: list[Step]
+    before: list[Record]
+    """The records that the task manages or removes, as they are."""
     after: list[Record]
-    """The records that the task is about, as they will be."""
+    """The records that the task manages, as they will be."""
 
-    def count(self) -> dict[str, int]:
-        kinds = [step.kind for step in self.steps]
-        return {"created": kinds.count("posts"), "updated": kinds.count("patches"), "deleted": kinds.count("deletes")}
+    @property
+    def change(self) -> Change:
+        return Change(state(self.before), state(self.after))
 
 
-def plan(task: Task, existing: list[Record]) -> Plan:
-    """What to do; `existing` are at least all records of the task's names, and all of the zone for prune."""
-    groups: dict[tuple[str, str], list[Record]] = {(one.name, one.type): [] for one in task.sets}
-    mine = [record for record in sorted(existing, key=order) if (record.name, record.type) in groups]
-    for record in mine:
+def plan(desired: DesiredRecords, zone: Zone) -> Plan:
+    """With prune, `zone` must contain all its records."""
+    groups: dict[tuple[str, str], list[Record]] = {(one.name, one.type): [] for one in desired.sets}
+    managed = [record for record in sorted(zone.records, key=order) if (record.name, record.type) in groups]
+    for record in managed:
         groups[record.name, record.type].append(record)
-    steps = [step for one in task.sets for step in compare(task, one, groups[one.name, one.type])]
-    steps += displace(task, steps, existing)
-    if task.prune:
-        steps += prune(task, steps, existing)
+    steps = [step for one in desired.sets for step in plan_set(desired, one, groups[one.name, one.type])]
+    steps += remove_conflicting(desired, steps, zone.records)
+    if desired.prune:
+        steps += prune(desired, steps, zone.records)
     steps = [step for step in steps if step.before != step.after]
-    refuse(task, steps, existing)
+    refuse_foreign(desired, steps)
+    refuse_last_name_server(desired, steps, zone.records)
 
     replaced = {step.before.id: step.after for step in steps if step.before}
-    after = [replaced.get(record.id, record) for record in mine] + [step.after for step in steps if not step.before]
-    after = sorted((record for record in after if record), key=order)
-    refuse_long_sets(mine, after)
-    known = {record.id for record in mine}
-    removed = [step.before for step in steps if step.kind == "deletes" and step.before.id not in known]
-    return Plan(Change(state([*mine, *removed]), state(after)), steps, after)
+    kept = [replaced.get(record.id, record) for record in managed]
+    created = [step.after for step in steps if not step.before]
+    after = sorted((record for record in (*kept, *created) if record), key=order)
+    refuse_long_sets(managed, after)
+    known = {record.id for record in managed}
+    removed = [step.before for step in steps if step.before and not step.after and step.before.id not in known]
+    return Plan(zone.id, steps, [*managed, *removed], after)
 
 
-def compare(task: Task, one: RecordSet, existing: list[Record]) -> list[Step]:
-    """The steps for one name and type, those that change nothing included: they show what is wanted as it is."""
-    missing, kept, others = dict(one.wanted), [], []
+def plan_set(desired: DesiredRecords, one: RecordSet, existing: list[Record]) -> list[Step]:
+    """The steps for one name and type, including those that change nothing: prune needs to know what is desired."""
+    missing, kept, others = dict(one.present), [], []
     for record in existing:
-        members = missing.pop(record.value, None)
-        if members is None:
+        fields = missing.pop(record.value, None)
+        if fields is None:
             others.append(record)
         else:
-            kept.append(Step(record, wish(task, record, record.value, members)))
+            kept.append(Step(record, desired_record(desired, record, record.value, fields)))
 
-    alone = one.exclusive or (one.type == "CNAME" and task.replace_conflicting)
+    alone = one.exclusive or (one.type == "CNAME" and desired.replace_conflicting)
     surplus = others
-    if not one.emptied and not (one.wanted and alone):
-        surplus = [record for record in others if record.value in one.unwanted]
-    # A record that has to go becomes one that is missing, so that its id, comment and tags live on.
+    if not one.all_absent and not (one.present and alone):
+        surplus = [record for record in others if record.value in one.absent]
+    # A surplus record becomes a missing one, so that its id, comment and tags are kept.
     paired = list(zip(surplus, missing.items(), strict=False))
-    updated = [Step(old, wish(task, old, value, members)) for old, (value, members) in paired]
+    updated = [Step(old, desired_record(desired, old, value, fields)) for old, (value, fields) in paired]
     deleted = [Step(old, None) for old in surplus[len(paired) :]]
     unpaired = list(missing.items())[len(paired) :]
-    created = [Step(None, wish(task, Record(one.name, one.type, value), value, members)) for value, members in unpaired]
+    created = [
+        Step(None, desired_record(desired, Record(one.name, one.type, value), value, fields))
+        for value, fields in unpaired
+    ]
     return [*kept, *updated, *deleted, *created]
 
 
-def wish(task: Task, old: Record, value: Value, members: Members) -> Record:
-    """What shall become of a record; a new one has no id yet."""
-    wanted = members.applied_to(old, value)
-    as_wanted = dataclasses.replace(wanted, comment=old.comment) == old
-    if as_wanted and old.id and not task.owner.may_change(old):
-        return old  # so it may stay somebody else's
-    if wanted.proxied and not wanted.proxiable:
+def desired_record(desired: DesiredRecords, old: Record, value: Value, fields: DesiredFields) -> Record:
+    """The desired state of a record; a new one has no id yet."""
+    record = fields.applied_to(old, value)
+    only_comment_differs = dataclasses.replace(record, comment=old.comment) == old
+    if only_comment_differs and old.id and not desired.owner.may_change(old):
+        return old  # another owner may keep it
+    if record.proxied and not record.proxiable:
         raise InvalidError(
-            f"{wanted} cannot be proxied, because Cloudflare's proxy does not reach this address; set proxied: false."
+            f"{record} cannot be proxied, because Cloudflare's proxy does not reach this address; set proxied: false."
         )
-    if wanted.proxied and "flatten_cname" in wanted.settings:
-        raise InvalidError(f"{wanted} cannot be proxied and flattened at once; set proxied or flatten_cname to false.")
-    return task.owner.mark(wanted)
+    if record.proxied and "flatten_cname" in record.settings:
+        raise InvalidError(
+            f"{record} cannot be both proxied and flattened; set either proxied or flatten_cname to false."
+        )
+    return desired.owner.mark(record)
 
 
-def displace(task: Task, steps: list[Step], existing: list[Record]) -> list[Step]:
-    """Removes what excludes a new record, if the task allows it."""
-    gone = {step.before.id for step in steps if step.kind == "deletes"}
-    rivals: dict[str, Record] = {}
+def remove_conflicting(desired: DesiredRecords, steps: list[Step], existing: list[Record]) -> list[Step]:
+    """Remove what conflicts with a new record, if the task allows it."""
+    deleted = {step.before.id for step in steps if step.before and not step.after}
+    rivals: dict[str | None, Record] = {}
     by_name = itertools.groupby(sorted(existing, key=order), key=lambda record: record.name)
     at_name = {name: list(records) for name, records in by_name}
-    for new in (step.after for step in steps if step.before is None):
+    for new in (step.after for step in steps if step.after and not step.before):
         for record in at_name.get(new.name, ()):
-            if record.id in gone or not record.excludes(new, task.zone):
+            if record.id in deleted or not record.excludes(new, desired.zone):
                 continue
-            if not task.replace_conflicting:
+            if not desired.replace_conflicting:
                 raise ConflictError(
-                    f"Cannot create {new}: at the same name there is {record}, and one does not tolerate the other; "
-                    "remove it first, or replace it in this step with replace_conflicting: true."
+                    f"Cannot create {new}: {record} exists at the same name, and the two types conflict; "
+                    "remove it first, or set replace_conflicting: true to replace it in this task."
                 )
             rivals[record.id] = record
     return [Step(record, None) for record in rivals.values()]
 
 
-def prune(task: Task, steps: list[Step], existing: list[Record]) -> list[Step]:
-    """Removes what carries our mark and is not wanted."""
-    seen = {step.before.id for step in steps if step.before}
-    gone = [record for record in existing if record.id not in seen and task.owner.marked(record)]
-    for record in gone:
-        if task.zone and not within(record.name, task.zone):
+def prune(desired: DesiredRecords, steps: list[Step], existing: list[Record]) -> list[Step]:
+    """Remove records that carry the owner's mark and are not desired."""
+    planned = {step.before.id for step in steps if step.before}
+    surplus = [record for record in existing if record.id not in planned and desired.owner.marked(record)]
+    for record in surplus:
+        if desired.zone and not within(record.name, desired.zone):
             raise InvalidError(
-                f"prune would remove {record}, which is not within the zone {task.zone}; "
+                f"prune would remove {record}, which is not within the zone {desired.zone}; "
                 "check that zone_id is the id of zone."
             )
-    return [Step(record, None) for record in gone]
+    return [Step(record, None) for record in surplus]
 
 
-def refuse(task: Task, steps: list[Step], existing: list[Record]) -> None:
-    """What must not happen, whatever the task says."""
-    touched = [step.before for step in steps if step.before]
-    foreign = [str(record) for record in touched if not task.owner.may_change(record)]
+def refuse_foreign(desired: DesiredRecords, steps: list[Step]) -> None:
+    """Records of other owners must not change."""
+    foreign = [str(step.before) for step in steps if step.before and not desired.owner.may_change(step.before)]
     if foreign:
         raise ConflictError(
-            f"Owned by something else, because the comment does not say 'managed by {task.owner.name}': "
+            f"These records have another owner, because their comments do not contain 'managed by {desired.owner.name}': "
             f"{'; '.join(foreign)}. Nothing was changed; remove what is no longer needed, or adopt it with take_over: true.",
             foreign=foreign,
         )
-    gone = {step.before.id for step in steps if step.kind == "deletes"}
-    served = {record.name for record in existing if record.type == "NS" and record.id not in gone}
-    served |= {step.name for step in steps if step.kind == "posts" and step.after.type == "NS"}
+
+
+def refuse_last_name_server(desired: DesiredRecords, steps: list[Step], existing: list[Record]) -> None:
+    """The zone itself must keep a name server."""
+    deleted = {step.before.id for step in steps if step.before and not step.after}
+    served = {record.name for record in existing if record.type == "NS" and record.id not in deleted}
+    served |= {step.name for step in steps if step.after and not step.before and step.after.type == "NS"}
     for server in existing:
-        # With zone_id alone any of the names may be the zone itself.
-        if server.type != "NS" or server.name in served or task.zone not in (None, server.name):
+        # With zone_id alone any name may be the zone itself.
+        if server.type != "NS" or server.name in served or desired.zone not in ("", server.name):
             continue
-        if task.zone:
+        if desired.zone:
             remedy = "the zone itself; keep at least one of them"
         else:
-            remedy = "which may be the zone itself; keep at least one of them, or set zone, too, if it is another name"
+            remedy = (
+                "which may be the zone itself; keep at least one of them, or set zone as well if the zone is another"
+            )
         raise InvalidError(f"This would remove the last name server (NS) of {server.name}, {remedy}.")
 
 
 def refuse_long_sets(before: list[Record], after: list[Record]) -> None:
-    """The texts of a name must not grow beyond what Cloudflare takes."""
+    """The texts of a name must not grow beyond what Cloudflare accepts."""
 
     def sizes(records: list[Record]) -> collections.Counter[str]:
         found: collections.Counter[str] = collections.Counter()
@@ -185,9 +174,19 @@ def refuse_long_sets(before: list[Record], after: list[Record]) -> None:
     for name, size in sizes(after).items():
         if size > max(LONGEST_SET, old[name]):
             raise InvalidError(
-                f"All texts (TXT) of {name} together would have {size} characters, quotes included; "
-                f"Cloudflare takes {LONGEST_SET}."
+                f"The texts (TXT) of {name} would have {size} characters altogether, quotes included; "
+                f"Cloudflare accepts {LONGEST_SET}."
             )
+
+
+def count(before: list[Record], after: list[Record]) -> dict[str, int]:
+    """How many records were created, updated and deleted between two states."""
+    old, new = ({record.id: record for record in records} for records in (before, after))
+    return {
+        "created": sum(record.id not in old for record in after),
+        "updated": sum(id_ in new and new[id_] != record for id_, record in old.items()),
+        "deleted": len(old.keys() - new.keys()),
+    }
 
 
 def order(record: Record) -> tuple[t.Any, ...]:

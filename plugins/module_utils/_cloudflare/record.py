@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The pantheros.nixci contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One DNS record at Cloudflare, and who owns it. Private: may change without notice."""
+"""DNS records at Cloudflare, who owns them, and changes to them. Private: may change without notice."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ ALIAS, ADDRESS, DELEGATION = {"CNAME"}, {"A", "AAAA"}, {"NS"}
 
 
 def normal_tag(tag: str) -> str:
-    """The name of a tag has no case, its value has."""
+    """The name of a tag is not case-sensitive; its value is."""
     name, colon, value = tag.partition(":")
     return name.lower() + colon + value
 
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """What we manage of a record; everything else stays as it is because only changed members are ever sent."""
+    """The fields that this collection manages. Requests contain changed fields only, so other fields stay as they are."""
 
     name: str
     type: str
@@ -50,21 +50,21 @@ class Record:
     comment: str = ""
     tags: frozenset[str] = frozenset()
     settings: frozenset[str] = frozenset()
-    """Those that are on; one that is off may be missing in the answer as well."""
+    """Those that are on. Cloudflare may leave out one that is off."""
     id: str | None = None
 
     @classmethod
-    def parse(cls, answer: dict[str, t.Any]) -> Record:
+    def parse(cls, fields: dict[str, t.Any]) -> Record:
         return cls(
-            name=answer["name"].lower(),
-            type=answer["type"],
-            value=Value.answered(answer),
-            ttl=answer["ttl"],
-            proxied=bool(answer.get("proxied")),
-            comment=answer.get("comment") or "",
-            tags=frozenset(map(normal_tag, answer.get("tags") or ())),
-            settings=frozenset(name for name, on in (answer.get("settings") or {}).items() if on is True),
-            id=answer["id"],
+            name=fields["name"].lower(),
+            type=fields["type"],
+            value=Value.from_api(fields),
+            ttl=fields["ttl"],
+            proxied=bool(fields.get("proxied")),
+            comment=fields.get("comment") or "",
+            tags=frozenset(map(normal_tag, fields.get("tags") or ())),
+            settings=frozenset(name for name, on in (fields.get("settings") or {}).items() if on is True),
+            id=fields["id"],
         )
 
     @property
@@ -77,47 +77,47 @@ class Record:
             return True
         return self.type in PROXIABLE and not any(ipaddress.ip_address(self.value.text) in net for net in UNREACHABLE)
 
-    def excludes(self, other: Record, zone: str | None) -> bool:
+    def excludes(self, other: Record, zone: str) -> bool:
         """Whether Cloudflare refuses these two different records at one name.
 
         "A/AAAA records cannot exist on the same name as CNAME records. NS records cannot exist on the same name as any
-        other record type" (notes of the API's create call); the latter is applied where error 81056 is known to come,
-        and not to the zone's own name.
+        other record type" (API reference, Create DNS Record). The rule for NS is applied only where Cloudflare is known to
+        return error 81056, which excludes the zone's own name. `zone` is empty if only the zone's id is known.
         """
         if self.name != other.name:
             return False
         types = {self.type, other.type}
         if types == ALIAS or (types & ALIAS and types & ADDRESS):
             return True
-        delegated = zone is not None and self.name != zone and types & DELEGATION
+        delegated = zone and self.name != zone and types & DELEGATION
         return bool(delegated and types & (ALIAS | ADDRESS))
 
     def changes(self, other: Record) -> dict[str, t.Any]:
-        """What a PATCH must say to make this record equal to `other`."""
-        said: dict[str, t.Any] = {}
+        """The body of the PATCH that makes this record equal to `other`."""
+        body: dict[str, t.Any] = {}
         if self.value != other.value:
-            said |= other.value.members(self.type)
-        for member in ("ttl", "proxied", "comment"):
-            if getattr(self, member) != getattr(other, member):
-                said[member] = getattr(other, member)
+            body |= other.value.fields(self.type)
+        for field in ("ttl", "proxied", "comment"):
+            if getattr(self, field) != getattr(other, field):
+                body[field] = getattr(other, field)
         if self.tags != other.tags:
-            said["tags"] = sorted(other.tags)
+            body["tags"] = sorted(other.tags)
         if self.settings != other.settings:
-            said["settings"] = {name: name in other.settings for name in sorted(self.settings | other.settings)}
-        return said
+            body["settings"] = {name: name in other.settings for name in sorted(self.settings | other.settings)}
+        return body
 
     def body(self) -> dict[str, t.Any]:
-        """What a POST must say: nothing about members that have the API's own default."""
-        blank = dataclasses.replace(
+        """The body of the POST that creates this record. It omits fields that have the API's own default."""
+        default = dataclasses.replace(
             self, ttl=AUTOMATIC_TTL, proxied=False, comment="", tags=frozenset(), settings=frozenset()
         )
-        said = {"name": self.name, "type": self.type, **self.value.members(self.type), "ttl": self.ttl}
+        body = {"name": self.name, "type": self.type, **self.value.fields(self.type), "ttl": self.ttl}
         if self.type in PROXIABLE:
-            said["proxied"] = self.proxied
-        return {**said, **blank.changes(self)}
+            body["proxied"] = self.proxied
+        return {**body, **default.changes(self)}
 
     def public(self) -> dict[str, t.Any]:
-        """For results and differences, without the id, which check mode cannot foresee."""
+        """For return values and diffs. The id is left out because check mode cannot predict it."""
         return {
             "name": self.name,
             "type": self.type,
@@ -140,9 +140,10 @@ ANY_MARK = re.compile(r"\s*\(?\bmanaged by [\w.-]+\)?")
 
 @dataclasses.dataclass(frozen=True)
 class Owner:
-    """Records carry a mark in their comment; without a name everything is ours."""
+    """Owned records carry a mark in their comment."""
 
     name: str | None = None
+    """Without a name, the task may change every record."""
     take_over: bool = False
 
     def marked(self, record: Record) -> bool:
@@ -158,3 +159,37 @@ class Owner:
         comment = ANY_MARK.sub("", record.comment).strip()
         comment = f"{comment} (managed by {self.name})" if comment else f"managed by {self.name}"
         return dataclasses.replace(record, comment=comment)
+
+
+@dataclasses.dataclass(frozen=True)
+class Zone:
+    """A zone as Cloudflare has it."""
+
+    id: str
+    records: list[Record]
+    """At least all records of the names that the task manages."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One change. `before` is None for a new record, `after` for a record to delete."""
+
+    before: Record | None
+    after: Record | None
+
+    @property
+    def name(self) -> str:
+        return next(record.name for record in (self.before, self.after) if record)
+
+    @property
+    def kind(self) -> str:
+        """The list of a batch request to which it belongs."""
+        if self.before is None:
+            return "posts"
+        return "deletes" if self.after is None else "patches"
+
+    @property
+    def body(self) -> dict[str, t.Any]:
+        if self.after is None:
+            return {}
+        return self.before.changes(self.after) if self.before else self.after.body()

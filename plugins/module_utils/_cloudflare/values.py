@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, The pantheros.nixci contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What DNS records hold: one spelling for equal values of each type. Private: may change without notice.
+"""The values of DNS records, one normal form for equal values. Private: may change without notice.
 
-The API writes many values in another way than they were sent, and some types as a mapping C(data) with a composed
-C(content) whose form varies. So values are compared part by part, each part in its normal form.
+The API returns many values in another spelling than it received them. For some types it returns a mapping `data` and a
+`content` composed from it, whose form varies. Values are therefore compared part by part, each part in its normal form.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import typing as t
 from .._core.errors import InvalidError
 from .names import TOKEN, host_name, quote, unquote
 
-# https://developers.cloudflare.com/dns/manage-dns-records/reference/dns-record-types/: a record has at most 4096 bytes
-# (we count the quotes, too), all contents of a name and type at most 8192 characters.
+# https://developers.cloudflare.com/dns/manage-dns-records/reference/dns-record-types/: at most 4096 bytes in a record
+# (the quotes are counted here as well), at most 8192 characters in all records of a name and type together.
 LONGEST_TEXT = 4096
 LONGEST_SET = 8192
 
@@ -29,17 +29,17 @@ LONGEST_SET = 8192
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """One part of a value: how to bring it to its normal form, and how a zone file shows it."""
+    """One part of a value: its normal form, and its form in a zone file."""
 
     normal: t.Callable[[t.Any], t.Any]
     shown: t.Callable[[t.Any], str] = str
     greedy: bool = False
-    """Takes all that is left of a line; blanks have no meaning in it."""
+    """Takes the rest of the line, in which blanks have no meaning."""
 
 
 def whole(highest: int) -> Kind:
     def normal(given: t.Any) -> int:
-        # Some numbers come back from the API as strings, or as 1.0.
+        # The API returns some numbers as strings, or as 1.0.
         number = int(float(given)) if re.fullmatch(r"\d{1,10}(\.0)?", str(given)) else -1
         if not 0 <= number <= highest:
             raise InvalidError(f"'{given}' is not a whole number from 0 to {highest}.")
@@ -86,7 +86,7 @@ def address(version: int) -> Kind:
 def target(given: t.Any) -> str:
     name = host_name(str(given).strip())
     if "." not in name:
-        raise InvalidError(f"'{given}' is not a complete host name; targets are not completed with the zone.")
+        raise InvalidError(f"'{given}' is not a fully qualified host name; the zone is not appended to targets.")
     return name
 
 
@@ -101,19 +101,21 @@ def text(given: t.Any) -> str:
 def filled_text(given: t.Any) -> str:
     value = unquote(str(given))
     if not value:
-        raise InvalidError("A text needs at least one character.")
+        raise InvalidError("A text must have at least one character.")
     return value
 
 
 def refuse_text(given: str) -> None:
-    """What nobody means, and what Cloudflare does not take."""
+    """Refuse what cannot be intended, and what Cloudflare does not accept."""
     value = unquote(given)
     if value == given and re.search(r"[\r\n]", value):
         raise InvalidError(
-            "The text holds a line break; write it in one line (in YAML with >- instead of |), or quote it with \\010."
+            "The text contains a line break; write it on one line (in YAML with >- instead of |), or quote it with \\010."
         )
     if len(quote(value).encode()) > LONGEST_TEXT:
-        raise InvalidError(f"The text has more than the {LONGEST_TEXT} bytes that Cloudflare takes, quotes included.")
+        raise InvalidError(
+            f"The text is longer than the {LONGEST_TEXT} bytes that Cloudflare accepts, quotes included."
+        )
 
 
 def property_tag(given: t.Any) -> str:
@@ -141,7 +143,7 @@ def base_64(given: t.Any) -> str:
 
 
 def service_parameters(given: t.Any) -> str:
-    """The parameters of HTTPS and SVCB: their order has no meaning, and quotes are optional."""
+    """The parameters of HTTPS and SVCB. Their order has no meaning, and quotes are optional."""
     parameters = []
     for token in re.findall(TOKEN, str(given), re.DOTALL):
         key, equals, value = token.partition("=")
@@ -153,7 +155,7 @@ UINT8, UINT16 = whole(255), whole(65535)
 TARGET, TARGET_OR_NONE = Kind(target), Kind(target_or_none)
 TEXT = Kind(text, shown=quote)
 HEX, BASE64 = Kind(hexadecimal, greedy=True), Kind(base_64, greedy=True)
-DISTANCE = decimal(0, 90_000_000)
+LENGTH = decimal(0, 90_000_000)
 
 
 # -- types ------------------------------------------------------------------------------------------------------------
@@ -161,8 +163,8 @@ DISTANCE = decimal(0, 90_000_000)
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """The parts of a type's value in the order of a zone file, and where the API has them: those in `beside` are members
-    of the record, `content` is its content, all others are in data."""
+    """The parts of a type's value in the order of a zone file, and where the API expects them: parts in `beside` are fields
+    of the record, `content` is its content, and all others are in `data`."""
 
     parts: dict[str, Kind]
     content: str | None = None
@@ -197,9 +199,9 @@ SHAPES = {
             "long_seconds": decimal(0, 59.999),
             "long_direction": one_of("E", "W"),
             "altitude": decimal(-100_000, 42_849_672.95),
-            "size": DISTANCE,
-            "precision_horz": DISTANCE,
-            "precision_vert": DISTANCE,
+            "size": LENGTH,
+            "precision_horz": LENGTH,
+            "precision_vert": LENGTH,
         }
     ),
     "MX": Shape({"priority": UINT16, "target": TARGET_OR_NONE}, content="target", beside=("priority",)),
@@ -228,20 +230,20 @@ SHAPES = {
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Value:
-    """What a record holds. Equal values have equal texts; the parts are what the API is told."""
+    """The value of a record. Equal values have equal texts; requests are built from the parts."""
 
     text: str
     parts: tuple[tuple[str, t.Any], ...] = dataclasses.field(default=(), compare=False)
 
     @classmethod
-    def given(cls, type_: str, value: t.Any) -> Value:
-        """From the user: a mapping of all parts, or the line that a zone file has after the type."""
+    def from_option(cls, type_: str, value: t.Any) -> Value:
+        """From the user: a mapping of all parts, or the text that follows the type in a zone file."""
         kinds = SHAPES[type_].parts
         form = f"a value of type {type_} consists of {', '.join(kinds)}"
         if isinstance(value, dict) and len(kinds) > 1:
             odd = ", ".join(sorted(map(str, set(value) ^ set(kinds))))
             if odd:
-                raise InvalidError(f"Too much or missing: {odd}; {form}.")
+                raise InvalidError(f"Unknown or missing: {odd}; {form}.")
             return cls._of(type_, value)
         if isinstance(value, (dict, list, bool)) or value is None:
             raise InvalidError(f"'{value}' is neither text nor a mapping of all parts; quote it if it is a text.")
@@ -254,25 +256,25 @@ class Value:
         fixed = len(kinds) - 1
         odd = re.sub(TOKEN, "", str(value), flags=re.DOTALL).strip()
         if odd or len(tokens) < fixed or (len(tokens) != len(kinds) and not greedy.greedy):
-            raise InvalidError(f"'{value}' does not fit: {form}, and a text with blanks has to be quoted.")
+            raise InvalidError(f"'{value}' does not fit: {form}, and a text with blanks must be quoted.")
         parts = {name: unquote(token) for name, token in zip(kinds, tokens[:fixed], strict=False)}
         rest = " ".join(tokens[fixed:])
         return cls._of(type_, {**parts, last: rest if greedy.normal is service_parameters else unquote(rest)})
 
     @classmethod
-    def answered(cls, record: dict[str, t.Any]) -> Value:
-        """From the API. What we do not understand is kept as it is, for the zone may hold anything."""
+    def from_api(cls, record: dict[str, t.Any]) -> Value:
+        """From the API. A value that cannot be parsed is kept as text, because the zone may contain anything."""
         content = str(record.get("content") or "")
         shape = SHAPES.get(record["type"])
         try:
             if shape is None:
                 return cls(content)
             if shape.content is None and not record.get("data"):
-                return cls.given(record["type"], content)
-            members = {"priority": record.get("priority"), **(record.get("data") or {})}
+                return cls.from_option(record["type"], content)
+            fields = {"priority": record.get("priority"), **(record.get("data") or {})}
             if shape.content:
-                members[shape.content] = content
-            return cls._of(record["type"], {name: members[name] for name in shape.parts})
+                fields[shape.content] = content
+            return cls._of(record["type"], {name: fields[name] for name in shape.parts})
         except (InvalidError, KeyError):
             return cls(content)
 
@@ -285,16 +287,16 @@ class Value:
                 normal[name] = kind.normal(parts[name])
             except InvalidError as exc:
                 raise InvalidError(f"Wrong {name if len(kinds) > 1 else 'content'} for type {type_}: {exc}") from None
-        # The parameters of a service may be empty; the blanks around a text are a part of it.
+        # The parameters of a service may be empty; blanks around a text belong to it.
         shown = " ".join(filter(None, (kinds[name].shown(part) for name, part in normal.items())))
         # Surrogates cannot be printed.
         return cls(shown.encode(errors="surrogateescape").decode(errors="backslashreplace"), tuple(normal.items()))
 
-    def members(self, type_: str) -> dict[str, t.Any]:
-        """What a request says of it."""
+    def fields(self, type_: str) -> dict[str, t.Any]:
+        """The fields of a request."""
         shape, parts = SHAPES[type_], dict(self.parts)
-        said: dict[str, t.Any] = {name: parts.pop(name) for name in shape.beside}
+        fields: dict[str, t.Any] = {name: parts.pop(name) for name in shape.beside}
         if shape.content:
             content = parts[shape.content]
-            return {**said, "content": quote(content) if type_ == "TXT" else content}
-        return {**said, "data": parts}
+            return {**fields, "content": quote(content) if type_ == "TXT" else content}
+        return {**fields, "data": parts}

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The pantheros.nixci contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""JSON over HTTP with bounded patience. Private: may change without notice."""
+"""JSON over HTTP with bounded retries. Private: may change without notice."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ else:
         from requests.adapters import HTTPAdapter
         from urllib3.util.retry import Retry
 
-# A service that asks for a longer pause than this is reported instead of waited for.
+# If a service asks for a longer pause than this, the request fails instead of waiting.
 MAX_RETRY_AFTER = 30.0
 
 BY_STATUS: dict[int, type[NixciError]] = {
@@ -43,9 +43,9 @@ BY_STATUS: dict[int, type[NixciError]] = {
 
 
 def checked_token(token: str, what: str) -> str:
-    """The token as a header takes it, without blanks around it.
+    """The token as it fits into a header, without surrounding blanks.
 
-    Anything else is refused here, because requests would quote the whole header in its error, token and all.
+    Anything else is refused here, because requests would quote the whole header, including the token, in its error.
     """
     token = token.strip()
     if not re.fullmatch(r"[!-~]+", token):
@@ -54,12 +54,12 @@ def checked_token(token: str, what: str) -> str:
 
 
 class BoundedRetry(Retry):
-    """Repeats what is safe to repeat: every request on 429, only idempotent ones on 5xx and lost connections."""
+    """Repeats what is safe to repeat: any request after 429, only idempotent ones after 5xx and lost connections."""
 
     longest_pause = MAX_RETRY_AFTER
 
     def new(self, **changes: t.Any) -> t.Self:
-        """urllib3 makes a new object for each try from the arguments that it knows."""
+        """urllib3 creates a new object for each attempt from the arguments that it knows."""
         again = super().new(**changes)
         again.longest_pause = self.longest_pause
         return again
@@ -73,7 +73,7 @@ class BoundedRetry(Retry):
         seconds = super().get_retry_after(response)
         if seconds is not None and seconds > self.longest_pause:
             raise UnavailableError(
-                f"The service answered {response.status} and asks to wait {seconds:.0f} s; run again later.",
+                f"The service answered {response.status} and asks to wait {seconds:.0f} s; run the task again later.",
                 status=response.status,
                 retry_after=seconds,
             )
@@ -81,18 +81,26 @@ class BoundedRetry(Retry):
 
 
 class OwnAuthority(HTTPAdapter):
-    """Trusts the given certificates only. Session.verify does not suffice: REQUESTS_CA_BUNDLE would win over it."""
+    """Trusts the given certificates only. Session.verify is not enough, because REQUESTS_CA_BUNDLE overrides it."""
 
     def __init__(self, ca_path: str, **kwargs: t.Any) -> None:
         self.ca_path = ca_path
         super().__init__(**kwargs)
 
-    def send(self, request: t.Any, **kwargs: t.Any) -> t.Any:
-        return super().send(request, **{**kwargs, "verify": self.ca_path})
+    def send(
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: t.Any = None,
+        verify: bool | str = True,
+        cert: t.Any = None,
+        proxies: t.Any = None,
+    ) -> requests.Response:
+        return super().send(request, stream, timeout, self.ca_path, cert, proxies)
 
 
 def http_argument_spec(ca_path: bool = True) -> dict[str, t.Any]:
-    """Options that every HTTP client of this collection has; see doc_fragments/_http.py."""
+    """Options of every HTTP client of this collection, see doc_fragments/_http.py."""
     spec: dict[str, t.Any] = {
         "timeout": {"type": "int", "default": 30},
         "retries": {"type": "int", "default": 3},
@@ -105,7 +113,7 @@ def http_argument_spec(ca_path: bool = True) -> dict[str, t.Any]:
 def bounded_session(
     retries: int, ca_path: str | None = None, longest_pause: float = MAX_RETRY_AFTER
 ) -> requests.Session:
-    """A session with bounded patience, also for clients that bring their own requests (see _gitlab.py)."""
+    """A session with bounded retries, also for libraries that accept a session (see _gitlab/client.py)."""
     retry = BoundedRetry(
         total=retries,
         backoff_factor=0.5,
@@ -115,7 +123,7 @@ def bounded_session(
     )
     retry.longest_pause = longest_pause
     session = requests.Session()
-    # Without this, a ~/.netrc with an entry for the host (such as Nix' own) would replace the Authorization header.
+    # Otherwise an entry for the host in ~/.netrc, such as one for Nix, would replace the Authorization header.
     session.auth = lambda request: request
     session.mount("http://", HTTPAdapter(max_retries=retry))
     session.mount("https://", OwnAuthority(ca_path, max_retries=retry) if ca_path else HTTPAdapter(max_retries=retry))
@@ -123,11 +131,11 @@ def bounded_session(
 
 
 def no_answer(service: str, base_url: str, timeout: float, exc: requests.exceptions.RequestException) -> NixciError:
-    """The error for a request that got no answer at all."""
+    """The error for a request without a response."""
     if isinstance(exc, requests.exceptions.SSLError):
         return UnavailableError(
             f"{service}: the certificate of {base_url} is not trusted ({_reason(exc)}); "
-            "wait for a valid certificate or name your own authority with ca_path."
+            "wait for a valid certificate, or set ca_path to the certificate of your own authority."
         )
     if isinstance(exc, requests.exceptions.Timeout):
         return UnavailableError(
@@ -170,9 +178,9 @@ class JsonClient:
         )
 
     def explain(self, status: int, body: t.Any) -> str:
-        """The service's own words for a failure, without anything secret."""
-        words = (body.get("message") or body.get("error")) if isinstance(body, dict) else body
-        return redact(str(words or "")[:300], [self.token])
+        """The error message of the service, without secrets."""
+        message = (body.get("message") or body.get("error")) if isinstance(body, dict) else body
+        return redact(str(message or "")[:300], [self.token])
 
     def send(
         self,
@@ -182,10 +190,10 @@ class JsonClient:
         params: dict[str, t.Any] | None = None,
         headers: dict[str, str] | None = None,
     ) -> requests.Response:
-        """The raw answer; raises UnavailableError when there is none."""
+        """The raw response. Raises UnavailableError if there is none."""
         url = self.base_url + path
         try:
-            # A redirect would carry the credential to another place, so none is followed.
+            # A redirect would send the credential to another server, so none is followed.
             return self.session.request(
                 method, url, json=body, params=params, headers=headers, timeout=self.timeout, allow_redirects=False
             )
@@ -201,7 +209,7 @@ class JsonClient:
         *,
         none_on: t.Collection[int] = (),
     ) -> t.Any:
-        """The parsed answer, None for an empty one and for the statuses in none_on; raises a typed error otherwise."""
+        """The parsed body; None if it is empty or the status is in none_on. Raises a typed error after a failure."""
         response = self.send(method, path, body, params)
         if response.status_code in none_on:
             return None
@@ -216,17 +224,19 @@ class JsonClient:
         raise self.error(method, path, response.status_code, content)
 
     def error(self, method: str, path: str, status: int, content: t.Any) -> NixciError:
-        """A typed error for an answer that is not a success."""
+        """A typed error for a response that is not a success."""
         if status == 429 or status >= 500:
             kind: type[NixciError] = UnavailableError
         else:
             kind = BY_STATUS.get(status, InvalidError)
-        words = self.explain(status, content)
-        return kind(f"{self.service}: {method} {path} answered {status}{': ' + words if words else ''}.", status=status)
+        message = self.explain(status, content)
+        return kind(
+            f"{self.service}: {method} {path} answered {status}{': ' + message if message else ''}.", status=status
+        )
 
 
 def parse(response: requests.Response) -> t.Any:
-    """JSON if it is JSON, the text otherwise, None when empty."""
+    """The parsed JSON, the text if it is not JSON, or None if it is empty."""
     if not response.content:
         return None
     try:
@@ -236,7 +246,7 @@ def parse(response: requests.Response) -> t.Any:
 
 
 def _reason(exc: BaseException) -> str:
-    """The innermost cause in a few words; requests wraps it in several layers of representation."""
+    """The innermost cause as short text; requests wraps it in several layers."""
     seen: BaseException = exc
     while True:
         inner = getattr(seen, "reason", None) or (seen.args[0] if seen.args else None)

@@ -73,7 +73,7 @@ def converge(resource: Resource[Found, P], params: Params, check_mode: bool) -> 
     return Change(first.change.before, plan.change.after).result(**values)
 
 
-def finish(module: AnsibleModule, produce: t.Callable[[], Result]) -> t.NoReturn:
+def finish(module: AnsibleModule, produce: t.Callable[[], Result]) -> None:
     """The end of every main(): the result, or the error in one sentence."""
     try:
         result = produce()
@@ -82,6 +82,6 @@ def finish(module: AnsibleModule, produce: t.Callable[[], Result]) -> t.NoReturn
     module.exit_json(**{"changed": False, **result})
 
 
-def run(module: AnsibleModule, resource: t.Callable[[], Resource[Found, P]]) -> t.NoReturn:
+def run(module: AnsibleModule, resource: t.Callable[[], Resource[Found, P]]) -> None:
     """Manage a resource with the options of a module. It is made here, because making it may fail as well."""
     finish(module, lambda: converge(resource(), module.params, module.check_mode))

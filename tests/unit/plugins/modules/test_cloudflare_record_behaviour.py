@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the module does, as tables: how many requests a case costs, which faults of other clients it does not have, and
-what it makes of Cloudflare's error codes.
+"""Tables of behaviour: the number of requests, cases that other clients get wrong, and Cloudflare's error codes.
 
-A record is written as a zone file has it, with its other members in brackets: "A cache 203.0.113.1 [ttl=300]".
+Records are written as in a zone file, with their other fields in brackets: "A cache 203.0.113.1 [ttl=300]".
 """
 
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.support.cloudflare import ZONE, Lab, Run, laboratory
+from tests.support.cloudflare import ZONE, CloudflareEnvironment, cloudflare_fixture
 
 Task = dict[str, t.Any]
 STRUCTURED = {
@@ -24,14 +22,11 @@ STRUCTURED = {
 }
 
 
-@pytest.fixture
-def lab(serve: Callable[[t.Any], str], module: Callable[..., Run]) -> Iterator[Lab]:
-    with laboratory(serve, module, plan="pro") as lab:
-        yield lab
+cloudflare = cloudflare_fixture(plan="pro")
 
 
-def put(lab: Lab, line: str) -> None:
-    """Puts a record into the zone as somebody else would have."""
+def put(cloudflare: CloudflareEnvironment, line: str) -> None:
+    """Add a record that someone else has created."""
     line, _bracket, members = line.removesuffix("]").partition(" [")
     type_, label, content = line.split(" ", 2)
     more: dict[str, t.Any] = {}
@@ -48,13 +43,13 @@ def put(lab: Lab, line: str) -> None:
         }
     if type_ == "MX":
         more["priority"], value = int(content.split()[0]), content.split()[1]
-    lab.seed(type_, value, name=ZONE if label == "@" else f"{label}.{ZONE}", **more)
+    cloudflare.add(type_, value, name=ZONE if label == "@" else f"{label}.{ZONE}", **more)
 
 
-def held(lab: Lab) -> list[str]:
-    """What the zone holds, in the same form."""
+def held(cloudflare: CloudflareEnvironment) -> list[str]:
+    """The records of the zone in the same notation."""
     lines = []
-    for one in lab.double.all_records(ZONE):
+    for one in cloudflare.double.all_records(ZONE):
         label = "@" if one["name"] == ZONE else one["name"].removesuffix(f".{ZONE}")
         content = " ".join(map(str, one["data"].values())) if "data" in one else one["content"]
         content = f"{one['priority']} {content}" if one["type"] == "MX" else content
@@ -72,44 +67,44 @@ def held(lab: Lab) -> list[str]:
 ONE, OTHER = "A cache 203.0.113.1", "A cache 203.0.113.2"
 MANY = [{"name": f"host{number}", "type": "A", "content": f"203.0.113.{number}"} for number in range(50)]
 FIFTY = sorted(f"A host{number} 203.0.113.{number}" for number in range(50))
-LOOK, LIST = "GET zones", "GET dns_records"
+FIND, LIST = "GET zones", "GET dns_records"
 
 REQUESTS: list[tuple[str, list[str], Task, list[str], list[str]]] = [
     # case, before, task, after, requests
-    ("no-op", [ONE], {"content": "203.0.113.1"}, [ONE], [LOOK, LIST]),
+    ("no-op", [ONE], {"content": "203.0.113.1"}, [ONE], [FIND, LIST]),
     ("no-op by id", [ONE], {"content": "203.0.113.1", "zone_id": "…"}, [ONE], [LIST]),
-    ("create", [], {"content": "203.0.113.1"}, [ONE], [LOOK, LIST, "POST dns_records"]),
-    ("update", [ONE], {"content": "203.0.113.2"}, [OTHER], [LOOK, LIST, "PATCH …"]),
-    ("absent, one match", [ONE], {"state": "absent"}, [], [LOOK, LIST, "DELETE …"]),
-    ("absent, no match", [], {"state": "absent"}, [], [LOOK, LIST]),
-    ("exclusive, no-op", [ONE], {"content": "203.0.113.1", "exclusive": True}, [ONE], [LOOK, LIST]),
-    ("exclusive, one other to delete", [ONE, OTHER], {"content": "203.0.113.1"}, [ONE], [LOOK, LIST, "DELETE …"]),
-    ("fifty, create", [], {"records": MANY}, FIFTY, [LOOK, LIST, "POST batch"]),
-    ("fifty, no-op", FIFTY, {"records": MANY}, FIFTY, [LOOK, LIST]),
-    ("fifty, one change", [*FIFTY[:-1], "A host9 198.51.100.1"], {"records": MANY}, FIFTY, [LOOK, LIST, "PATCH …"]),
+    ("create", [], {"content": "203.0.113.1"}, [ONE], [FIND, LIST, "POST dns_records"]),
+    ("update", [ONE], {"content": "203.0.113.2"}, [OTHER], [FIND, LIST, "PATCH …"]),
+    ("absent, one match", [ONE], {"state": "absent"}, [], [FIND, LIST, "DELETE …"]),
+    ("absent, no match", [], {"state": "absent"}, [], [FIND, LIST]),
+    ("exclusive, no-op", [ONE], {"content": "203.0.113.1", "exclusive": True}, [ONE], [FIND, LIST]),
+    ("exclusive, one other to delete", [ONE, OTHER], {"content": "203.0.113.1"}, [ONE], [FIND, LIST, "DELETE …"]),
+    ("fifty, create", [], {"records": MANY}, FIFTY, [FIND, LIST, "POST batch"]),
+    ("fifty, no-op", FIFTY, {"records": MANY}, FIFTY, [FIND, LIST]),
+    ("fifty, one change", [*FIFTY[:-1], "A host9 198.51.100.1"], {"records": MANY}, FIFTY, [FIND, LIST, "PATCH …"]),
 ]
 
 
 @pytest.mark.parametrize(("case", "before", "task", "after", "requests"), REQUESTS, ids=[row[0] for row in REQUESTS])
-def test_a_case_costs_these_requests(
-    lab: Lab, case: str, before: list[str], task: Task, after: list[str], requests: list[str]
+def test_number_of_requests(
+    cloudflare: CloudflareEnvironment, case: str, before: list[str], task: Task, after: list[str], requests: list[str]
 ) -> None:
     for line in before:
-        put(lab, line)
-    ids = {record["id"] for record in lab.double.all_records(ZONE)}
-    result = lab.run(**{**task, "zone_id": lab.double.zone_id(ZONE) if "zone_id" in task else None})
+        put(cloudflare, line)
+    ids = {record["id"] for record in cloudflare.double.all_records(ZONE)}
+    result = cloudflare.run(**{**task, "zone_id": cloudflare.double.zone_id(ZONE) if "zone_id" in task else None})
     assert not result["failed"], result
     assert result["changed"] == (before != after)
-    assert held(lab) == after
-    assert [f"{method} {'…' if last in ids else last}" for method, last in lab.requests()] == requests
+    assert held(cloudflare) == after
+    assert [f"{method} {'…' if last in ids else last}" for method, last in cloudflare.requests()] == requests
 
 
-# -- faults of others --------------------------------------------------------------------------------------------------
+# -- cases that other clients get wrong --------------------------------------------------------------------------------------------------
 
 TWO_CAA = ["CAA cache 0 issue letsencrypt.org", "CAA cache 0 issue pki.goog"]
 FULL = "A cache 203.0.113.1 [ttl=300, comment=by hand, tags=team:web]"
 BEHAVIOUR: list[tuple[str, list[str], Task, list[str]]] = [
-    # what others get wrong, before, task, after (the same as before: nothing may change)
+    # case, before, task, after (if equal to before, nothing may change)
     ("a changed address does not add a record", [ONE], {"content": "203.0.113.2"}, [OTHER]),
     ("nor a changed text", ['TXT cache "old"'], {"type": "TXT", "content": "new"}, ['TXT cache "new"']),
     ("nor a changed mail server", ["MX @ 10 a.example.org"], {"name": "@", "type": "MX", "content": "10 b.example.org"},
@@ -148,29 +143,31 @@ BEHAVIOUR: list[tuple[str, list[str], Task, list[str]]] = [
      ["A cache 203.0.113.1 [proxied]"]),
     ("tags are a set, without case in names", ["A cache 203.0.113.1 [tags=a:1 Team:Web]"],
      {"content": "203.0.113.1", "tags": ["team:Web", "a:1"]}, ["A cache 203.0.113.1 [tags=a:1 Team:Web]"]),
-    ("a CNAME gives way when that is told", ["CNAME cache a.example.org", 'TXT cache "stays"'],
+    ("a CNAME is replaced on request", ["CNAME cache a.example.org", 'TXT cache "stays"'],
      {"content": "203.0.113.1", "replace_conflicting": True}, [ONE, 'TXT cache "stays"']),
-    ("addresses give way when that is told", [ONE, "AAAA cache 2001:db8::1"],
+    ("addresses are replaced on request", [ONE, "AAAA cache 2001:db8::1"],
      {"type": "CNAME", "content": "a.example.org", "replace_conflicting": True}, ["CNAME cache a.example.org"]),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("case", "before", "task", "after"), BEHAVIOUR, ids=[row[0] for row in BEHAVIOUR])
-def test_behaviour(lab: Lab, case: str, before: list[str], task: Task, after: list[str]) -> None:
+def test_behaviour(
+    cloudflare: CloudflareEnvironment, case: str, before: list[str], task: Task, after: list[str]
+) -> None:
     for line in before:
-        put(lab, line)
-    result = lab.prove(**task)
+        put(cloudflare, line)
+    result = cloudflare.verify(**task)
     assert result["changed"] == (before != after)
-    assert held(lab) == after
+    assert held(cloudflare) == after
 
 
-def test_exclusive_leaves_no_gap(lab: Lab) -> None:
-    """Deleting and creating are one call: when it fails, everything is as before."""
+def test_exclusive_never_empties_a_set(cloudflare: CloudflareEnvironment) -> None:
+    """Records are deleted and created in one request. If it fails, nothing changes."""
     for line in (ONE, OTHER):
-        put(lab, line)
-    lab.fault(status=400, method="POST", path="batch$", body=refusal(9005))
-    assert lab.run(content=["203.0.113.8"])["failed"]
-    assert held(lab) == [ONE, OTHER]
+        put(cloudflare, line)
+    cloudflare.fault(status=400, method="POST", path="batch$", body=refusal(9005))
+    assert cloudflare.run(content=["203.0.113.8"])["failed"]
+    assert held(cloudflare) == [ONE, OTHER]
 
 
 # -- error codes -------------------------------------------------------------------------------------------------------
@@ -181,7 +178,7 @@ def refusal(code: int, message: str = "no") -> dict[str, t.Any]:
 
 
 CODES: list[tuple[str, int, list[str] | None]] = [
-    # what Cloudflare says to the first attempt, the code, words of the failure; none: looked again, and it worked
+    # message for the first attempt, code, parts of our message; None if the module plans again and succeeds
     ("the record exists", 81057, None),
     ("an identical record exists", 81058, None),
     ("the host exists", 81053, None),
@@ -205,26 +202,26 @@ CODES: list[tuple[str, int, list[str] | None]] = [
 ]
 
 
-@pytest.mark.parametrize(("said", "code", "words"), CODES, ids=[str(row[1]) for row in CODES])
-def test_an_error_code_is_read(lab: Lab, said: str, code: int, words: list[str] | None) -> None:
-    lab.fault(status=400, method="POST", body=refusal(code, said))
-    result = lab.run(content="203.0.113.1")
-    if words is None:
+@pytest.mark.parametrize(("text", "code", "parts"), CODES, ids=[str(row[1]) for row in CODES])
+def test_error_codes(cloudflare: CloudflareEnvironment, text: str, code: int, parts: list[str] | None) -> None:
+    cloudflare.fault(status=400, method="POST", body=refusal(code, text))
+    result = cloudflare.run(content="203.0.113.1")
+    if parts is None:
         assert not result["failed"], result
-        assert held(lab) == [ONE]
-        assert [method for method, _path in lab.requests()] == ["GET", "GET", "POST", "GET", "POST"]
-        lab.fault(status=400, method="PATCH", body=refusal(code, said), times=2)
-        result, words = lab.run(content="203.0.113.2"), [str(code)]
+        assert held(cloudflare) == [ONE]
+        assert [method for method, _path in cloudflare.requests()] == ["GET", "GET", "POST", "GET", "POST"]
+        cloudflare.fault(status=400, method="PATCH", body=refusal(code, text), times=3)
+        result, parts = cloudflare.run(content="203.0.113.2"), [str(code)]
     assert result["failed"]
     assert result["codes"] == [code]
-    for word in (said, *words):
-        assert word in result["msg"]
+    for part in (text, *parts):
+        assert part in result["msg"]
 
 
-def test_the_reason_in_the_chain_is_shown(lab: Lab) -> None:
+def test_the_reason_in_the_chain_is_shown(cloudflare: CloudflareEnvironment) -> None:
     body = refusal(1004, "DNS Validation Error")
     body["errors"][0]["error_chain"] = [{"code": 9021, "message": "Invalid TTL."}]
-    lab.fault(status=400, method="POST", body=body)
-    result = lab.run(content="203.0.113.1")
+    cloudflare.fault(status=400, method="POST", body=body)
+    result = cloudflare.run(content="203.0.113.1")
     assert "9021 Invalid TTL." in result["msg"]
     assert result["codes"] == [1004, 9021]

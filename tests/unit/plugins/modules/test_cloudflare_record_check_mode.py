@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""For any records in the zone and any wish: check mode foretells the run, and a second run changes nothing."""
+"""Check mode predicts the run, and a second run changes nothing, for any records in the zone and any task."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import hypothesis
 from hypothesis import strategies as st
 
 from lab.clouds._cloudflare_rules import Refused
-from tests.support.check_mode import assert_check_mode_contract
-from tests.support.cloudflare import ZONE, Lab, Run, laboratory
+from tests.support.cloudflare import ZONE, Run, cloudflare_environment
 
 NAMES = ["cache", "www", "@", "_x.cache"]
 CONTENTS: dict[str, list[t.Any]] = {
@@ -33,7 +32,7 @@ STORED: dict[str, list[dict[str, t.Any]]] = {
     "CAA": [{"data": {"flags": 0, "tag": "issue", "value": "letsencrypt.org"}}],
     "NS": [{"content": "ns1.example.org"}, {"content": "ns3.example.org"}],
 }
-COMMENTS = [None, "", "theirs", "managed by nixci", "web (managed by nixci)", "managed by somebody"]
+COMMENTS = [None, "", "theirs", "managed by nixci", "web (managed by nixci)", "managed by someone"]
 
 
 @st.composite
@@ -79,41 +78,31 @@ def entry(draw: st.DrawFn) -> dict[str, t.Any]:
 
 
 @st.composite
-def wish(draw: st.DrawFn) -> dict[str, t.Any]:
-    task = draw(st.fixed_dictionaries({}, optional=TASK))
+def task(draw: st.DrawFn) -> dict[str, t.Any]:
+    options = draw(st.fixed_dictionaries({}, optional=TASK))
     if draw(st.booleans()):
-        return {**task, **draw(entry())}
-    task |= draw(st.fixed_dictionaries({}, optional={"prune": st.booleans(), **OPTIONS}))
-    return {**task, "records": draw(st.lists(entry(), max_size=4))}
+        return {**options, **draw(entry())}
+    options |= draw(st.fixed_dictionaries({}, optional={"prune": st.booleans(), **OPTIONS}))
+    return {**options, "records": draw(st.lists(entry(), max_size=4))}
 
 
-def state(lab: Lab) -> list[dict[str, t.Any]]:
-    records = [{**one, "modified_on": None, "created_on": None} for one in lab.double.all_records(ZONE)]
-    return sorted(records, key=lambda one: one["id"])
-
-
-def test_check_mode_foretells_the_run(serve: Callable[[t.Any], str], module: Callable[..., Run]) -> None:
+def test_check_mode_contract(serve: Callable[[t.Any], str], module: Callable[..., Run]) -> None:
     outcomes: collections.Counter[str] = collections.Counter()
 
     @hypothesis.settings(max_examples=80, deadline=None, derandomize=True, database=None)
-    @hypothesis.given(before=st.lists(stored(), max_size=8), wish=wish())
-    def holds(before: list[dict[str, t.Any]], wish: dict[str, t.Any]) -> None:
-        lab.double.records[lab.double.zone_id(ZONE)].clear()
+    @hypothesis.given(before=st.lists(stored(), max_size=8), task=task())
+    def holds(before: list[dict[str, t.Any]], task: dict[str, t.Any]) -> None:
+        cloudflare.double.records[cloudflare.double.zone_id(ZONE)].clear()
         for record in before:
             try:
-                lab.double.add_record(ZONE, **record)
+                cloudflare.double.add_record(ZONE, **record)
             except Refused:
                 continue  # such a zone cannot exist
 
-        def run(*, check: bool = False) -> Run:
-            return lab.run(check=check, **wish)
-
-        found = assert_check_mode_contract(
-            run, lambda: state(lab), unknown={"record.id", "records.*.id"}, once={"changes"}
-        )
+        found = cloudflare.check_mode_runs(**task)
         outcomes["refused" if found.repeated is None else "changed" if found.actual["changed"] else "no change"] += 1
 
-    with laboratory(serve, module, plan="pro") as lab:
+    with cloudflare_environment(serve, module, plan="pro") as cloudflare:
         holds()
     assert min(outcomes[kind] for kind in ("refused", "changed", "no change")) > 9, outcomes
     print(outcomes)

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which permission each operation needs: exactly those of the table suffice, and a missing one is told."""
+"""The permissions that each operation needs: those of the table are sufficient, and a missing one is reported."""
 
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.support.cloudflare import ZONE, Lab, Run, laboratory
+from tests.support.cloudflare import ZONE, CloudflareEnvironment, Run, cloudflare_fixture
 
 READ_ZONE, READ, EDIT = "zone:read", "dns:read", "dns:edit"
 CALLED = {READ_ZONE: "Zone / Zone / Read", READ: "Zone / DNS / Read", EDIT: "Zone / DNS / Edit"}
@@ -30,49 +29,58 @@ TABLE = [
 ]
 
 
-@pytest.fixture
-def lab(serve: Callable[[t.Any], str], module: Callable[..., Run]) -> Iterator[Lab]:
-    with laboratory(serve, module) as lab:
-        yield lab
+cloudflare = cloudflare_fixture()
 
 
-def attempt(lab: Lab, params: dict[str, t.Any], check: bool, by_id: bool, rights: set[str]) -> Run:
+def attempt(
+    cloudflare: CloudflareEnvironment, params: dict[str, t.Any], check: bool, by_id: bool, rights: set[str]
+) -> Run:
     token = "canary-minimal-" + "m" * 40
-    lab.double.tokens[token] = {ZONE: rights}
-    zone = {"zone_id": lab.double.zone_id(ZONE)} if by_id else {}
-    return lab.run(check=check, token=token, **zone, **params)
+    cloudflare.double.tokens[token] = {ZONE: rights}
+    zone = {"zone_id": cloudflare.double.zone_id(ZONE)} if by_id else {}
+    return cloudflare.run(check=check, token=token, **zone, **params)
 
 
 @pytest.mark.parametrize(("operation", "params", "check", "by_id", "needed"), TABLE)
-def test_these_rights_suffice(
-    lab: Lab, operation: str, params: dict[str, t.Any], check: bool, by_id: bool, needed: set[str]
+def test_the_rights_are_sufficient(
+    cloudflare: CloudflareEnvironment,
+    operation: str,
+    params: dict[str, t.Any],
+    check: bool,
+    by_id: bool,
+    needed: set[str],
 ) -> None:
-    lab.seed("A", "203.0.113.1")
-    result = attempt(lab, params, check, by_id, needed)
+    cloudflare.add("A", "203.0.113.1")
+    result = attempt(cloudflare, params, check, by_id, needed)
     assert not result["failed"], (operation, result)
     assert result["changed"] == (params != PRESENT)
 
 
 @pytest.mark.parametrize(("operation", "params", "check", "by_id", "needed"), TABLE)
-def test_a_missing_right_is_told(
-    lab: Lab, operation: str, params: dict[str, t.Any], check: bool, by_id: bool, needed: set[str]
+def test_a_missing_right_is_reported(
+    cloudflare: CloudflareEnvironment,
+    operation: str,
+    params: dict[str, t.Any],
+    check: bool,
+    by_id: bool,
+    needed: set[str],
 ) -> None:
-    lab.seed("A", "203.0.113.1")
-    before = lab.records()
+    cloudflare.add("A", "203.0.113.1")
+    before = cloudflare.records()
     for right in needed:
-        result = attempt(lab, params, check, by_id, needed - {right})
+        result = attempt(cloudflare, params, check, by_id, needed - {right})
         assert result["failed"], (operation, right)
-        # Without any right over records, listing them is what fails first.
+        # Without any right to the records, listing them fails first.
         expected = CALLED[READ] if right == EDIT else CALLED[right]
         assert expected in result["msg"]
         if right == EDIT:
-            weaker = attempt(lab, params, check, by_id, needed - {EDIT} | {READ})
+            weaker = attempt(cloudflare, params, check, by_id, needed - {EDIT} | {READ})
             assert weaker["failed"], operation
             assert "the token is valid" in weaker["msg"]
             assert CALLED[EDIT] in weaker["msg"]
-    assert lab.records() == before
+    assert cloudflare.records() == before
 
 
-def test_an_unknown_zone_looks_like_a_missing_right(lab: Lab) -> None:
-    result = lab.refused("Zone / Zone / Read", "zone_id", zone="example.net", content=["203.0.113.1"])
+def test_an_unknown_zone_is_reported_like_a_missing_right(cloudflare: CloudflareEnvironment) -> None:
+    result = cloudflare.assert_refused("Zone / Zone / Read", "zone_id", zone="example.net", content=["203.0.113.1"])
     assert "example.net" in result["msg"]

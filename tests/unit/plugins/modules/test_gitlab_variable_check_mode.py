@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""For any variables that are there and any wish: check mode tells the truth, and GitLab is sent nothing it refuses."""
+"""Check mode predicts the run, and GitLab rejects no request, for any existing variables and any task."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def variable(draw: some.DrawFn) -> dict[str, t.Any]:
 
 
 BEFORE = some.lists(variable(), max_size=4, unique_by=lambda one: (one["key"], one["environment_scope"]))
-WISH = some.fixed_dictionaries(
+TASKS = some.fixed_dictionaries(
     {
         "key": mostly(KEYS, ["BAD-KEY"]),
         "value": some.sampled_from(MASKABLE * 2 + UNMASKABLE),
@@ -65,7 +65,7 @@ WISH = some.fixed_dictionaries(
 
 
 @pytest.mark.parametrize("owner", ["project", "group"])
-def test_check_run_again(owner: str, serve: Callable[[t.Any], str], module: Callable[..., t.Any]) -> None:
+def test_check_mode_contract(owner: str, serve: Callable[[t.Any], str], module: Callable[..., t.Any]) -> None:
     path = {"project": PROJECT, "group": GROUP}[owner]
     double = GitLabDouble([PROJECT], {TOKEN: Token("pan", {PROJECT: "maintainer", GROUP: "owner"})}, [GROUP])
     url = serve(double.app)
@@ -74,38 +74,38 @@ def test_check_run_again(owner: str, serve: Callable[[t.Any], str], module: Call
         return {(one["key"], one["environment_scope"]): dict(one) for one in double.variables[path]}
 
     @hypothesis.settings(max_examples=150, deadline=None, derandomize=True, database=None)
-    @hypothesis.given(before=BEFORE, wish=WISH)
-    def prove(before: list[dict[str, t.Any]], wish: dict[str, t.Any]) -> None:
+    @hypothesis.given(before=BEFORE, task=TASKS)
+    def holds(before: list[dict[str, t.Any]], task: dict[str, t.Any]) -> None:
         double.variables[path] = [dict(one) for one in before]
         double.app.requests.clear()
-        params = {"url": url, "token": TOKEN, owner: path, **wish}
+        params = {"url": url, "token": TOKEN, owner: path, **task}
         params = {name: value for name, value in params.items() if value is not None}
 
         def run(*, check: bool = False) -> t.Any:
             result = module("gitlab_variable", params, check=check)
-            # The name of a variable may be the value of another one; it is no secret.
-            told = json.dumps({name: part for name, part in result.items() if name != "invocation"})
-            assert "canary" not in told.replace(TOKEN, "")
+            # The name of a variable may be the value of another one; the name is no secret.
+            shown = json.dumps({name: part for name, part in result.items() if name != "invocation"})
+            assert "canary" not in shown.replace(TOKEN, "")
             return result
 
         old = state()
         runs = assert_check_mode_contract(run, state)
-        refused = [entry for entry in double.app.requests if entry["status"] not in (200, 201, 204, 404)]
-        assert refused == []
+        rejected = [entry for entry in double.app.requests if entry["status"] not in (200, 201, 204, 404)]
+        assert rejected == []
         if runs.actual["failed"]:
             return
-        here = (wish["key"], wish["environment_scope"])
+        here = (task["key"], task["environment_scope"])
         assert {place: one for place, one in state().items() if place != here} == {
             place: one for place, one in old.items() if place != here
         }
-        if wish["state"] == "absent":
+        if task["state"] == "absent":
             assert here not in state()
             return
         now = {**state()[here], "description": state()[here]["description"] or ""}
         for name in ("variable_type", "description", "masked", "hidden", "protected", "raw"):
-            if wish[name] is not None:
-                assert now[name] == wish[name], name
+            if task[name] is not None:
+                assert now[name] == task[name], name
         if not (now["hidden"] and old.get(here, {}).get("hidden")):
-            assert now["value"].removesuffix("\n") == wish["value"].removesuffix("\n")
+            assert now["value"].removesuffix("\n") == task["value"].removesuffix("\n")
 
-    prove()
+    holds()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every type: the line of a zone file, the mapping, what is sent, and what comes back are one value."""
+"""Each type: the text of a zone file, the mapping, the request and the response give equal values."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Error = importlib.import_module(UTILS + "_core.errors").InvalidError
 Value = content.Value
 
 KEY = "mQENBFVHm5sBCADH"
-# type: (line, the same in other words, members that a request has)
+# type: (text, another spelling of it, fields of a request)
 TYPES: dict[str, tuple[str, t.Any, dict[str, t.Any]]] = {
     "A": ("203.0.113.1", " 203.0.113.1 ", {"content": "203.0.113.1"}),
     "AAAA": ("2001:db8::1", "2001:DB8:0:0::0001", {"content": "2001:db8::1"}),
@@ -121,35 +121,35 @@ def test_all_types_of_the_schema_are_here() -> None:
 
 @pytest.mark.parametrize("type_", TYPES)
 def test_a_value_has_one_spelling(type_: str) -> None:
-    line, other, members = TYPES[type_]
-    value = Value.given(type_, line)
+    line, other, fields = TYPES[type_]
+    value = Value.from_option(type_, line)
     assert value.text == line
-    assert Value.given(type_, other) == value
-    assert value.members(type_) == members
-    validate("record_write", {"type": type_, "name": "x.example.com", **members})
+    assert Value.from_option(type_, other) == value
+    assert value.fields(type_) == fields
+    validate("record_write", {"type": type_, "name": "x.example.com", **fields})
 
 
 @pytest.mark.parametrize("type_", TYPES)
-def test_what_comes_back_is_the_same_value(type_: str) -> None:
-    value = Value.given(type_, TYPES[type_][0])
-    body = {"type": type_, "name": "x.example.com", **DEFAULTS, **value.members(type_)}
+def test_a_stored_value_is_equal(type_: str) -> None:
+    value = Value.from_option(type_, TYPES[type_][0])
+    body = {"type": type_, "name": "x.example.com", **DEFAULTS, **value.fields(type_)}
     stored = checked(body, "example.com", PLANS["free"])
-    assert Value.answered(stored) == value
-    # Some numbers come back as strings, and the composed content is told with other blanks.
+    assert Value.from_api(stored) == value
+    # The API returns some numbers as strings, and the composed content with other blanks.
     strings = {name: str(part) for name, part in stored.get("data", {}).items()}
     if strings:
-        assert Value.answered({**stored, "data": strings}) == value
-    if strings and type_ not in ("SRV", "URI", "NAPTR"):  # the double's content of these is not a whole line
-        assert Value.answered({**stored, "data": None, "content": stored["content"].replace(" ", "\t", 2)}) == value
+        assert Value.from_api({**stored, "data": strings}) == value
+    if strings and type_ not in ("SRV", "URI", "NAPTR"):  # the double's content of these is incomplete
+        assert Value.from_api({**stored, "data": None, "content": stored["content"].replace(" ", "\t", 2)}) == value
 
 
 @pytest.mark.parametrize(
-    ("type_", "given", "words"),
+    ("type_", "given", "message"),
     [
         ("A", "2001:db8::1", "not an IPv4 address"),
         ("A", 12, "not an IPv4 address"),
         ("AAAA", "fe80::1%eth0", "not an IPv6 address"),
-        ("CNAME", "cache", "not a complete host name"),
+        ("CNAME", "cache", "not a fully qualified host name"),
         ("CNAME", ".", "not a host name"),
         ("CNAME", "a." * 130 + "org", "253"),
         ("MX", "mail.example.org", "consists of priority, target"),
@@ -157,9 +157,9 @@ def test_what_comes_back_is_the_same_value(type_: str) -> None:
         ("MX", "-1 mail.example.org", "from 0 to 65535"),
         ("MX", {"priority": True, "target": "mail.example.org"}, "from 0 to 65535"),
         ("SRV", {"priority": 1, "weight": 1, "target": "a.example.org"}, "missing: port"),
-        ("SRV", {"priority": 1, "weight": 1, "port": 1, "target": "a.example.org", "proto": "_tcp"}, "Too much or missing: proto"),
-        ("CAA", "0 issue letsencrypt.org; more", "has to be quoted"),
-        ("CAA", '0 issue "letsencrypt.org', "has to be quoted"),
+        ("SRV", {"priority": 1, "weight": 1, "port": 1, "target": "a.example.org", "proto": "_tcp"}, "Unknown or missing: proto"),
+        ("CAA", "0 issue letsencrypt.org; more", "must be quoted"),
+        ("CAA", '0 issue "letsencrypt.org', "must be quoted"),
         ("CAA", "0 is-sue x", "tag"),
         ("SSHFP", "4 2 xyz", "not hexadecimal"),
         ("SSHFP", "4 2 abc", "not hexadecimal"),
@@ -172,13 +172,13 @@ def test_what_comes_back_is_the_same_value(type_: str) -> None:
         ("TXT", None, "neither text nor a mapping"),
     ],
 )  # fmt: skip
-def test_a_wrong_value_is_one_sentence(type_: str, given: t.Any, words: str) -> None:
-    with pytest.raises(Error, match=re.escape(words)):
-        Value.given(type_, given)
+def test_an_invalid_value_is_reported(type_: str, given: t.Any, message: str) -> None:
+    with pytest.raises(Error, match=re.escape(message)):
+        Value.from_option(type_, given)
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "record",
     [
         {"type": "SPF", "content": "v=spf1 -all"},
         {"type": "CAA", "content": "nonsense", "data": {"flags": "many"}},
@@ -186,8 +186,8 @@ def test_a_wrong_value_is_one_sentence(type_: str, given: t.Any, words: str) -> 
         {"type": "MX", "content": "mail.example.org"},
     ],
 )
-def test_what_is_not_understood_is_kept(answer: dict[str, t.Any]) -> None:
-    assert Value.answered(answer) == Value(answer["content"])
+def test_a_value_that_cannot_be_parsed_is_kept(record: dict[str, t.Any]) -> None:
+    assert Value.from_api(record) == Value(record["content"])
 
 
 TEXTS = st.one_of(st.text(min_size=1), st.binary(min_size=1).map(lambda raw: raw.decode(errors="surrogateescape")))
@@ -205,9 +205,9 @@ def test_any_text_survives_quoting(text: str) -> None:
     assert all(len(names.unquote(f'"{part}"').encode(errors="surrogateescape")) <= 255 for part in raw)
 
 
-def test_bytes_that_are_no_text_can_be_printed_and_sent() -> None:
-    value = Value.given("TXT", '"a\\255b"')
+def test_bytes_that_are_not_utf8_can_be_printed_and_sent() -> None:
+    value = Value.from_option("TXT", '"a\\255b"')
     assert json.dumps(value.text, ensure_ascii=False).encode() == rb'"a\\xffb"'
-    assert value.members("TXT") == {"content": '"a\\255b"'}
-    assert value == Value.answered({"type": "TXT", "content": '"a\\255" "b"'})
-    assert value != Value.given("TXT", '"a\\254b"')
+    assert value.fields("TXT") == {"content": '"a\\255b"'}
+    assert value == Value.from_api({"type": "TXT", "content": '"a\\255" "b"'})
+    assert value != Value.from_option("TXT", '"a\\254b"')

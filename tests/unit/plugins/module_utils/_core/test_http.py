@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The common HTTP client against servers on the loopback interface."""
+"""The common HTTP client with servers on the loopback interface."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def application(request: Request) -> Response:
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[pathlib.Path, pathlib.Path]:
-    """A certificate for 127.0.0.1 that nobody else trusts, and its key."""
+    """A self-signed certificate for 127.0.0.1 and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.datetime.now(datetime.UTC)
@@ -63,7 +63,7 @@ def https(authority: tuple[pathlib.Path, pathlib.Path]) -> Iterator[str]:
     server.shutdown()
 
 
-def test_an_unknown_authority_is_refused_with_the_remedy(https: str) -> None:
+def test_an_unknown_authority_is_reported_with_the_remedy(https: str) -> None:
     with pytest.raises(_errors.UnavailableError, match="is not trusted .* ca_path"):
         Client(https, retries=0).request("GET", "/")
 
@@ -86,7 +86,7 @@ def statuses(control: Control) -> list[int]:
 
 
 @pytest.mark.parametrize(("method", "status"), [("GET", 503), ("PUT", 502), ("POST", 429), ("DELETE", 429)])
-def test_what_may_be_repeated_is(faulty: tuple[Control, str], method: str, status: int) -> None:
+def test_safe_requests_are_repeated(faulty: tuple[Control, str], method: str, status: int) -> None:
     control, url = faulty
     control.faults.append({"status": status, "headers": {"Retry-After": "0"}})
     assert Client(url).request(method, "/") == {"path": "/"}
@@ -101,19 +101,21 @@ def test_a_post_is_not_repeated_after_a_server_error(faulty: tuple[Control, str]
     assert statuses(control) == [503]
 
 
-def test_repeating_ends(faulty: tuple[Control, str]) -> None:
+def test_retries_end(faulty: tuple[Control, str], pauses: list[float]) -> None:
     control, url = faulty
-    control.faults.append({"status": 503, "times": 100, "headers": {"Retry-After": "0"}})
+    control.faults.append({"status": 503, "times": 100})
     with pytest.raises(_errors.UnavailableError, match="answered 503"):
         Client(url, retries=2).request("GET", "/")
     assert len(control.requests) == 3
+    assert pauses == [1.0], "the first retry follows at once"
 
 
-def test_a_long_pause_is_reported_instead_of_waited_for(faulty: tuple[Control, str]) -> None:
+def test_a_longer_pause_than_allowed_fails(faulty: tuple[Control, str], pauses: list[float]) -> None:
     control, url = faulty
     control.faults.append({"status": 429, "headers": {"Retry-After": "300"}})
     with pytest.raises(_errors.UnavailableError, match="asks to wait 300 s"):
         Client(url).request("GET", "/")
+    assert pauses == []
 
 
 @pytest.mark.parametrize(
@@ -126,14 +128,14 @@ def test_a_long_pause_is_reported_instead_of_waited_for(faulty: tuple[Control, s
         (409, _errors.ConflictError),
     ],
 )
-def test_each_refusal_has_its_type(faulty: tuple[Control, str], status: int, error: type[Exception]) -> None:
+def test_each_status_has_its_error_type(faulty: tuple[Control, str], status: int, error: type[Exception]) -> None:
     control, url = faulty
     control.faults.append({"status": status, "body": {"message": "because"}})
     with pytest.raises(error, match=f"The test: GET /x answered {status}: because"):
         Client(url).request("GET", "/x")
 
 
-def test_an_answer_that_is_not_json_is_told(faulty: tuple[Control, str]) -> None:
+def test_a_response_that_is_not_json_is_reported(faulty: tuple[Control, str]) -> None:
     control, url = faulty
     control.faults.append({"status": 200, "body": "<html>a login page</html>"})
     with pytest.raises(_errors.UnavailableError, match="not JSON"):
@@ -147,28 +149,28 @@ def test_a_redirect_is_not_followed(faulty: tuple[Control, str]) -> None:
         Client(url).request("GET", "/")
 
 
-def test_an_unreachable_service_is_told() -> None:
+def test_an_unreachable_service_is_reported() -> None:
     with pytest.raises(_errors.UnavailableError, match="cannot reach http://127.0.0.1:9"):
         Client("http://127.0.0.1:9", retries=0).request("GET", "/")
 
 
-def test_something_that_is_no_url_is_refused() -> None:
+def test_an_invalid_url_is_refused() -> None:
     with pytest.raises(_errors.InvalidError, match="not a URL"):
         Client("cache.example.org")
 
 
 @pytest.mark.parametrize("bounds", [{"timeout": 0}, {"timeout": -1}, {"retries": -1}])
-def test_bounds_that_are_none_are_refused(bounds: dict[str, int]) -> None:
+def test_invalid_bounds_are_refused(bounds: dict[str, int]) -> None:
     with pytest.raises(_errors.InvalidError, match="timeout must be at least 1 second, and retries must not be neg"):
         Client("http://127.0.0.1:9", **bounds)
 
 
 @pytest.mark.parametrize("token", ["", " ", "two words", "two\nlines", "canary\u2026"])
-def test_a_token_that_cannot_travel_is_refused_without_being_shown(token: str) -> None:
+def test_a_token_that_does_not_fit_into_a_header_is_refused_without_being_shown(token: str) -> None:
     with pytest.raises(_errors.InvalidError, match="^The token is empty or holds blanks") as caught:
         checked_token(token, "The token")
     assert "canary" not in str(caught.value)
 
 
-def test_blanks_around_a_token_are_no_part_of_it() -> None:
+def test_blanks_around_a_token_are_removed() -> None:
     assert checked_token(" token\n", "The token") == "token"
