@@ -301,58 +301,26 @@ field_values:
 
 import contextlib
 import copy
-import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._core.errors import NixciError
 from ..module_utils._core.redact import SHORTEST
-from ..module_utils._onepassword.backend import Backend, backend, onepassword_argument_spec
-from ..module_utils._onepassword.desired import Recipe, Variable, Wish
-from ..module_utils._onepassword.item import Item
-from ..module_utils._onepassword.write import Stored, remove, store
-
-Params = dict[str, t.Any]
+from ..module_utils._core.resource import Params, Result, finish
+from ..module_utils._onepassword.backend import backend, onepassword_argument_spec
+from ..module_utils._onepassword.desired import desired_fields
+from ..module_utils._onepassword.write import manage
 
 
-def run(params: Params, source: Backend, check: bool) -> dict[str, t.Any]:
-    if params["state"] == "absent":
-        gone = remove(source, params["vault"], params["title"], archive=params["archive"], check=check)
-        return gone.change.result(item=None)
-    wishes = [wish(field) for field in params["fields"]]
-    options = {name: params[name] for name in ("category", "tags", "mode", "may_replace_passkey")}
-    stored = store(source, params["vault"], params["title"], wishes, **options, check=check)
-    item = t.cast(Item, stored.item)
-    result = stored.change.result(item=summary(item, stored), generated=stored.generated)
-    if params["return_values"]:
-        result["field_values"] = {wish.path: stored.value(wish) for wish in wishes}
+def run(module: AnsibleModule, params: Params) -> Result:
+    with contextlib.closing(backend(params.get, module.warn)) as source:
+        result = manage(source, params, desired_fields(params["fields"]), module.check_mode)
+    # A requested value must not be masked because it is also the value of an option.
+    module.no_log_values -= set(result.get("field_values", {}).values())
     return result
 
 
-def wish(field: Params) -> Wish:
-    return Wish(
-        **{
-            **field,
-            "type": field["type"] and field["type"].upper(),
-            "generate": field["generate"] and Recipe(**field["generate"]),
-            "env": None if field["env"] is None else tuple(Variable(**variable) for variable in field["env"]),
-        }
-    )
-
-
-def summary(item: Item, stored: Stored) -> dict[str, t.Any]:
-    return {
-        "id": item.document.get("id"),
-        "vault_id": item.document.get("vault", {}).get("id"),
-        "title": item.title,
-        "version": stored.version,
-        "labels": sorted(item.values()),
-        "changed_labels": stored.changed_labels,
-    }
-
-
 def take_values(module: AnsibleModule) -> Params:
-    """The options, whose secrets are then masked in what the module returns as `invocation`."""
+    """The options. What the module returns as `invocation` has their secrets masked."""
     params = copy.deepcopy(module.params)
     public = [params["vault"], params["title"], *(params["tags"] or [])]
     public += [name for field in params["fields"] for name in (field["label"], field["section"]) if name]
@@ -362,7 +330,8 @@ def take_values(module: AnsibleModule) -> Params:
             if value is None:
                 continue
             holder["value"] = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
-            # Ansible masks secret options wherever they occur; done to "1" or to a part of a name it would spoil the result.
+            # Ansible masks the value of a secret option wherever it occurs; that would spoil the result if the value is
+            # "1" or a part of a name.
             if len(value) < SHORTEST or any(value in name for name in public):
                 module.no_log_values.discard(value)
     return params
@@ -427,14 +396,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = take_values(module)
-    try:
-        with contextlib.closing(backend(params.get, module.warn)) as source:
-            result = run(params, source, module.check_mode)
-    except NixciError as exc:
-        module.fail_json(msg=str(exc), **exc.details)
-    # What was asked for must not be masked because it is also the value of an option.
-    module.no_log_values -= set(result.get("field_values", {}).values())
-    module.exit_json(**result)
+    finish(module, lambda: run(module, params))
 
 
 if __name__ == "__main__":

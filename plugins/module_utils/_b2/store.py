@@ -15,8 +15,9 @@ from .._core.env_file import parse
 from .._core.errors import ConflictError, ForbiddenError, NixciError, NotFoundError
 from .._core.file import replace
 from .._onepassword.backend import backend, onepassword_argument_spec
-from .._onepassword.item import ItemNotFoundError, Wish
-from .._onepassword.write import store, value
+from .._onepassword.desired import DesiredField
+from .._onepassword.item import ItemNotFoundError
+from .._onepassword.write import check_store, store
 
 
 class Pair(t.NamedTuple):
@@ -131,17 +132,17 @@ class OnePasswordStore:
             item = self.source.fetch(self.vault, self.title)
         except ItemNotFoundError:
             return None
-        pair = Pair(*(value(item, wish) for wish in self._wishes(Pair("", ""))))
+        pair = Pair(item.value(self.id_label), item.value(self.secret_label))
         return pair if all(pair) else None
 
     def prove(self) -> None:
-        self._store(Pair("(the new id)", "(the new secret)"), check=True)
+        check_store(self.source, self.vault, self.title, self._fields(Pair("(the new id)", "(the new secret)")))
 
     def write(self, pair: Pair) -> None:
-        self._store(pair, check=False)
+        store(self.source, self.vault, self.title, self._fields(pair))
 
-    def _store(self, pair: Pair, *, check: bool) -> None:
-        store(self.source, self.vault, self.title, self._wishes(pair), check=check)
-
-    def _wishes(self, pair: Pair) -> list[Wish]:
-        return [Wish(self.id_label, pair.id, "STRING"), Wish(self.secret_label, pair.secret, "CONCEALED")]
+    def _fields(self, pair: Pair) -> list[DesiredField]:
+        return [
+            DesiredField(self.id_label, pair.id, "STRING"),
+            DesiredField(self.secret_label, pair.secret, "CONCEALED"),
+        ]

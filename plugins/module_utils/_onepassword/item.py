@@ -17,7 +17,9 @@ import unicodedata
 from collections.abc import Callable, Iterable
 
 from .._core.errors import ConflictError, InvalidError, NotFoundError
-from .desired import Wish
+
+if t.TYPE_CHECKING:
+    from .desired import DesiredField
 
 Json = dict[str, t.Any]
 T = t.TypeVar("T")
@@ -53,6 +55,8 @@ class FieldNotFoundError(NotFoundError):
 
 class AmbiguousError(ConflictError):
     """Several objects have the name; the message lists their IDs."""
+
+    plan_again = False
 
     def __init__(self, what: str, ids: Iterable[str]) -> None:
         ids = sorted(ids)
@@ -171,12 +175,12 @@ class Item:
             for path, field in zip(paths, filled, strict=True)
         }
 
-    def changed(self, wishes: list[Wish], tags: list[str] | None, replace: bool) -> Item:
+    def changed(self, fields: list[DesiredField], tags: list[str] | None, replace: bool) -> Item:
         """This item as the user wants it, ready to be written."""
         item = Item(copy.deepcopy(self.document))
         named: list[Json] = []
-        for wish in sorted(wishes, key=lambda wish: wish.section is None):
-            named.append(item._apply(wish, named))
+        for desired in sorted(fields, key=lambda field: field.section is None):
+            named.append(item._apply(desired, named))
         if replace:
             # Built-in fields cannot be removed; they are emptied.
             for field in item.fields:
@@ -191,34 +195,36 @@ class Item:
             item.document["tags"] = sorted(set(tags))
         return item
 
-    def _apply(self, wish: Wish, taken: list[Json]) -> Json:
-        field = self.find(wish.label, wish.section)
-        if field is None or (any(field is other for other in taken) and not wish.section and self.section_of(field)[0]):
-            field = self._new_field(wish)
+    def _apply(self, desired: DesiredField, taken: list[Json]) -> Json:
+        field = self.find(desired.label, desired.section)
+        if field is None or (
+            any(field is other for other in taken) and not desired.section and self.section_of(field)[0]
+        ):
+            field = self._new_field(desired)
         elif any(field is other for other in taken):
             raise InvalidError(f"Two fields for item '{self.title}' mean its field '{self.path(field)}'; name it once.")
-        if wish.type and field.get("purpose") and wish.type != field.get("type"):
+        if desired.type and field.get("purpose") and desired.type != field.get("type"):
             raise InvalidError(
                 f"Field '{self.path(field)}' of item '{self.title}' is built in and cannot become "
-                f"{wish.type.lower()}; leave its type out."
+                f"{desired.type.lower()}; leave its type out."
             )
-        if not (wish.on_create and field.get("value")):
-            field["value"] = wish.value
-            field["type"] = wish.type or field.get("type", "CONCEALED")
+        if not (desired.on_create and field.get("value")):
+            field["value"] = desired.value
+            field["type"] = desired.type or field.get("type", "CONCEALED")
         return field
 
-    def _new_field(self, wish: Wish) -> Json:
-        if is_id(wish.label):
-            raise FieldNotFoundError(f"Item '{self.title}' has no field with the ID '{wish.label}'; use a label.")
-        if "/" in wish.label + (wish.section or ""):
+    def _new_field(self, desired: DesiredField) -> Json:
+        if is_id(desired.label):
+            raise FieldNotFoundError(f"Item '{self.title}' has no field with the ID '{desired.label}'; use a label.")
+        if "/" in desired.label + (desired.section or ""):
             raise InvalidError(
-                f"No secret reference could name the field '{wish.path}' of item '{self.title}'; "
+                f"No secret reference could name the field '{desired.path}' of item '{self.title}'; "
                 "use a label and a section without '/'."
             )
-        built_in = [one for one in BUILT_IN.get(self.category, NOTES).items() if fold(one[0]) == fold(wish.label)]
-        field: Json = {"label": wish.label, "type": wish.type or "CONCEALED"}
-        if wish.section:
-            field["section"] = {"id": self._section(wish.section)}
+        built_in = [one for one in BUILT_IN.get(self.category, NOTES).items() if fold(one[0]) == fold(desired.label)]
+        field: Json = {"label": desired.label, "type": desired.type or "CONCEALED"}
+        if desired.section:
+            field["section"] = {"id": self._section(desired.section)}
         elif built_in:
             [(name, purpose)] = built_in
             kind = "CONCEALED" if purpose == "PASSWORD" else "STRING"

@@ -13,12 +13,12 @@ import pytest
 import requests
 from ansible_collections.pantheros.nixci.plugins.module_utils._core import errors as _errors
 from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.cli import OpBackend
+from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.desired import DesiredField
 from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.item import (
     AmbiguousError,
     Item,
     ItemNotFoundError,
     VaultNotFoundError,
-    Wish,
 )
 
 from lab.clouds.onepassword import OnePasswordDouble, service_account_token
@@ -53,8 +53,8 @@ def test_secrets_are_in_no_argument_and_foreign_variables_do_not_reach_op(
     monkeypatch.setenv("OP_FORMAT", "human")
     source = OpBackend(token)
     new = Item({"title": "t", "category": "API_CREDENTIAL", "fields": []})
-    item = source.create("V", new.changed([Wish("a", "canary-1")], None, False).document)
-    source.replace(item.changed([Wish("a", "canary-2")], None, False))
+    item = source.create("V", new.changed([DesiredField("a", "canary-1")], None, False).document)
+    source.replace(item.changed([DesiredField("a", "canary-2")], None, False))
     source.delete(item)
     calls = [json.loads(line) for line in (tmp_path / "lab-op.jsonl").read_text().splitlines()]
     assert [(call["argv"][1], call["stdin"]) for call in calls] == [

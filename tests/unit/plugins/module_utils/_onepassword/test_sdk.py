@@ -12,11 +12,11 @@ import typing as t
 
 import pytest
 from ansible_collections.pantheros.nixci.plugins.module_utils._core import errors as _errors
+from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.desired import DesiredField
 from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.item import (
     Item,
     ItemNotFoundError,
     VaultNotFoundError,
-    Wish,
 )
 from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.sdk import SdkBackend
 from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.sdk_item import to_document
@@ -234,7 +234,7 @@ def test_a_write_keeps_what_it_does_not_mention() -> None:
     double.add_item("V", "T", more_fields=DOCUMENT["fields"], sections=DOCUMENT["sections"])
     source = SdkBackend("t", authenticate=StandIn(double).authenticate)
     before = source.fetch("V", "T")
-    after = source.replace(before.changed([Wish("new", "1", section="S")], None, False))
+    after = source.replace(before.changed([DesiredField("new", "1", section="S")], None, False))
     [stored] = double.items[double.vault_id("V")].values()
     assert Item(stored).values() == {**Item(DOCUMENT).values(), "S/new": ("CONCEALED", "1")}
     assert after.values().items() >= before.values().items()
