@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One suite for every way into 1Password: Connect, `op` and the SDK on doubles, and the real ones when they are given.
+"""One suite for all back ends: Connect, `op` and the SDK with doubles, and with real services if they are given.
 
-Real ones: OP_TEST_VAULT (a name), OP_CONNECT_TEST_HOST and OP_CONNECT_TEST_TOKEN for a Connect server,
-OP_SERVICE_ACCOUNT_TEST_TOKEN for `op` and for the SDK. Both need the right to read and write the vault.
+Real services: OP_TEST_VAULT (a name), OP_CONNECT_TEST_HOST and OP_CONNECT_TEST_TOKEN for a Connect server,
+OP_SERVICE_ACCOUNT_TEST_TOKEN for `op` and for the SDK. Both credentials must be allowed to read and write the vault.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.item 
 )
 from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.sdk import SdkBackend
 from ansible_collections.pantheros.nixci.plugins.plugin_utils._onepassword.reference import parse
-from ansible_collections.pantheros.nixci.plugins.plugin_utils._onepassword.value import resolve
+from ansible_collections.pantheros.nixci.plugins.plugin_utils._onepassword.value import value_of
 
 from lab.clouds.onepassword import OnePasswordDouble, service_account_token
 from tests.support.onepassword_sdk import StandIn
@@ -58,13 +58,13 @@ class Service:
         return item
 
     def attach(self, item: Item, name: str, content: bytes, section_id: str | None = None) -> Item:
-        """The item with a file; only a person can do it in a real vault."""
+        """The item with a file; in a real vault only a person can attach one."""
         if self.double is None:
-            pytest.skip("no way in attaches files to items")
+            pytest.skip("no back end attaches files to items")
         self.double.attach(self.vault, item.id, name, content, section_id)
         return self.source.fetch(self.vault, item.id)
 
-    def like(self, other: Backend | None) -> Backend:
+    def given(self, other: Backend | None) -> Backend:
         return other or pytest.skip("a real server gives one credential only")
 
 
@@ -188,8 +188,8 @@ def test_one_time_codes_are_current(service: Service) -> None:
 
 
 def value(service: Service, item: Item, reference: str) -> bytes:
-    """What a reference means in an item that has been fetched."""
-    return resolve(parse(f"op://v/i/{reference}"), item, lambda file: service.source.read_file(item, file))
+    """The value of a reference in an item that has been fetched."""
+    return value_of(parse(f"op://v/i/{reference}"), item, lambda file: service.source.read_file(item, file))
 
 
 def test_files_come_back_to_the_byte(service: Service) -> None:
@@ -211,10 +211,10 @@ def test_files_come_back_to_the_byte(service: Service) -> None:
 def test_a_file_needs_no_more_than_the_right_to_read(service: Service) -> None:
     item = service.attach(service.create(DesiredField("a", "1")), "f", b"1")
     [file] = item.document["files"]
-    assert service.like(service.read_only).read_file(item, file) == b"1"
+    assert service.given(service.read_only).read_file(item, file) == b"1"
 
 
-def test_every_attribute_means_the_same_on_each_way(service: Service) -> None:
+def test_every_attribute_is_the_same_with_each_back_end(service: Service) -> None:
     item = service.create(
         DesiredField("a", "1", "STRING"),
         DesiredField("mail", "a@example.com", "EMAIL"),
@@ -230,7 +230,7 @@ def test_every_attribute_means_the_same_on_each_way(service: Service) -> None:
     assert value(service, item, field_id) == b"1"
 
 
-def test_an_item_changed_meanwhile_is_a_conflict_or_the_last_one_wins(service: Service) -> None:
+def test_a_concurrent_change_is_a_conflict_or_the_last_one_wins(service: Service) -> None:
     item = service.create(DesiredField("a", "1"))
     service.source.replace(item.changed([DesiredField("a", "2")], None, False))
     try:
@@ -244,11 +244,11 @@ def test_an_item_changed_meanwhile_is_a_conflict_or_the_last_one_wins(service: S
 
 def test_an_unknown_credential_is_named(service: Service) -> None:
     with pytest.raises(AuthenticationError, match="does not accept"):
-        service.like(service.unknown).fetch(service.vault, "x")
+        service.given(service.unknown).fetch(service.vault, "x")
 
 
 def test_a_read_only_credential_cannot_write(service: Service) -> None:
-    reader = service.like(service.read_only)
+    reader = service.given(service.read_only)
     item = service.create(DesiredField("a", "1"))
     assert reader.fetch(service.vault, item.title).id == item.id
     for attempt in (
@@ -262,6 +262,6 @@ def test_a_read_only_credential_cannot_write(service: Service) -> None:
 
 
 def test_another_vault_is_out_of_reach(service: Service) -> None:
-    service.like(service.read_only)
+    service.given(service.read_only)
     with pytest.raises(VaultNotFoundError):
         service.source.fetch("Private", "Bank")

@@ -105,7 +105,7 @@ def test_a_value_is_generated_once_and_composed(write: Manage, values: Callable[
 def test_reading_suffices_for_check_mode_and_writing_is_refused(
     service: Service, title: str, write: Manage, values: Callable[[], dict[str, str]]
 ) -> None:
-    reader = service.like(service.read_only)
+    reader = service.given(service.read_only)
     write(DesiredField("a", "1"))
     assert not write(DesiredField("a", "1"), backend=reader)["changed"]
     assert write(DesiredField("a", "2"), backend=reader, check=True)["changed"]

@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, The pantheros.nixci contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an item holds, found and changed the way secret references name it. Private: may change without notice.
+"""An item, with fields found and changed as secret references name them. Private: may change without notice.
 
-Connect and `op` exchange nearly the same JSON; this is the one place that knows the differences.
+Connect and `op` use nearly the same JSON; the differences are handled here and nowhere else.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ NO_SECTION = "add more"
 # The server derives these; Connect refuses a write that echoes them.
 DERIVED = {"createdAt", "updatedAt", "lastEditedBy", "version", "state", "files"}
 DERIVED |= {"created_at", "updated_at", "last_edited_by", "additional_information"}
-# Fields that 1Password itself gives to an item; it names them by these IDs.
+# Fields that 1Password itself adds to an item, with these IDs.
 NOTES = {"notesPlain": "NOTES"}
 BUILT_IN = {
     "LOGIN": {"username": "USERNAME", "password": "PASSWORD", **NOTES},
     "PASSWORD": {"password": "PASSWORD", **NOTES},
 }
-# What can be read and written back unchanged. Of other types, such as SSHKEY, that is not known or known to fail.
+# Types that can be read and written back unchanged. For others, such as SSHKEY, this is unknown or known to fail.
 WRITABLE = {"STRING", "CONCEALED", "EMAIL", "URL", "OTP", "DATE", "MONTH_YEAR", "PHONE", "MENU"}
 DERIVED_IN_FIELDS = {"entropy", "passwordDetails", "password_details", "totp", "ssh_formats", "reference"}
 
@@ -60,13 +60,13 @@ class AmbiguousError(ConflictError):
 
     def __init__(self, what: str, ids: Iterable[str]) -> None:
         ids = sorted(ids)
-        # A field that is only planned has no ID yet.
-        remedy = f"use the ID of one of {', '.join(ids)}" if all(ids) else "name its section too"
+        # A planned field has no ID yet.
+        remedy = f"use the ID of one of {', '.join(ids)}" if all(ids) else "give its section too"
         super().__init__(f"{what} is ambiguous: {remedy}.", ids=ids)
 
 
 def is_id(name: str) -> bool:
-    """A name may look like this too."""
+    """A name may have this form too."""
     return ID.fullmatch(name) is not None
 
 
@@ -75,7 +75,7 @@ def fold(name: str) -> str:
 
 
 def choose(what: str, candidates: Iterable[T], wanted: str, key: Callable[[T], tuple[str, str]]) -> T | None:
-    """The one candidate whose (id, name) fits: the ID first, then the exact name, then the name without case."""
+    """The one candidate that matches: by ID first, then by exact name, then by name without case. `key` gives both."""
     candidates = list(candidates)
     tests: list[Callable[[str, str], bool]] = [
         lambda id_, name: id_ == wanted,
@@ -92,7 +92,7 @@ def choose(what: str, candidates: Iterable[T], wanted: str, key: Callable[[T], t
 
 
 class Item:
-    """One item as the service answered it. `document` is its JSON and holds secrets."""
+    """One item. `document` is its JSON as the service returns it and holds secrets."""
 
     def __init__(self, document: Json) -> None:
         self.document = document
@@ -126,7 +126,7 @@ class Item:
         return self.document.get("fields") or []
 
     def section_of(self, field: Json) -> tuple[str, str]:
-        """(ID, label) of the field's section, both empty if it is in none."""
+        """(ID, label) of the field's section, both empty if it has none."""
         own = field.get("section") or {}
         named = {section["id"]: section.get("label") or "" for section in self.document.get("sections") or []}
         label = own.get("label") or named.get(own.get("id"), "")
@@ -135,7 +135,7 @@ class Item:
         return own.get("id", ""), label
 
     def path(self, field: Json) -> str:
-        """How the field is named in messages and diffs."""
+        """The name of the field in messages and diffs."""
         section_id, section = self.section_of(field)
         name = field.get("label") or field.get("id") or ""
         return f"{section or section_id}/{name}" if section_id else name
@@ -143,7 +143,7 @@ class Item:
     def find(self, label: str, section: str | None = None) -> Json | None:
         """The field that op://vault/item[/section]/label means; fields outside any section come first.
 
-        With an empty section only those are meant.
+        An empty section means only those.
         """
         what = f"Field '{section + '/' if section else ''}{label}' of item '{self.title}' ({self.id})"
         outside = [field for field in self.fields if not self.section_of(field)[0]]
@@ -157,14 +157,14 @@ class Item:
         return None
 
     def value(self, label: str, section: str | None = None) -> str:
-        """What the field holds; empty if there is no such field. A secret."""
+        """The value of the field, a secret; empty if there is no such field."""
         return str((self.find(label, section) or {}).get("value") or "")
 
     def _in(self, field: Json, section: str) -> bool:
         return fold(section) in [fold(name) for name in self.section_of(field) if name]
 
     def values(self) -> dict[str, tuple[str, str]]:
-        """path → (type, value) of every field that has a value; secrets. Fields of the same name are told by their ID."""
+        """path → (type, value) of every field with a value; secrets. The path of a duplicate name includes the ID."""
         filled = [field for field in self.fields if field.get("value")]
         paths = [self.path(field) for field in filled]
         return {
@@ -176,7 +176,7 @@ class Item:
         }
 
     def changed(self, fields: list[DesiredField], tags: list[str] | None, replace: bool) -> Item:
-        """This item as the user wants it, ready to be written."""
+        """The item in its desired state, ready to be written."""
         item = Item(copy.deepcopy(self.document))
         named: list[Json] = []
         for desired in sorted(fields, key=lambda field: field.section is None):
@@ -202,7 +202,9 @@ class Item:
         ):
             field = self._new_field(desired)
         elif any(field is other for other in taken):
-            raise InvalidError(f"Two fields for item '{self.title}' mean its field '{self.path(field)}'; name it once.")
+            raise InvalidError(
+                f"Two fields refer to the field '{self.path(field)}' of item '{self.title}'; name it once."
+            )
         if desired.type and field.get("purpose") and desired.type != field.get("type"):
             raise InvalidError(
                 f"Field '{self.path(field)}' of item '{self.title}' is built in and cannot become "
@@ -218,7 +220,7 @@ class Item:
             raise FieldNotFoundError(f"Item '{self.title}' has no field with the ID '{desired.label}'; use a label.")
         if "/" in desired.label + (desired.section or ""):
             raise InvalidError(
-                f"No secret reference could name the field '{desired.path}' of item '{self.title}'; "
+                f"A secret reference cannot name the field '{desired.path}' of item '{self.title}'; "
                 "use a label and a section without '/'."
             )
         built_in = [one for one in BUILT_IN.get(self.category, NOTES).items() if fold(one[0]) == fold(desired.label)]
@@ -233,7 +235,7 @@ class Item:
         return field
 
     def _section(self, name: str) -> str:
-        """The ID of a section; a new one gets an ID that follows from its name, so that planning has no chance in it."""
+        """The ID of a section; that of a new one is derived from its name, because planning is deterministic."""
         sections = self.document.setdefault("sections", [])
         known = choose(f"Section '{name}'", sections, name, lambda section: (section["id"], section.get("label") or ""))
         if known is None:
@@ -243,7 +245,7 @@ class Item:
         return str(known["id"])
 
     def writable(self) -> Json:
-        """The document without what the server derives."""
+        """The document without members that the server derives."""
         document = {key: value for key, value in self.document.items() if key not in DERIVED}
         document["fields"] = [
             {key: value for key, value in field.items() if key not in DERIVED_IN_FIELDS} for field in self.fields
@@ -255,7 +257,7 @@ class Item:
         return self.category == "LOGIN"
 
     def not_writable(self) -> str | None:
-        """What a write would lose or the server refuse, in words.
+        """Why a write would lose data or the server would refuse it, for a message.
 
         Files: https://github.com/1Password/connect-sdk-python/issues/57. SSH keys in a template are not stored.
         """

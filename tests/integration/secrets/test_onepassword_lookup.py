@@ -8,9 +8,9 @@ import pathlib
 import typing as t
 
 from lab.clouds.onepassword import OnePasswordDouble, service_account_token
+from tests.support.onepassword_sdk import sdk_token
 from tests.support.paths import ROOT
 from tests.support.playbook import play
-from tests.unit.plugins.module_utils._onepassword.test_sdk import token as sdk_token
 
 SEED = "JBSWY3DPEHPK3PXP"
 Wsgi = t.Callable[[dict[str, t.Any], t.Callable[..., t.Any]], list[bytes]]

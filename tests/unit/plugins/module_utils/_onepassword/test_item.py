@@ -34,7 +34,7 @@ def field(id_: str, label: str = "", section: str | None = None, **more: t.Any) 
         ([field("a", "token")], "other", None, None),
     ],
 )
-def test_a_field_is_found_as_a_reference_means_it(
+def test_a_field_is_found_as_in_a_secret_reference(
     fields: list[dict[str, t.Any]], label: str, section: str | None, expected: str | None
 ) -> None:
     found = item(*fields).find(label, section)
@@ -55,7 +55,7 @@ def test_a_change_leaves_the_original_alone() -> None:
     assert after.tags == ["t"]
 
 
-def test_an_existing_field_keeps_its_type_unless_told_otherwise() -> None:
+def test_an_existing_field_keeps_its_type_unless_another_is_given() -> None:
     before = item(field("a", "user", type="STRING"))
     assert before.changed([DesiredField("user", "x")], None, False).values() == {"user": ("STRING", "x")}
     assert before.changed([DesiredField("user", "x", "CONCEALED")], None, False).values() == {
