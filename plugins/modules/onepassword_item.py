@@ -322,7 +322,7 @@ def run(module: AnsibleModule, params: Params) -> Result:
 
 def take_values(module: AnsibleModule) -> Params:
     """The options. What the module returns as `invocation` has their secrets masked."""
-    params = copy.deepcopy(module.params)
+    params: Params = copy.deepcopy(module.params)
     public = [params["vault"], params["title"], *(params["tags"] or [])]
     public += [name for field in params["fields"] for name in (field["label"], field["section"]) if name]
     for field in module.params["fields"]:

@@ -101,7 +101,7 @@ class OpBackend:
             start_new_session=True,
         )
         try:
-            output, errors = process.communicate(stdin and stdin.encode(), timeout=self.timeout)
+            output, errors = process.communicate(None if stdin is None else stdin.encode(), timeout=self.timeout)
         except subprocess.TimeoutExpired:
             raise UnavailableError(
                 f"'op {argv[0]} {argv[1]}' did not end within {self.timeout:g} s; check the network or raise timeout."

@@ -163,7 +163,7 @@ def _composed(others: Item, field: DesiredField, composed: list[DesiredField]) -
             source = others.find(variable.label, variable.section)
             if source is not None and any(source is file for file in files):
                 raise InvalidError(f"{what} cannot take {variable.name} from '{path}', which is composed itself.")
-            value = source and source.get("value")
+            value = str((source or {}).get("value") or "")
             if not value:
                 raise InvalidError(f"{what} takes {variable.name} from '{path}', which is missing or empty.")
         variables[variable.name] = value or ""

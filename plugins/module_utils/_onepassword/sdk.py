@@ -61,9 +61,10 @@ class SdkBackend:
     def read_file(self, item: Item, file: Json) -> bytes:
         attributes = file_attributes(file)
         what = f"file '{attributes.name}' of item '{item.title}'"
-        return self._run(
+        content = self._run(
             what, item.vault_id, lambda client: client.items.files.read(item.vault_id, item.id, attributes)
         )
+        return t.cast(bytes, content)
 
     def create(self, vault: str, document: Json) -> Item:
         vault_id = self.names.vault(vault)

@@ -111,11 +111,12 @@ def _content(before: dict[str, t.Any], document: Json) -> Json:
             continue
         old = before.get(field.get("id", ""))
         section_id = (field.get("section") or {}).get("id")
-        same_type = old and _from_sdk(old.field_type.value, TYPES) == field["type"]
         content = {
             "title": field.get("label") or "",
             "section_id": section_id,
-            "field_type": old.field_type if same_type else _to_sdk(ItemFieldType, field["type"], TYPES),
+            "field_type": old.field_type
+            if old and _from_sdk(old.field_type.value, TYPES) == field["type"]
+            else _to_sdk(ItemFieldType, field["type"], TYPES),
             "value": field.get("value") or "",
         }
         new_id = field.get("id") or _id_for(section_id or "", content["title"])

@@ -137,7 +137,7 @@ def result_of(outcome: Outcome) -> t.Any:
     """Returns the value or raises the error."""
     if "error" in outcome:
         kind, message, details = outcome["error"]
-        error = KINDS[kind].__new__(KINDS[kind])
+        error: NixciError = NixciError.__new__(KINDS[kind])  # their constructors take other arguments
         NixciError.__init__(error, message, **details)
         raise error
     return outcome["value"]

@@ -158,7 +158,7 @@ def test_op(environment: tuple[OnePasswordDouble, str]) -> None:
     [token] = double.service_accounts
     done: list[bool] = []
 
-    @hypothesis.settings(max_examples=12, deadline=None, derandomize=True)
+    @hypothesis.settings(max_examples=14, deadline=None, derandomize=True)
     @hypothesis.given(before=st.none() | items, desired=desired_states, archive=st.booleans())
     def check(before: t.Any, desired: dict[str, t.Any], archive: bool) -> None:
         done.append(holds(double, {"service_account_token": token, "archive": archive}, before, desired))
