@@ -33,8 +33,8 @@ class Refusal(Exception):
         self.status, self.message = status, message
 
 
-def same(wanted: str, *names: str | None) -> bool:
-    return wanted.casefold() in [name.casefold() for name in names if name]
+def same(name: str, *names: str | None) -> bool:
+    return name.casefold() in [other.casefold() for other in names if other]
 
 
 def grant(tokens: dict[str, Json]) -> Json:

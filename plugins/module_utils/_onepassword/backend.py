@@ -71,11 +71,11 @@ def backend(option: t.Callable[[str], t.Any], warn: t.Callable[[str], t.Any] = l
     return source
 
 
-def _backend(option: t.Callable[[str], t.Any], wanted: str) -> Backend:
+def _backend(option: t.Callable[[str], t.Any], name: str) -> Backend:
     host, token, account = option("connect_host"), option("connect_token"), option("service_account_token")
-    if wanted == "auto":
-        wanted = _automatic(bool(host or token), bool(account))
-    if wanted == "connect":
+    if name == "auto":
+        name = _automatic(bool(host or token), bool(account))
+    if name == "connect":
         if not (host and token):
             missing = [("connect_host", "OP_CONNECT_HOST")] * (not host)
             missing += [("connect_token", "OP_CONNECT_TOKEN")] * (not token)
@@ -85,8 +85,8 @@ def _backend(option: t.Callable[[str], t.Any], wanted: str) -> Backend:
             host, token, timeout=option("timeout"), retries=option("retries"), ca_path=option("ca_path")
         )
     if not account:
-        raise InvalidError(f"backend={wanted} needs service_account_token (OP_SERVICE_ACCOUNT_TOKEN).")
-    return (OpBackend if wanted == "op" else SdkBackend)(account, timeout=option("timeout"))
+        raise InvalidError(f"backend={name} needs service_account_token (OP_SERVICE_ACCOUNT_TOKEN).")
+    return (OpBackend if name == "op" else SdkBackend)(account, timeout=option("timeout"))
 
 
 def _automatic(connect: bool, account: bool) -> str:

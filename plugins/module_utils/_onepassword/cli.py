@@ -74,8 +74,8 @@ class OpBackend:
 
     def _written(self, vault: str, verb: str, operand: str, document: Json) -> Item:
         """Exit code 0 guarantees nothing: `op` ignores input that it does not recognise. So read the item back."""
-        answer = Item(self._json(vault, operand, "item", verb, operand, stdin=json.dumps(document)))
-        return self.fetch(answer.vault_id, answer.id)
+        written = Item(self._json(vault, operand, "item", verb, operand, stdin=json.dumps(document)))
+        return self.fetch(written.vault_id, written.id)
 
     def _json(self, vault: str, name: str, *argv: str, stdin: str | None = None) -> Json:
         output = self._run(vault, name, *argv, f"--vault={vault}", "--format=json", stdin=stdin)

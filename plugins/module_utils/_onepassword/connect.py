@@ -63,7 +63,7 @@ class ConnectBackend(JsonClient):
         vault_id = vault if is_id(vault) else self.names.vault(vault)
         if is_id(name):  # a title may look like one
             item = self._get(vault_id, name)
-            if item and not gone(item.document):
+            if item and not is_removed(item.document):
                 return item
         return self._existing(vault_id, self.names.item(vault, vault_id, name))
 
@@ -118,9 +118,9 @@ class ConnectBackend(JsonClient):
             raise self._unexpected("GET", path, "a listing")
         return entries
 
-    def _unexpected(self, method: str, path: str, wanted: str) -> UnavailableError:
+    def _unexpected(self, method: str, path: str, expected: str) -> UnavailableError:
         return UnavailableError(
-            f"1Password Connect: {method} {path} returned something that is not {wanted}; "
+            f"1Password Connect: {method} {path} returned something that is not {expected}; "
             f"check that {self.base_url} is the right address."
         )
 
@@ -134,10 +134,10 @@ class ConnectBackend(JsonClient):
             raise VaultNotFoundError(
                 f"1Password Connect at {self.base_url} has no vault '{vault_id}'; check its ID."
             ) from None
-        return [[entry["id"], entry.get("title") or ""] for entry in entries if not gone(entry)]
+        return [[entry["id"], entry.get("title") or ""] for entry in entries if not is_removed(entry)]
 
 
-def gone(entry: Json) -> bool:
+def is_removed(entry: Json) -> bool:
     return entry.get("state") in ("ARCHIVED", "DELETED")
 
 

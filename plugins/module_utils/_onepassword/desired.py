@@ -38,7 +38,7 @@ class Recipe:
     @property
     def alphabets(self) -> list[str]:
         chosen = {string.ascii_letters: self.letters, string.digits: self.digits, SYMBOLS: self.symbols}
-        return [alphabet for alphabet, wanted in chosen.items() if wanted]
+        return [alphabet for alphabet, selected in chosen.items() if selected]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -74,13 +74,13 @@ def fold(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def choose(what: str, candidates: Iterable[T], wanted: str, key: Callable[[T], tuple[str, str]]) -> T | None:
+def choose(what: str, candidates: Iterable[T], name: str, key: Callable[[T], tuple[str, str]]) -> T | None:
     """The one candidate that matches: by ID first, then by exact name, then by name without case. `key` gives both."""
     candidates = list(candidates)
     tests: list[Callable[[str, str], bool]] = [
-        lambda id_, name: id_ == wanted,
-        lambda id_, name: name == wanted,
-        lambda id_, name: fold(wanted) in (fold(id_), fold(name)),
+        lambda own_id, own_name: own_id == name,
+        lambda own_id, own_name: own_name == name,
+        lambda own_id, own_name: fold(name) in (fold(own_id), fold(own_name)),
     ]
     for test in tests:
         hits = [candidate for candidate in candidates if test(*key(candidate))]

@@ -98,8 +98,8 @@ class SdkBackend:
             self.runner = None
 
     def _get(self, vault_id: str, item_id: str) -> Item:
-        answer = self._run(f"item {item_id}", vault_id, lambda client: client.items.get(vault_id, item_id))
-        return Item(to_document(answer))
+        item = self._run(f"item {item_id}", vault_id, lambda client: client.items.get(vault_id, item_id))
+        return Item(to_document(item))
 
     def _vaults(self) -> Pairs:
         return [[vault.id, vault.title] for vault in self._run("the vaults", "", lambda client: client.vaults.list())]

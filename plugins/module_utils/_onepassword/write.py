@@ -66,9 +66,9 @@ class ItemPlan:
 
 
 class NotStoredError(UnavailableError):
-    """1Password accepted a write and shows something else; nobody knows what became of the item."""
+    """1Password accepted a write and shows something else."""
 
-    plan_again = False  # fields that got lost would not be in the next plan, and nobody would hear of it
+    plan_again = False  # the next plan would not contain fields that got lost, and would hide the loss
 
 
 class ItemResource:

@@ -68,9 +68,9 @@ def parse(text: object, position: int = 1) -> Reference:
 
 def _attribute(query: str, refuse: Callable[[str], InvalidError]) -> str:
     """There is at most one pair, and it has no escaping either."""
-    key, _equals, wanted = query.partition("=")
+    key, _equals, name = query.partition("=")
     if key not in QUERIES:
         raise refuse("only attribute=… and ssh-format=openssh may follow '?'")
-    if wanted not in QUERIES[key]:
+    if name not in QUERIES[key]:
         raise refuse(f"after '?' {key} must be one of {', '.join(QUERIES[key])}")
-    return QUERIES[key][wanted]
+    return QUERIES[key][name]

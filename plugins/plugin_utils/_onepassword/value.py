@@ -64,8 +64,8 @@ def find_file(reference: Reference, item: Item) -> Json | None:
     """Files are found like fields: outside any section first, then unique in all sections."""
     files: list[Json] = item.document.get("files") or []
     if reference.section:
-        wanted = fold(reference.section)
-        groups = [[file for file in files if wanted in [fold(name) for name in item.section_of(file) if name]]]
+        section = fold(reference.section)
+        groups = [[file for file in files if section in [fold(name) for name in item.section_of(file) if name]]]
     else:
         groups = [[file for file in files if not item.section_of(file)[0]], files]
     what = f"File '{reference.field}' of item '{item.title}' ({item.id})"

@@ -29,9 +29,9 @@ def references(double: OnePasswordDouble, *, by_id: bool = False) -> list[str]:
     return [f"op://{vault}/{name(item)}/{field}" for item, fields in ITEMS.items() for field in fields]
 
 
-def run(folder: pathlib.Path, wanted: list[str], environment: dict[str, str]) -> Played:
+def run(folder: pathlib.Path, terms: list[str], environment: dict[str, str]) -> Played:
     """Every task evaluates 20 lookups on 5 hosts, all in forked workers."""
-    lookups = ", ".join(f"lookup('pantheros.nixci.onepassword', '{reference}')" for reference in wanted)
+    lookups = ", ".join(f"lookup('pantheros.nixci.onepassword', '{reference}')" for reference in terms)
     task = {"ansible.builtin.assert": {"that": f"[{lookups}] == expected"}, "no_log": True}
     played = play(
         [{**task, "vars": {"expected": VALUES}}] * 4,

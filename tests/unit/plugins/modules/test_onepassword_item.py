@@ -544,11 +544,11 @@ def test_archiving_needs_a_service_account(
     double.service_accounts[token] = {"vaults": {"pantherOS": "write"}}
     monkeypatch.setenv("PATH", str(OP), prepend=os.pathsep)
     account = {"connect_host": None, "connect_token": None, "service_account_token": token}
-    gone = {"state": "absent", "archive": True, **account}
-    assert run(check=True, **gone)["changed"]
-    assert run(**gone)["changed"]
+    removal = {"state": "absent", "archive": True, **account}
+    assert run(check=True, **removal)["changed"]
+    assert run(**removal)["changed"]
     assert [item["title"] for item in double.archived.values()] == ["Attic"]
-    assert not run(**gone)["changed"]
+    assert not run(**removal)["changed"]
 
 
 def test_an_empty_title_is_refused(run: Run) -> None:

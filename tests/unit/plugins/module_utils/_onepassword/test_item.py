@@ -72,8 +72,8 @@ def test_on_create_keeps_a_value_but_fills_an_empty_field() -> None:
 
 
 def test_equal_labels_inside_and_outside_a_section_are_two_fields() -> None:
-    wanted = [DesiredField("token", "outside"), DesiredField("token", "inside", section="New")]
-    for fields in (wanted, wanted[::-1]):
+    desired = [DesiredField("token", "outside"), DesiredField("token", "inside", section="New")]
+    for fields in (desired, desired[::-1]):
         after = item().changed(fields, None, False)
         assert after.values() == {"New/token": ("CONCEALED", "inside"), "token": ("CONCEALED", "outside")}
         assert after.changed(fields, None, False).document == after.document

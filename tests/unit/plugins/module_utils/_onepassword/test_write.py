@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a well-behaved back end cannot show: answers that do not match the write, and lost ones."""
+"""What a well-behaved back end cannot cover: responses that do not match the write, and lost ones."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_what_the_server_adds_is_no_failure() -> None:
 
 def test_an_item_is_read_and_planned_again_after_a_conflict_three_times_at_most() -> None:
     def refuse(document: Json) -> None:
-        raise ConflictError("changed meanwhile")
+        raise ConflictError("changed in the meantime")
 
     vault = Vault(A, distort=refuse)
     with pytest.raises(ConflictError):
@@ -153,14 +153,14 @@ def test_secrets_in_a_refusal_are_masked_line_by_line() -> None:
             DesiredField("lines", "secret-line-1\nsecret-line-2"),
             DesiredField("env", env=(Variable("K", "sesame"),)),
         )
-    assert str(caught.value) == "bad: ***, ***, *** and sesame"  # too short to be told from a word
+    assert str(caught.value) == "bad: ***, ***, *** and sesame"  # too short to distinguish it from a word
 
 
-# Lost answers
+# Lost responses
 
 
 class Lost(Vault):
-    """The answers to the first writes get lost; `arrives` says whether the writes themselves arrive."""
+    """The responses to the first writes get lost; `arrives` says whether the writes themselves arrive."""
 
     def __init__(self, *fields: Json, arrives: bool, times: int = 1, **details: t.Any) -> None:
         super().__init__(*fields)
@@ -174,18 +174,18 @@ class Lost(Vault):
             super()._write(action, document, version)
         else:
             self.log.append(action)
-        raise UnavailableError("no answer", **self.details)
+        raise UnavailableError("no response", **self.details)
 
     def delete(self, item: Item, archive: bool = False) -> None:
         super().delete(item, archive)
-        raise UnavailableError("no answer")
+        raise UnavailableError("no response")
 
 
 GENERATED = DesiredField("password", generate=Recipe(generation=2))
 
 
 @pytest.mark.parametrize("fields", [(), (A,)], ids=["create", "replace"])
-def test_a_write_whose_answer_got_lost_is_reported_as_if_it_had_come(fields: tuple[Json, ...]) -> None:
+def test_a_write_with_a_lost_response_is_reported_like_any_other(fields: tuple[Json, ...]) -> None:
     vault = Lost(*fields, arrives=True)
     result = manage(vault, GENERATED, return_values=True)
     assert vault.document
@@ -199,7 +199,7 @@ def test_a_write_whose_answer_got_lost_is_reported_as_if_it_had_come(fields: tup
     assert (again["changed"], again["generated"], field(vault.document, "password")["value"]) == (False, [], written)
 
 
-def test_a_write_that_got_lost_itself_is_repeated_with_the_same_value() -> None:
+def test_a_lost_write_is_repeated() -> None:
     vault = Lost(A, arrives=False)
     written: list[str] = []
     vault.distort = lambda document: written.append(field(document, "password")["value"])
@@ -210,19 +210,19 @@ def test_a_write_that_got_lost_itself_is_repeated_with_the_same_value() -> None:
 
 def test_a_lost_creation_is_not_repeated() -> None:
     vault = Lost(arrives=False)
-    with pytest.raises(UnavailableError, match="no answer"):
+    with pytest.raises(UnavailableError, match="no response"):
         manage(vault, GENERATED)
     assert vault.log == ["fetch", "create", "fetch"]
 
 
-def test_an_exhausted_quota_is_not_asked_again() -> None:
+def test_an_exhausted_quota_ends_the_attempts() -> None:
     vault = Lost(A, arrives=False, status=429)
-    with pytest.raises(UnavailableError, match="no answer"):
+    with pytest.raises(UnavailableError, match="no response"):
         manage(vault, GENERATED)
     assert vault.log == ["fetch", "replace"]
 
 
-def test_a_removal_whose_answer_got_lost_is_done() -> None:
+def test_a_removal_with_a_lost_response_succeeds() -> None:
     vault = Lost(A, arrives=True)
     result = manage(vault, state="absent")
     assert (result["changed"], result["item"], vault.log) == (True, None, ["fetch", "delete", "fetch"])

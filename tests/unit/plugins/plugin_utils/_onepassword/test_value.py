@@ -78,7 +78,7 @@ def test_what_a_reference_means(reference: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reference", "kind", "words"),
+    ("reference", "kind", "message"),
     [
         ("CASE", AmbiguousError, "use the ID of one of f, g"),
         ("twice", AmbiguousError, "use the ID of one of d, e"),
@@ -94,8 +94,8 @@ def test_what_a_reference_means(reference: str, expected: str) -> None:
         ("both?ssh-format=openssh", InvalidError, "not the private key of an SSH key item"),
     ],
 )
-def test_what_means_nothing_is_an_error(reference: str, kind: type[Exception], words: str) -> None:
-    with pytest.raises(kind, match=words) as caught:
+def test_an_invalid_reference_is_an_error(reference: str, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message) as caught:
         get(reference)
     assert not any(field.get("value", "-") in str(caught.value).split() for field in ITEM["fields"])
 
