@@ -80,7 +80,7 @@ def _backend(option: t.Callable[[str], t.Any], name: str) -> Backend:
             missing = [("connect_host", "OP_CONNECT_HOST")] * (not host)
             missing += [("connect_token", "OP_CONNECT_TOKEN")] * (not token)
             named = " and ".join(f"{name} ({variable})" for name, variable in missing)
-            raise InvalidError(f"A 1Password Connect server also needs {named}.")
+            raise InvalidError(f"A 1Password Connect server needs {named}.")
         return ConnectBackend(
             host, token, timeout=option("timeout"), retries=option("retries"), ca_path=option("ca_path")
         )

@@ -100,7 +100,7 @@ def test_no_failure_and_no_success_shows_a_secret(serve: t.Callable[[t.Any], str
         (
             item,
             {"backend": "connect", "service_account_token": "$account"},
-            "also needs connect_token (OP_CONNECT_TOKEN)",
+            "and connect_token (OP_CONNECT_TOKEN)",
         ),
         (item, connect(backend="op"), "backend=op needs service_account_token"),
     ]

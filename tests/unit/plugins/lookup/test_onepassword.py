@@ -118,7 +118,7 @@ def test_otp_returns_the_code(double: OnePasswordDouble, lookup: t.Callable[...,
         (["op://pantherOS/Attic/canary%20x"], {}, "Term 1 is not a secret reference: part 3"),
         (["op://pantherOS/Attic/x"], {}, "'op://pantherOS/Attic/x': item 'Attic' \\(.*\\) has no such field or file"),
         (["op://pantherOS/Attic/x"], {"connect_token": "canary-wrong"}, "does not accept the token"),
-        (["op://pantherOS/Attic/x"], {"connect_token": ""}, "also needs connect_token \\(OP_CONNECT_TOKEN\\)"),
+        (["op://pantherOS/Attic/x"], {"connect_token": ""}, "needs connect_token \\(OP_CONNECT_TOKEN\\)"),
         (["op://pantherOS/Attic/x"], {"connect_host": "", "connect_token": ""}, "No credential for 1Password"),
         (["op://pantherOS/Attic/x"], {"connect_host": "http://127.0.0.1:9", "retries": 0}, "cannot reach"),
         (["op://pantherOS/Attic/x"], {"cache_seconds": 9999}, "cache_seconds must be between"),
@@ -193,10 +193,10 @@ def test_files_are_text_or_base64(double: OnePasswordDouble, lookup: t.Callable[
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"backend": "connect", "connect_host": ""}, "also needs connect_host \\(OP_CONNECT_HOST\\)"),
+        ({"backend": "connect", "connect_host": ""}, "needs connect_host \\(OP_CONNECT_HOST\\)"),
         ({"backend": "op"}, "backend=op needs service_account_token"),
         ({"backend": "sdk"}, "backend=sdk needs service_account_token"),
-        ({"connect_token": "", "service_account_token": "ops_x"}, "also needs connect_token \\(OP_CONNECT_TOKEN\\)"),
+        ({"connect_token": "", "service_account_token": "ops_x"}, "needs connect_token \\(OP_CONNECT_TOKEN\\)"),
         ({"backend": "other"}, "other"),
     ],
 )

@@ -154,7 +154,7 @@ def test_an_item_given_by_id_is_found_and_keeps_its_title_and_category(double: O
         ({"connect_token": "canary-wrong"}, "does not accept the token; check connect_token"),
         ({"connect_token": "canary-ro"}, "may not write here"),
         ({"connect_token": "canary-wo"}, "may not read here"),
-        ({"connect_token": None}, "also needs connect_token (OP_CONNECT_TOKEN)"),
+        ({"connect_token": None}, "needs connect_token (OP_CONNECT_TOKEN)"),
         ({"connect_host": None, "connect_token": None}, "No credential for 1Password"),
         ({"vault": "Other"}, "no vault 'Other'"),
         ({"vault": "nowhere"}, "no vault 'nowhere'"),
