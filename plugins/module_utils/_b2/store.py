@@ -16,7 +16,7 @@ from .._core.errors import ConflictError, ForbiddenError, NixciError, NotFoundEr
 from .._core.file import replace
 from .._onepassword.backend import backend, onepassword_argument_spec
 from .._onepassword.desired import DesiredField
-from .._onepassword.item import ItemNotFoundError
+from .._onepassword.item import Item, ItemNotFoundError
 from .._onepassword.write import check_store, store
 
 
@@ -128,18 +128,21 @@ class OnePasswordStore:
         self.source = backend({**options, "timeout": timeout, "retries": retries}.get, warn)
 
     def read(self) -> Pair | None:
-        try:
-            item = self.source.fetch(self.vault, self.title)
-        except ItemNotFoundError:
-            return None
-        pair = Pair(item.value(self.id_label), item.value(self.secret_label))
-        return pair if all(pair) else None
+        item = self._item()
+        pair = Pair(item.value(self.id_label), item.value(self.secret_label)) if item else None
+        return pair if pair and all(pair) else None
 
     def prove(self) -> None:
-        check_store(self.source, self.vault, self.title, self._fields(Pair("(the new id)", "(the new secret)")))
+        check_store(self._item(), self.vault, self.title, self._fields(Pair("(the new id)", "(the new secret)")))
 
     def write(self, pair: Pair) -> None:
         store(self.source, self.vault, self.title, self._fields(pair))
+
+    def _item(self) -> Item | None:
+        try:
+            return self.source.fetch(self.vault, self.title)
+        except ItemNotFoundError:
+            return None
 
     def _fields(self, pair: Pair) -> list[DesiredField]:
         return [

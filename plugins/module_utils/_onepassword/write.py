@@ -32,10 +32,11 @@ DEFAULTS: Params = {
 def manage(backend: Backend, params: Params, fields: list[DesiredField], check_mode: bool) -> Result:
     """Bring an item to its desired state. `params` has the module's option names; those in DEFAULTS may be missing."""
     params = {**DEFAULTS, **params}
-    _check(backend, params)
     if params["state"] == "present":
-        check_fields(params["title"], fields)
+        _check(params, fields)
         fields = with_candidates(fields, check_mode)
+    else:
+        _check_removal(backend, params)
     result = converge(ItemResource(backend, fields), params, check_mode)
     if result["item"]:
         result["item"]["changed_labels"] = _changed_labels(result["diff"])
@@ -47,9 +48,11 @@ def store(backend: Backend, vault: str, title: str, fields: list[DesiredField]) 
     manage(backend, {"vault": vault, "title": title}, fields, check_mode=False)
 
 
-def check_store(backend: Backend, vault: str, title: str, fields: list[DesiredField]) -> None:
-    """Raise what would make `store` fail, as far as it shows without writing."""
-    manage(backend, {"vault": vault, "title": title}, fields, check_mode=True)
+def check_store(found: Item | None, vault: str, title: str, fields: list[DesiredField]) -> None:
+    """Raise what would make `store` fail for the item that exists, as far as it shows without a request."""
+    params = {**DEFAULTS, "vault": vault, "title": title}
+    _check(params, fields)
+    plan_item(params, with_candidates(fields, check_mode=True), found)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +66,30 @@ class ItemPlan:
     @property
     def change(self) -> Change:
         return Change(describe(self.before, self.after), describe(self.after, None))
+
+
+def plan_item(params: Params, fields: list[DesiredField], found: Item | None) -> ItemPlan:
+    if params["state"] == "absent":
+        return ItemPlan(params, found, None)
+    title, category, replace = params["title"], params["category"], params["mode"] == "replace"
+    if found is None and is_id(title):
+        raise NotFoundError(
+            f"Vault '{params['vault']}' has no item with the ID '{title}', and a new item cannot have a title like "
+            "an ID; use another title."
+        )
+    if found and category not in (None, found.category):
+        raise InvalidError(
+            f"Item '{found.title}' ({found.id}) is of the category {found.category}, which 1Password cannot "
+            f"change to {category}; leave category out, or delete the item first."
+        )
+    before = found or Item({"title": title, "category": category or "API_CREDENTIAL", "fields": []})
+    valued = with_values(before, fields, replace=replace)
+    after = before.changed(valued, params["tags"], replace)
+    check_values(after, valued)
+    plan = ItemPlan(params, found, after)
+    if found and plan.change:
+        _refuse_loss(found, params["may_replace_passkey"])
+    return plan
 
 
 class NotStoredError(UnavailableError):
@@ -92,27 +119,7 @@ class ItemResource:
             ) from None
 
     def plan(self, params: Params, found: Item | None) -> ItemPlan:
-        if params["state"] == "absent":
-            return ItemPlan(params, found, None)
-        title, category, replace = params["title"], params["category"], params["mode"] == "replace"
-        if found is None and is_id(title):
-            raise NotFoundError(
-                f"Vault '{params['vault']}' has no item with the ID '{title}', and a new item cannot have a title like "
-                "an ID; use another title."
-            )
-        if found and category not in (None, found.category):
-            raise InvalidError(
-                f"Item '{found.title}' ({found.id}) is of the category {found.category}, which 1Password cannot "
-                f"change to {category}; leave category out, or delete the item first."
-            )
-        before = found or Item({"title": title, "category": category or "API_CREDENTIAL", "fields": []})
-        valued = with_values(before, self.fields, replace=replace)
-        after = before.changed(valued, params["tags"], replace)
-        check_values(after, valued)
-        plan = ItemPlan(params, found, after)
-        if found and plan.change:
-            _refuse_loss(found, params["may_replace_passkey"])
-        return plan
+        return plan_item(params, self.fields, found)
 
     def predict(self, plan: ItemPlan) -> Result:
         result = self._result(plan.params, plan.after)
@@ -171,11 +178,17 @@ class ItemResource:
         return None if unknown else value
 
 
-def _check(backend: Backend, params: Params) -> None:
+def _check(params: Params, fields: list[DesiredField]) -> None:
     """Refuse what is wrong whatever the vault holds."""
     if not params["title"] or not all(params["tags"] or ["-"]):
         raise InvalidError("An item of 1Password needs a title, and none of its tags may be empty.")
-    if params["state"] == "absent" and params["archive"] and not backend.can_archive:
+    check_fields(params["title"], fields)
+
+
+def _check_removal(backend: Backend, params: Params) -> None:
+    if not params["title"]:
+        raise InvalidError("The title is empty; give the title of the item.")
+    if params["archive"] and not backend.can_archive:
         raise InvalidError("A Connect server cannot archive an item; use a service account, or delete the item.")
 
 

@@ -265,7 +265,8 @@ def test_an_impossible_field_is_refused_before_any_request(desired: DesiredField
 def test_a_store_is_checked_without_a_write_and_keeps_other_fields() -> None:
     vault = Vault(A)
     fields = [DesiredField("id", "1", "STRING"), DesiredField("secret", "2", "CONCEALED")]
-    writing.check_store(t.cast(t.Any, vault), "V", "T", fields)
+    for found in (vault.fetch("V", "T"), None):
+        writing.check_store(found, "V", "T", fields)
     assert vault.log == ["fetch"]
     writing.store(t.cast(t.Any, vault), "V", "T", fields)
     assert vault.document
@@ -277,6 +278,8 @@ def test_a_store_is_checked_without_a_write_and_keeps_other_fields() -> None:
 
 
 def test_a_store_that_cannot_be_written_is_refused_by_the_check() -> None:
-    vault = Vault({**A, "type": "SSHKEY"})
+    found = Item({**ITEM, "fields": [{**A, "type": "SSHKEY"}]})
     with pytest.raises(InvalidError, match="cannot write back"):
-        writing.check_store(t.cast(t.Any, vault), "V", "T", [DesiredField("id", "1")])
+        writing.check_store(found, "V", "T", [DesiredField("id", "1")])
+    with pytest.raises(InvalidError, match="needs a title"):
+        writing.check_store(None, "V", "", [DesiredField("id", "1")])
