@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What 1Password's double accepts, refuses and computes, without any state."""
+"""What the double of 1Password accepts, refuses and computes; stateless."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ Json = dict[str, t.Any]
 
 ID = re.compile(r"^[\da-z]{26}$")
 FILTER = re.compile(r'^(\w+) eq "([^"\'\\]*)"$')
-# What a write must not contain: the server derives it.
+# Members that the server derives and a write must not contain.
 READ_ONLY = {"createdAt", "updatedAt", "lastEditedBy", "version", "state", "files"}
 READ_ONLY_FIELD = {"entropy", "passwordDetails", "totp", "reference"}
 CREATABLE = {"API_CREDENTIAL", "LOGIN", "PASSWORD", "SECURE_NOTE", "SERVER", "DATABASE"}
 
 
 class Refusal(Exception):
-    """An answer that is not a success."""
+    """A response that is not a success."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status, self.message = status, message
 
 
-def same(wanted: str, *names: str | None) -> bool:
-    return wanted.casefold() in [name.casefold() for name in names if name]
+def same(name: str, *names: str | None) -> bool:
+    return name.casefold() in [other.casefold() for other in names if other]
 
 
 def grant(tokens: dict[str, Json]) -> Json:
-    """What the token of the current request may do."""
+    """The rights of the token of the current request."""
     kind, _, token = request.headers.get("Authorization", "").partition(" ")
     if kind != "Bearer" or token not in tokens:
         raise Refusal(401, "Invalid token signature")
@@ -46,7 +46,7 @@ def grant(tokens: dict[str, Json]) -> Json:
 
 
 def parse_filter(text: str | None, attributes: set[str]) -> t.Callable[[dict[str, list[str]]], bool]:
-    """The part of SCIM that Connect knows: attribute eq "value"."""
+    """The part of SCIM that Connect supports: attribute eq "value"."""
     if not text:
         return lambda names: True
     match = FILTER.match(text)
@@ -78,7 +78,7 @@ def checked(vault_id: str, before: Json | None) -> Json:
 
 
 def shown(item: Json) -> Json:
-    """An item as the API answers it: one-time passwords come with their current code."""
+    """An item as the API returns it: one-time passwords include their current code."""
     item = copy.deepcopy(item)
     for field in item["fields"]:
         if field["type"] == "OTP" and field.get("value"):

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A double of 1Password: a Connect server, and the vaults as a service account sees them.
+"""A double of 1Password: a Connect server, and the vaults for service accounts.
 
-Connect is doubled on the wire: /v1/… with Connect tokens. A real service account is not: it signs in with SRP and
-speaks an encrypted protocol that no double can answer. Its two users in the lab, the `op` stand-in and the OpNix
-stand-in, therefore use a side door that 1Password does not have: /service-account/v1/… with `ops_…` tokens. It offers
-the same vault and item routes, and POST /service-account/v1/resolve for secret references.
+The double speaks Connect's API: /v1/… with Connect tokens. It cannot speak that of service accounts, which sign in with
+SRP and use an encrypted protocol. The stand-ins for `op` and OpNix therefore use routes that 1Password does not have:
+/service-account/v1/… with `ops_…` tokens. These are the same routes for vaults and items, and
+POST /service-account/v1/resolve for secret references.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def new_id() -> str:
 
 
 def service_account_token(url: str, secret: str = "") -> str:
-    """A token as 1Password forms them: the sign-in address travels inside, so `op` needs nothing else."""
+    """A token in the form of 1Password's: it contains the sign-in address, so `op` needs nothing else."""
     content = {"signInAddress": url, "secretKey": secret or new_id()}
     return "ops_" + base64.urlsafe_b64encode(json.dumps(content).encode()).decode().rstrip("=")
 
@@ -50,7 +50,7 @@ class OnePasswordDouble:
     ) -> None:
         self.vaults: dict[str, str] = {}  # id -> name
         self.items: dict[str, dict[str, Json]] = {}  # vault id -> item id -> item
-        self.archived: dict[str, Json] = {}  # item id -> item; what nobody sees without asking for the archive
+        self.archived: dict[str, Json] = {}  # item id -> item; visible only to a request for the archive
         self.tokens = tokens if tokens is not None else {}
         self.service_accounts = service_accounts if service_accounts is not None else {}
         self.contents: dict[str, bytes] = {}  # file id -> content
@@ -61,7 +61,7 @@ class OnePasswordDouble:
                 self.add_item(vault, title, fields)
         self.app = Control(self._flask())
 
-    # Seeding and looking, for tests and the lab
+    # Setup and inspection, for tests and the lab
 
     def add_vault(self, name: str) -> str:
         vault_id = new_id()
@@ -80,13 +80,13 @@ class OnePasswordDouble:
         more_fields: t.Sequence[Json] = (),
         **more: t.Any,
     ) -> str:
-        """Store an item without asking for rights; `more_fields` and `more` are as the API spells them."""
+        """Store an item without checking rights; `more_fields` and `more` are in the form of the API."""
         concealed = [{"label": label, "value": value, "type": "CONCEALED"} for label, value in (fields or {}).items()]
         document = {"title": title, "category": "API_CREDENTIAL", "fields": [*concealed, *more_fields], **more}
         return t.cast(str, self._store(self.vault_id(vault), document, None)["id"])
 
     def attach(self, vault: str, item_id: str, name: str, content: bytes, section_id: str | None = None) -> str:
-        """Add a file to an item, as a person does with the app; programs cannot do it through Connect."""
+        """Add a file to an item, as a person does in the app; programs cannot do this through Connect."""
         file_id = new_id()
         self.contents[file_id] = content
         vault_id = self.vault_id(vault)
@@ -127,7 +127,7 @@ class OnePasswordDouble:
     def _api(self, name: str, tokens: dict[str, Json]) -> Blueprint:
         api = Blueprint(name, __name__)
 
-        def rights(vault_id: str, wanted: str) -> None:
+        def require(vault_id: str, action: str) -> None:
             """Refuse unless the token may read or write this vault."""
             if not ID.match(vault_id):
                 raise Refusal(400, "Invalid Vault UUID")
@@ -137,8 +137,8 @@ class OnePasswordDouble:
                 raise Refusal(
                     403 if known else 404, f"vault {vault_id} is not in scope" if known else "Vault not found"
                 )
-            if wanted == "read" and right == "write-only" or wanted == "write" and right == "read":
-                raise Refusal(403, f"token does not have permission to perform {wanted} on vault {vault_id}")
+            if action == "read" and right == "write-only" or action == "write" and right == "read":
+                raise Refusal(403, f"token does not have permission to perform {action} on vault {vault_id}")
 
         def existing(vault_id: str, item_id: str) -> Json:
             if not ID.match(item_id):
@@ -150,44 +150,44 @@ class OnePasswordDouble:
         @api.get("/vaults")
         def vaults() -> Response:
             scope = grant(tokens)["vaults"]
-            wanted = parse_filter(request.args.get("filter"), {"name"})
+            matches = parse_filter(request.args.get("filter"), {"name"})
             with self.lock:
                 found = [
                     {"id": key, "name": name, "type": "USER_CREATED", "items": len(self.items[key])}
                     for key, name in self.vaults.items()
-                    if name in scope and wanted({"name": [name]})
+                    if name in scope and matches({"name": [name]})
                 ]
             return jsonify(found)
 
         @api.get("/vaults/<vault_id>")
         def vault(vault_id: str) -> Response:
             with self.lock:
-                rights(vault_id, "read")
+                require(vault_id, "read")
                 return jsonify(id=vault_id, name=self.vaults[vault_id], type="USER_CREATED")
 
         @api.get("/vaults/<vault_id>/items")
         def items(vault_id: str) -> Response:
             with self.lock:
-                rights(vault_id, "read")
-                wanted = parse_filter(request.args.get("filter"), {"title", "tag"})
+                require(vault_id, "read")
+                matches = parse_filter(request.args.get("filter"), {"title", "tag"})
                 return jsonify(
                     [
                         {key: value for key, value in item.items() if key not in ("fields", "sections", "files")}
                         for item in self.items[vault_id].values()
-                        if wanted({"title": [item["title"]], "tag": item["tags"]})
+                        if matches({"title": [item["title"]], "tag": item["tags"]})
                     ]
                 )
 
         @api.get("/vaults/<vault_id>/items/<item_id>")
         def item(vault_id: str, item_id: str) -> Response:
             with self.lock:
-                rights(vault_id, "read")
+                require(vault_id, "read")
                 return jsonify(shown(existing(vault_id, item_id)))
 
         @api.get("/vaults/<vault_id>/items/<item_id>/files/<file_id>/content")
         def content(vault_id: str, item_id: str, file_id: str) -> Response:
             with self.lock:
-                rights(vault_id, "read")
+                require(vault_id, "read")
                 if not ID.match(file_id):
                     raise Refusal(400, "Invalid File UUID")
                 if file_id not in [file["id"] for file in existing(vault_id, item_id).get("files", [])]:
@@ -197,29 +197,29 @@ class OnePasswordDouble:
         @api.post("/vaults/<vault_id>/items")
         def create(vault_id: str) -> Response:
             with self.lock:
-                rights(vault_id, "write")
+                require(vault_id, "write")
                 return jsonify(shown(self._store(vault_id, checked(vault_id, None), None)))
 
         @api.put("/vaults/<vault_id>/items/<item_id>")
         def replace(vault_id: str, item_id: str) -> Response:
             with self.lock:
-                rights(vault_id, "write")
+                require(vault_id, "write")
                 before = existing(vault_id, item_id)
                 return jsonify(shown(self._store(vault_id, checked(vault_id, before), before)))
 
         @api.delete("/vaults/<vault_id>/items/<item_id>")
         def delete(vault_id: str, item_id: str) -> tuple[str, int]:
             with self.lock:
-                rights(vault_id, "write")
-                gone = self.items[vault_id].pop(existing(vault_id, item_id)["id"])
-                if name == "service_account" and "archive" in request.args:  # Connect knows no archive
-                    self.archived[gone["id"]] = {**gone, "state": "ARCHIVED"}
+                require(vault_id, "write")
+                removed = self.items[vault_id].pop(existing(vault_id, item_id)["id"])
+                if name == "service_account" and "archive" in request.args:  # Connect has no archive
+                    self.archived[removed["id"]] = {**removed, "state": "ARCHIVED"}
             return "", 204
 
         return api
 
     def _store(self, vault_id: str, document: Json, before: Json | None) -> Json:
-        """Keep exactly what was sent: what is left out is gone, a passkey included."""
+        """Store exactly what was sent: whatever is left out is lost, a passkey included."""
         now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         item = {
             "sections": [],
@@ -231,7 +231,7 @@ class OnePasswordDouble:
             "createdAt": before["createdAt"] if before else now,
             "updatedAt": now,
         }
-        if before and "files" in before:  # no write says anything about them
+        if before and "files" in before:  # no write contains them
             item["files"] = before["files"]
         fields = item.get("fields") or []
         for field in fields:
@@ -249,7 +249,7 @@ class OnePasswordDouble:
     # Secret references, for the OpNix stand-in
 
     def _resolve_all(self) -> tuple[Response, int] | Response:
-        """{"references": […]} → {"values": {…}}, or the first error for all of them, as OpNix meets it."""
+        """{"references": […]} → {"values": {…}}, or the first error for all of them, as OpNix receives it."""
         scope = grant(self.service_accounts)["vaults"]
         references = (request.get_json(silent=True) or {}).get("references")
         if not isinstance(references, list):

@@ -9,10 +9,10 @@ module: onepassword_item
 short_description: Manage an item in a 1Password vault
 version_added: 0.1.0
 description:
-  - Creates, changes, archives or deletes one item, through a Connect server or with the command C(op) and a service
-    account.
-  - Reads the item, merges, compares, writes only a difference, and reads the result back.
-  - Values are given, generated once, or composed of other fields to a file for systemd's C(EnvironmentFile).
+  - Creates, changes, archives or deletes one item, through a Connect server, or with a service account through the command
+    C(op) or the Python SDK.
+  - Reads the item, merges the desired fields, writes only if something differs, and verifies the result by reading it back.
+  - A value is given, generated once, or composed of other fields as a file for systemd's C(EnvironmentFile).
 author: The pantheros.nixci contributors (@pantheros)
 extends_documentation_fragment:
   - pantheros.nixci._attributes
@@ -22,58 +22,58 @@ extends_documentation_fragment:
   - pantheros.nixci._http.ca_path
 options:
   vault:
-    description: Name or ID of the vault. The ID saves a request to a Connect server.
+    description: Name or ID of the vault. With an ID, a Connect server receives one request less.
     type: str
     required: true
   title:
-    description: Title of the item, compared without regard to case if no item has it exactly; or the item's ID.
+    description: Title or ID of the item. If no item has exactly this title, it is compared case-insensitively.
     type: str
     required: true
   category:
     description:
-      - Category of a new item, V(API_CREDENTIAL) by default.
-      - 1Password cannot change it. The task fails if an existing item has another category than the one given here.
+      - Category of a new item; V(API_CREDENTIAL) by default.
+      - 1Password cannot change a category. The task fails if an existing item has another one.
     type: str
     choices: [API_CREDENTIAL, DATABASE, LOGIN, PASSWORD, SECURE_NOTE, SERVER]
   fields:
-    description: The fields that the item must have. Each needs one of O(fields[].value), O(fields[].generate), O(fields[].env).
+    description: Desired fields of the item. Each needs one of O(fields[].value), O(fields[].generate) and O(fields[].env).
     type: list
     elements: dict
     default: []
     suboptions:
       label:
         description:
-          - Label of the field; a field is found as the last part of a secret reference finds it.
-          - V(notesPlain) is the note of every item, V(username) and V(password) are built into a login.
+          - Label of the field. It is matched like the last part of a secret reference.
+          - V(notesPlain) is the note that every item has; V(username) and V(password) are built-in fields of a login.
         type: str
         required: true
       value:
-        description: The value; may have several lines. An empty value empties the field.
+        description: Value of the field, which may have several lines. An empty value empties the field.
         type: str
       type:
         description:
-          - A new field is V(concealed) by default, an existing one keeps its type by default.
-          - V(otp) takes a URI that starts with C(otpauth://), V(date) a day like V(2026-01-31), V(month_year) a month
-            like V(202601).
-          - The types are those that Connect's API and C(op) share,
+          - Type of the field. By default, a new field is V(concealed) and an existing one keeps its type.
+          - V(otp) requires a URI that starts with C(otpauth://), V(date) a day like V(2026-01-31), and V(month_year) a
+            month like V(202601).
+          - These are the types that the Connect API and C(op) have in common,
             U(https://developer.1password.com/docs/connect/api-reference/) and
             U(https://developer.1password.com/docs/cli/item-fields/).
         type: str
         choices: [concealed, string, email, url, otp, date, month_year]
       section:
-        description: Label of the section, created when it is missing. An empty one means outside any section.
+        description: Label of the section, which is created if it is missing. An empty label means outside any section.
         type: str
       on_create:
         description:
           - Use O(fields[].value) only if the field does not exist or is empty.
-          - For values that are made once elsewhere. An existing value is kept whatever O(fields[].value) says.
+          - Meant for values that are created once elsewhere. An existing value is kept, whatever O(fields[].value) is.
         type: bool
         default: false
       generate:
         description:
-          - Make a random value if the field does not exist or is empty, and never again.
-          - If the whole item is lost, it is created with a new value. RV(generated) tells.
-          - An empty dictionary means all defaults.
+          - Generate a random value if the field does not exist or is empty, and never again.
+          - If the whole item is lost, it is created with a new value, which RV(generated) reports.
+          - An empty dictionary selects all defaults.
         type: dict
         suboptions:
           length:
@@ -94,17 +94,17 @@ options:
             default: false
           generation:
             description:
-              - Raise this number to have a new value made, once. All other runs keep the value.
-              - From 2 on the number is kept in the item, in a field called like this one with C(generation) appended.
-              - A smaller number than the one in the item changes nothing.
+              - Increase this number to generate a new value, once. All other runs keep the value.
+              - Numbers greater than 1 are stored in the item, in a field with the label of this one and C(generation) appended.
+              - A number smaller than the stored one changes nothing.
             type: int
             default: 1
       env:
         description:
-          - Compose the value of variables, one C(KEY=value) line each, as systemd's C(EnvironmentFile) reads it
+          - Compose the value of variables, one C(KEY=value) line each, in the format of systemd's C(EnvironmentFile)
             (U(https://www.freedesktop.org/software/systemd/man/latest/systemd.exec.html)).
-          - Values are put into double quotes where it is needed. Newlines and other control characters are refused.
-          - A field that means the same in another notation or order is left alone.
+          - Values are put into double quotes where necessary. Newlines and other control characters are refused.
+          - A field with the same variables in another notation or order is not changed.
         type: list
         elements: dict
         suboptions:
@@ -113,12 +113,12 @@ options:
             type: str
             required: true
           value:
-            description: Its value. Exactly one of this and O(fields[].env[].label) is needed.
+            description: Value of the variable. Exactly one of this and O(fields[].env[].label) is required.
             type: str
           label:
             description:
-              - Label of the field of the same item that holds the value, after the other changes of this task.
-              - It must not be empty.
+              - Label of a field of the same item that holds the value. The other changes of this task apply first.
+              - The field must not be empty.
             type: str
           section:
             description: Section of that field.
@@ -126,52 +126,53 @@ options:
   mode:
     description:
       - V(merge) keeps fields that are not listed.
-      - V(replace) removes them. Built-in fields cannot be removed and are emptied.
+      - V(replace) removes them. Built-in fields cannot be removed; they are emptied.
     type: str
     choices: [merge, replace]
     default: merge
   tags:
-    description: The item's tags, all of them. By default they stay as they are.
+    description: All tags of the item. By default the tags are not changed.
     type: list
     elements: str
   return_values:
-    description: Also return RV(field_values). Such a task needs C(no_log).
+    description: Also return RV(field_values). Set C(no_log) on such a task.
     type: bool
     default: false
   may_replace_passkey:
     description:
       - Allow a change of an item of the category LOGIN.
-      - A login may hold a passkey, which 1Password does not show to programs and which every such change destroys.
+      - A login may hold a passkey, which 1Password does not show to programs and which any change destroys.
     type: bool
     default: false
   archive:
     description:
-      - With O(state=absent), move the item to the archive, where people find it and programs do not.
-      - Needs a service account. Connect's API cannot archive, and the task fails.
+      - With O(state=absent), move the item to the archive, where people can find it and programs cannot.
+      - Requires a service account. The Connect API cannot archive an item, and the task fails.
     type: bool
     default: false
   state:
-    description: Whether the item shall exist. V(absent) deletes it for good unless O(archive) is set.
+    description: Whether the item should exist. V(absent) deletes it permanently unless O(archive=true).
     type: str
     choices: [present, absent]
     default: present
 notes:
-  - Runs on the controller, as the user who runs Ansible, so that it can discard what the lookup keeps.
-  - Without O(title) being unique in the vault the module fails and lists the IDs.
-  - The credential must be able to read and write the vault. Check mode and a run without a change need reading only.
-  - Items of the categories SSH_KEY, DOCUMENT and CUSTOM, items with files and items with fields of other types than those
-    of Connect's API can be read and deleted but not changed, because a program cannot write them back
-    (U(https://github.com/1Password/connect-sdk-python/issues/57)). Neither API of 1Password takes a file in an item's JSON,
-    so the module cannot attach one.
-  - When somebody else changed the item meanwhile and 1Password says so, the item is read and planned again, up to three times.
-    Connect has no lock, so of two changes within the same second the later one wins.
+  - Run it on the controller, as the user who runs Ansible, so that it can invalidate the cache of the lookup.
+  - If O(title) is not unique in the vault, the module fails and lists the IDs.
+  - The credential must be allowed to read and write the vault. Check mode and runs without a change only need to read.
+  - Items of the categories SSH_KEY, DOCUMENT and CUSTOM, items with files, and items with fields of types that the Connect
+    API does not have can be read and deleted but not changed, because a program cannot write them back
+    (U(https://github.com/1Password/connect-sdk-python/issues/57)). The module cannot attach files, because no API of
+    1Password accepts a file in the JSON of an item.
+  - If 1Password reports that the item was changed in the meantime, or does not respond to a write, the module reads the item
+    and plans again, at most three times in all. It does not repeat the creation of an item, which could make a second one.
+  - Connect has no locks, so the later one of two changes within the same second wins.
 seealso:
   - plugin: pantheros.nixci.onepassword
     plugin_type: lookup
 """
 
 EXAMPLES = r"""
-- name: Store a key that was created elsewhere, keep all other fields
+- name: Store a key that was created elsewhere and keep all other fields
   pantheros.nixci.onepassword_item:
     vault: pantherOS
     title: Backblaze-B2
@@ -197,12 +198,12 @@ EXAMPLES = r"""
   register: registry
   delegate_to: localhost
 
-- name: Say that it is new
+- name: Report a new password
   ansible.builtin.debug:
     msg: The registry has a new password.
   when: "'password' in registry.generated"
 
-- name: Have a new password made, once
+- name: Generate a new password, once
   pantheros.nixci.onepassword_item:
     vault: pantherOS
     title: Registry
@@ -271,28 +272,28 @@ item:
       description: Title of the item.
       type: str
     version:
-      description: Version of the item. 1Password counts every write as one, and check mode tells the next.
+      description: Version of the item. Each write increases it by one; check mode returns the next version.
       type: int
     labels:
-      description: Labels of all fields with a value, as C(section/label) inside a section.
+      description: Labels of all fields with a value; C(section/label) for fields in a section.
       type: list
       elements: str
     changed_labels:
-      description: Those added, changed or removed.
+      description: Labels of the fields that were added, changed or removed.
       type: list
       elements: str
 generated:
   description:
-    - Labels of the fields that got a new random value, as C(section/label) inside a section.
-    - Check mode tells which would.
+    - Labels of the fields that got a new random value; C(section/label) for fields in a section.
+    - In check mode, those that would get one.
   type: list
   elements: str
   returned: O(state=present)
   sample: [password]
 field_values:
   description:
-    - The values that the listed fields have now, by label or C(section/label). Secret.
-    - Null in check mode for what would be generated.
+    - Current values of the listed fields, by label or C(section/label). They are secrets.
+    - In check mode, null for values that would be generated.
   type: dict
   returned: O(return_values=true) and O(state=present)
   sample:
@@ -301,59 +302,27 @@ field_values:
 
 import contextlib
 import copy
-import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._core.errors import NixciError
 from ..module_utils._core.redact import SHORTEST
-from ..module_utils._onepassword.backend import Backend, backend, onepassword_argument_spec
-from ..module_utils._onepassword.desired import Recipe, Variable, Wish
-from ..module_utils._onepassword.item import Item
-from ..module_utils._onepassword.write import Stored, remove, store
-
-Params = dict[str, t.Any]
+from ..module_utils._core.resource import Params, Result, finish
+from ..module_utils._onepassword.backend import backend, onepassword_argument_spec
+from ..module_utils._onepassword.desired import desired_fields
+from ..module_utils._onepassword.write import manage
 
 
-def run(params: Params, source: Backend, check: bool) -> dict[str, t.Any]:
-    if params["state"] == "absent":
-        gone = remove(source, params["vault"], params["title"], archive=params["archive"], check=check)
-        return gone.change.result(item=None)
-    wishes = [wish(field) for field in params["fields"]]
-    options = {name: params[name] for name in ("category", "tags", "mode", "may_replace_passkey")}
-    stored = store(source, params["vault"], params["title"], wishes, **options, check=check)
-    item = t.cast(Item, stored.item)
-    result = stored.change.result(item=summary(item, stored), generated=stored.generated)
-    if params["return_values"]:
-        result["field_values"] = {wish.path: stored.value(wish) for wish in wishes}
+def run(module: AnsibleModule, params: Params) -> Result:
+    with contextlib.closing(backend(params.get, module.warn)) as source:
+        result = manage(source, params, desired_fields(params["fields"]), module.check_mode)
+    # A requested value must not be masked because it is also the value of an option.
+    module.no_log_values -= set(result.get("field_values", {}).values())
     return result
 
 
-def wish(field: Params) -> Wish:
-    return Wish(
-        **{
-            **field,
-            "type": field["type"] and field["type"].upper(),
-            "generate": field["generate"] and Recipe(**field["generate"]),
-            "env": None if field["env"] is None else tuple(Variable(**variable) for variable in field["env"]),
-        }
-    )
-
-
-def summary(item: Item, stored: Stored) -> dict[str, t.Any]:
-    return {
-        "id": item.document.get("id"),
-        "vault_id": item.document.get("vault", {}).get("id"),
-        "title": item.title,
-        "version": stored.version,
-        "labels": sorted(item.values()),
-        "changed_labels": stored.changed_labels,
-    }
-
-
 def take_values(module: AnsibleModule) -> Params:
-    """The options, whose secrets are then masked in what the module returns as `invocation`."""
-    params = copy.deepcopy(module.params)
+    """The options. What the module returns as `invocation` has their secrets masked."""
+    params: Params = copy.deepcopy(module.params)
     public = [params["vault"], params["title"], *(params["tags"] or [])]
     public += [name for field in params["fields"] for name in (field["label"], field["section"]) if name]
     for field in module.params["fields"]:
@@ -362,7 +331,8 @@ def take_values(module: AnsibleModule) -> Params:
             if value is None:
                 continue
             holder["value"] = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
-            # Ansible masks secret options wherever they occur; done to "1" or to a part of a name it would spoil the result.
+            # Ansible masks the value of a secret option wherever it occurs; that would spoil the result if the value is
+            # "1" or a part of a name.
             if len(value) < SHORTEST or any(value in name for name in public):
                 module.no_log_values.discard(value)
     return params
@@ -427,14 +397,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = take_values(module)
-    try:
-        with contextlib.closing(backend(params.get, module.warn)) as source:
-            result = run(params, source, module.check_mode)
-    except NixciError as exc:
-        module.fail_json(msg=str(exc), **exc.details)
-    # What was asked for must not be masked because it is also the value of an option.
-    module.no_log_values -= set(result.get("field_values", {}).values())
-    module.exit_json(**result)
+    finish(module, lambda: run(module, params))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One suite for every way into 1Password: Connect, `op` and the SDK on doubles, and the real ones when they are given.
+"""One suite for all back ends: Connect, `op` and the SDK with doubles, and with real services if they are given.
 
-Real ones: OP_TEST_VAULT (a name), OP_CONNECT_TEST_HOST and OP_CONNECT_TEST_TOKEN for a Connect server,
-OP_SERVICE_ACCOUNT_TEST_TOKEN for `op` and for the SDK. Both need the right to read and write the vault.
+Real services: OP_TEST_VAULT (a name), OP_CONNECT_TEST_HOST and OP_CONNECT_TEST_TOKEN for a Connect server,
+OP_SERVICE_ACCOUNT_TEST_TOKEN for `op` and for the SDK. Both credentials must be allowed to read and write the vault.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from ansible_collections.pantheros.nixci.plugins.module_utils._core.errors impor
 from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.backend import Backend
 from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.cli import OpBackend
 from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.connect import ConnectBackend
+from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.desired import DesiredField
 from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.item import (
     AmbiguousError,
     Item,
     ItemNotFoundError,
     VaultNotFoundError,
-    Wish,
 )
 from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.sdk import SdkBackend
 from ansible_collections.pantheros.nixci.plugins.plugin_utils._onepassword.reference import parse
-from ansible_collections.pantheros.nixci.plugins.plugin_utils._onepassword.value import resolve
+from ansible_collections.pantheros.nixci.plugins.plugin_utils._onepassword.value import value_of
 
 from lab.clouds.onepassword import OnePasswordDouble, service_account_token
 from tests.support.onepassword_sdk import StandIn
@@ -50,21 +50,21 @@ class Service:
     double: OnePasswordDouble | None = None
     made: list[Item] = dataclasses.field(default_factory=list)
 
-    def create(self, *wishes: Wish, title: str = "", tags: list[str] | None = None) -> Item:
+    def create(self, *fields: DesiredField, title: str = "", tags: list[str] | None = None) -> Item:
         title = title or f"nixci-{uuid.uuid4().hex[:12]}"
         empty = Item({"title": title, "category": "API_CREDENTIAL", "fields": []})
-        item = self.source.create(self.vault, empty.changed(list(wishes), tags, False).document)
+        item = self.source.create(self.vault, empty.changed(list(fields), tags, False).document)
         self.made.append(item)
         return item
 
     def attach(self, item: Item, name: str, content: bytes, section_id: str | None = None) -> Item:
-        """The item with a file; only a person can do it in a real vault."""
+        """The item with a file; in a real vault only a person can attach one."""
         if self.double is None:
-            pytest.skip("no way in attaches files to items")
+            pytest.skip("no back end attaches files to items")
         self.double.attach(self.vault, item.id, name, content, section_id)
         return self.source.fetch(self.vault, item.id)
 
-    def like(self, other: Backend | None) -> Backend:
+    def given(self, other: Backend | None) -> Backend:
         return other or pytest.skip("a real server gives one credential only")
 
 
@@ -109,7 +109,7 @@ def service(
 
 
 def test_an_item_is_found_by_title_by_id_and_without_case(service: Service) -> None:
-    item = service.create(Wish("token", "v"))
+    item = service.create(DesiredField("token", "v"))
     assert service.source.fetch(service.vault, item.title).id == item.id
     assert service.source.fetch(service.vault, item.id).id == item.id
     assert service.source.fetch(service.vault, item.title.upper()).id == item.id
@@ -119,7 +119,9 @@ def test_an_item_is_found_by_title_by_id_and_without_case(service: Service) -> N
 
 def test_values_come_back_as_they_were_written(service: Service) -> None:
     text = "A=1\nB='$x' \"y\" \\ ä {{ 1+1 }}\n"
-    item = service.create(Wish("env", text), Wish("url", "https://example.com/", "URL"), tags=["b", "a"])
+    item = service.create(
+        DesiredField("env", text), DesiredField("url", "https://example.com/", "URL"), tags=["b", "a"]
+    )
     assert item.find("env") == {**(item.find("env") or {}), "value": text, "type": "CONCEALED"}
     assert item.find("URL", None) == {**(item.find("url") or {}), "type": "URL"}
     assert item.tags == ["a", "b"]
@@ -127,7 +129,7 @@ def test_values_come_back_as_they_were_written(service: Service) -> None:
 
 
 def test_sections_are_created_and_found(service: Service) -> None:
-    item = service.create(Wish("token", "1"), Wish("token", "2", section="Other one"))
+    item = service.create(DesiredField("token", "1"), DesiredField("token", "2", section="Other one"))
     assert (item.find("token") or {})["value"] == "1"
     assert (item.find("token", "other ONE") or {})["value"] == "2"
     assert item.find("token", "none") is None
@@ -135,21 +137,21 @@ def test_sections_are_created_and_found(service: Service) -> None:
 
 
 def test_replace_writes_one_field_and_keeps_the_others(service: Service) -> None:
-    item = service.create(Wish("a", "1"), Wish("b", "2", section="s"))
-    after = service.source.replace(item.changed([Wish("a", "9")], ["t"], False))
+    item = service.create(DesiredField("a", "1"), DesiredField("b", "2", section="s"))
+    after = service.source.replace(item.changed([DesiredField("a", "9")], ["t"], False))
     assert {path: value for path, (_kind, value) in after.values().items()} == {"a": "9", "s/b": "2"}
     assert (after.id, after.tags) == (item.id, ["t"])
     assert after.version > item.version
 
 
 def test_a_removed_field_is_gone(service: Service) -> None:
-    item = service.create(Wish("a", "1"), Wish("b", "2"))
-    after = service.source.replace(item.changed([Wish("a", "1")], None, True))
+    item = service.create(DesiredField("a", "1"), DesiredField("b", "2"))
+    after = service.source.replace(item.changed([DesiredField("a", "1")], None, True))
     assert sorted(after.values()) == ["a"]
 
 
 def test_a_deleted_item_is_missing(service: Service) -> None:
-    item = service.create(Wish("a", "1"))
+    item = service.create(DesiredField("a", "1"))
     service.source.delete(item)
     service.made.clear()
     for name in (item.title, item.id):
@@ -166,7 +168,7 @@ def test_a_missing_vault_is_not_a_missing_item(service: Service) -> None:
 
 def test_an_ambiguous_title_lists_the_ids(service: Service) -> None:
     title = f"nixci-{uuid.uuid4().hex[:12]}"
-    ids = [service.create(Wish("a", "1"), title=title).id for _ in range(2)]
+    ids = [service.create(DesiredField("a", "1"), title=title).id for _ in range(2)]
     with pytest.raises(AmbiguousError) as caught:
         service.source.fetch(service.vault, title)
     assert caught.value.details["ids"] == sorted(ids)
@@ -174,24 +176,24 @@ def test_an_ambiguous_title_lists_the_ids(service: Service) -> None:
 
 
 def test_an_unusual_title_is_found(service: Service) -> None:
-    item = service.create(Wish("a", "1"), title=f'it\'s "{uuid.uuid4().hex[:8]}" \\ä')
+    item = service.create(DesiredField("a", "1"), title=f'it\'s "{uuid.uuid4().hex[:8]}" \\ä')
     assert service.source.fetch(service.vault, item.title).id == item.id
 
 
 def test_one_time_codes_are_current(service: Service) -> None:
-    item = service.create(Wish("code", OTP, "OTP"))
+    item = service.create(DesiredField("code", OTP, "OTP"))
     code = (item.find("code") or {})["totp"]
     assert len(code) == 6
     assert code.isdigit()
 
 
 def value(service: Service, item: Item, reference: str) -> bytes:
-    """What a reference means in an item that has been fetched."""
-    return resolve(parse(f"op://v/i/{reference}"), item, lambda file: service.source.read_file(item, file))
+    """The value of a reference in an item that has been fetched."""
+    return value_of(parse(f"op://v/i/{reference}"), item, lambda file: service.source.read_file(item, file))
 
 
 def test_files_come_back_to_the_byte(service: Service) -> None:
-    item = service.create(Wish("a", "1", section="Keys"))
+    item = service.create(DesiredField("a", "1", section="Keys"))
     [section] = item.document["sections"]
     binary, text = bytes(range(256)) + b"\r\n\n", b"line\n"
     service.attach(item, "ca.p12", binary)
@@ -207,13 +209,17 @@ def test_files_come_back_to_the_byte(service: Service) -> None:
 
 
 def test_a_file_needs_no_more_than_the_right_to_read(service: Service) -> None:
-    item = service.attach(service.create(Wish("a", "1")), "f", b"1")
+    item = service.attach(service.create(DesiredField("a", "1")), "f", b"1")
     [file] = item.document["files"]
-    assert service.like(service.read_only).read_file(item, file) == b"1"
+    assert service.given(service.read_only).read_file(item, file) == b"1"
 
 
-def test_every_attribute_means_the_same_on_each_way(service: Service) -> None:
-    item = service.create(Wish("a", "1", "STRING"), Wish("mail", "a@example.com", "EMAIL"), Wish("code", OTP, "OTP"))
+def test_every_attribute_is_the_same_with_each_back_end(service: Service) -> None:
+    item = service.create(
+        DesiredField("a", "1", "STRING"),
+        DesiredField("mail", "a@example.com", "EMAIL"),
+        DesiredField("code", OTP, "OTP"),
+    )
     assert value(service, item, "a?attribute=type") == b"STRING"
     assert value(service, item, "mail?attribute=type") == b"EMAIL"
     assert value(service, item, "code?attribute=type") == b"OTP"
@@ -224,11 +230,11 @@ def test_every_attribute_means_the_same_on_each_way(service: Service) -> None:
     assert value(service, item, field_id) == b"1"
 
 
-def test_an_item_changed_meanwhile_is_a_conflict_or_the_last_one_wins(service: Service) -> None:
-    item = service.create(Wish("a", "1"))
-    service.source.replace(item.changed([Wish("a", "2")], None, False))
+def test_a_concurrent_change_is_a_conflict_or_the_last_one_wins(service: Service) -> None:
+    item = service.create(DesiredField("a", "1"))
+    service.source.replace(item.changed([DesiredField("a", "2")], None, False))
     try:
-        after = service.source.replace(item.changed([Wish("a", "3")], None, False))
+        after = service.source.replace(item.changed([DesiredField("a", "3")], None, False))
     except ConflictError:
         after = service.source.fetch(service.vault, item.id)
         assert (after.find("a") or {})["value"] == "2"
@@ -238,16 +244,16 @@ def test_an_item_changed_meanwhile_is_a_conflict_or_the_last_one_wins(service: S
 
 def test_an_unknown_credential_is_named(service: Service) -> None:
     with pytest.raises(AuthenticationError, match="does not accept"):
-        service.like(service.unknown).fetch(service.vault, "x")
+        service.given(service.unknown).fetch(service.vault, "x")
 
 
 def test_a_read_only_credential_cannot_write(service: Service) -> None:
-    reader = service.like(service.read_only)
-    item = service.create(Wish("a", "1"))
+    reader = service.given(service.read_only)
+    item = service.create(DesiredField("a", "1"))
     assert reader.fetch(service.vault, item.title).id == item.id
     for attempt in (
         lambda: reader.create(service.vault, {"title": "x", "category": "API_CREDENTIAL", "fields": []}),
-        lambda: reader.replace(item.changed([Wish("a", "2")], None, False)),
+        lambda: reader.replace(item.changed([DesiredField("a", "2")], None, False)),
         lambda: reader.delete(item),
     ):
         with pytest.raises(ForbiddenError, match="right"):
@@ -256,6 +262,6 @@ def test_a_read_only_credential_cannot_write(service: Service) -> None:
 
 
 def test_another_vault_is_out_of_reach(service: Service) -> None:
-    service.like(service.read_only)
+    service.given(service.read_only)
     with pytest.raises(VaultNotFoundError):
         service.source.fetch("Private", "Bank")

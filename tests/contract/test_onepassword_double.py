@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The double of 1Password itself, as far as the suite for the back ends does not show it."""
+"""The double of 1Password itself, as far as the suite for the back ends does not cover it."""
 
 from __future__ import annotations
 
@@ -75,14 +75,14 @@ ITEMS, ITEM = "/v1/vaults/{vault}/items", "/v1/vaults/{vault}/items/{item}"
         ("POST", "/service-account/v1/resolve", "ops_a", {}, 400),
     ],
 )
-def test_the_double_answers_as_connect_does(
+def test_the_double_responds_like_connect(
     call: t.Callable[..., requests.Response], method: str, path: str, token: str, body: t.Any, status: int
 ) -> None:
-    answer = call(method, path, token, json=body)
-    assert answer.status_code == status, answer.text
+    response = call(method, path, token, json=body)
+    assert response.status_code == status, response.text
     if status >= 400:
-        assert answer.json()["status"] == status
-        assert answer.json()["message"]
+        assert response.json()["status"] == status
+        assert response.json()["message"]
 
 
 def test_listings_hold_no_fields_and_vaults_out_of_scope_are_hidden(call: t.Callable[..., requests.Response]) -> None:
@@ -102,14 +102,14 @@ def test_listings_hold_no_fields_and_vaults_out_of_scope_are_hidden(call: t.Call
         ("op://pantherOS/Attic/section/key", "noMatchingSections"),
     ],
 )
-def test_the_side_door_resolves_all_or_nothing(
+def test_references_are_resolved_all_or_none(
     call: t.Callable[..., requests.Response], reference: str, kind: str
 ) -> None:
     good = "op://pantherOS/Attic/key"
-    answer = call("POST", "/service-account/v1/resolve", "ops_a", json={"references": [good]})
-    assert answer.json() == {"values": {good: "v"}}
-    answer = call("POST", "/service-account/v1/resolve", "ops_a", json={"references": [good, reference]})
-    assert (answer.status_code, answer.json()) == (422, {"error": {"kind": kind, "reference": reference}})
+    response = call("POST", "/service-account/v1/resolve", "ops_a", json={"references": [good]})
+    assert response.json() == {"values": {good: "v"}}
+    response = call("POST", "/service-account/v1/resolve", "ops_a", json={"references": [good, reference]})
+    assert (response.status_code, response.json()) == (422, {"error": {"kind": kind, "reference": reference}})
 
 
 # The stand-in for `op`
@@ -131,7 +131,7 @@ def op(serve: t.Callable[[t.Any], str]) -> t.Callable[..., subprocess.CompletedP
 
 
 @pytest.mark.parametrize(
-    ("argv", "code", "words"),
+    ("argv", "code", "message"),
     [
         (["item", "list", "--vault=V"], 97, "does not know these arguments"),
         (["item", "get", "Item", "--vault=V", "--format=json", "--fields=a"], 97, "does not know these arguments"),
@@ -144,22 +144,22 @@ def op(serve: t.Callable[[t.Any], str]) -> t.Callable[..., subprocess.CompletedP
         (["read", "op://V/Item%20/a"], 1, "invalid secret reference"),
     ],
 )
-def test_op_refuses_with_a_dated_line(
-    op: t.Callable[..., subprocess.CompletedProcess[bytes]], argv: list[str], code: int, words: str
+def test_op_fails_with_a_dated_line(
+    op: t.Callable[..., subprocess.CompletedProcess[bytes]], argv: list[str], code: int, message: str
 ) -> None:
     done = op(*argv)
     assert (done.returncode, done.stdout) == (code, b"")
     assert re.match(r"\[ERROR\] \d{4}/\d\d/\d\d \d\d:\d\d:\d\d ", done.stderr.decode())
-    assert words in done.stderr.decode()
+    assert message in done.stderr.decode()
 
 
-def test_op_read_adds_a_line_end_unless_told_not_to(op: t.Callable[..., subprocess.CompletedProcess[bytes]]) -> None:
+def test_op_read_adds_a_newline_unless_disabled(op: t.Callable[..., subprocess.CompletedProcess[bytes]]) -> None:
     assert op("read", "op://V/Item/a").stdout == b"1\n\n"
     assert op("read", "--no-newline", "op://V/Item/a").stdout == b"1\n"
     assert op("read", "--no-newline", "op://V/Item/f").stdout == b"\xff\n"
 
 
-def test_op_takes_standard_input_for_a_template_and_connect_for_the_account(
+def test_op_reads_stdin_as_a_template_and_prefers_connect(
     op: t.Callable[..., subprocess.CompletedProcess[bytes]], tmp_path: pathlib.Path
 ) -> None:
     (tmp_path / "file").write_text("{}")

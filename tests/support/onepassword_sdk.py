@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A stand-in for the client of 1Password's SDK: its own types and its words for failures, the vaults of our double.
+"""A stand-in for the client of 1Password's SDK, with the SDK's types and error messages and the vaults of the double.
 
-A service account signs in with SRP and everything after that is encrypted, so no server can play 1Password for the SDK.
+A service account signs in with SRP and everything after that is encrypted, so no server can stand in for 1Password.
 """
 
 from __future__ import annotations
 
+import base64
 import copy
 import json
 import typing as t
@@ -40,11 +41,26 @@ CATEGORIES = {
     "SECURE_NOTE": sdk.ItemCategory.SECURENOTE,
     "DOCUMENT": sdk.ItemCategory.DOCUMENT,
 }
-NOW = "2026-01-01T00:00:00Z"  # what the types want is the JSON of the service
+NOW = "2026-01-01T00:00:00Z"  # the types expect the JSON of the service
+
+
+def sdk_token(url: str) -> str:
+    """A token that the SDK accepts; it contains the address of the service."""
+    content = {
+        "signInAddress": url,
+        "userAuth": {"method": "SRPg-4096", "alg": "PBES2g-HS256", "iterations": 650000, "salt": "a" * 22},
+        "email": "robot@1passwordserviceaccounts.com",
+        "srpX": "ab" * 32,
+        "muk": {"alg": "A256GCM", "ext": True, "k": "a" * 43, "key_ops": ["decrypt"], "kty": "oct", "kid": "mp"},
+        "secretKey": "A3-AAAAAA-AAAAAA-AAAAA-AAAAA-AAAAA-AAAAA",
+        "throttleSecret": {"seed": "ab" * 32, "uuid": "A" * 26},
+        "deviceUuid": "a" * 26,
+    }
+    return "ops_" + base64.urlsafe_b64encode(json.dumps(content).encode()).decode().rstrip("=")
 
 
 class StandIn:
-    """`authenticate` takes the place of the SDK's; `log` tells what was asked for."""
+    """`authenticate` replaces that of the SDK; `log` lists the requests."""
 
     def __init__(self, double: OnePasswordDouble) -> None:
         self.double = double
@@ -77,10 +93,10 @@ class Part:
 class Vaults(Part):
     async def list(self) -> list[sdk.VaultOverview]:
         self.log.append("list vaults")
-        dull = {"description": "", "vault_type": "userCreated", "created_at": NOW, "updated_at": NOW}
+        unused = {"description": "", "vault_type": "userCreated", "created_at": NOW, "updated_at": NOW}
         counts = {"active_item_count": 0, "content_version": 1, "attribute_version": 1}
         return [
-            sdk.VaultOverview.model_construct(id=vault_id, title=name, **dull, **counts)
+            sdk.VaultOverview.model_construct(id=vault_id, title=name, **unused, **counts)
             for vault_id, name in self.double.vaults.items()
             if name in self.scope
         ]
@@ -143,7 +159,7 @@ class Files(Part):
 
 
 def sent(model: T) -> T:
-    """What comes out at the other side of the SDK, which passes JSON to its core."""
+    """The model as it arrives in the core of the SDK, which receives JSON."""
     return type(model).model_validate_json(json.dumps(model.model_dump(by_alias=True)))
 
 
@@ -156,8 +172,8 @@ def to_sdk(item: Json) -> sdk.Item:
         if field["type"] == "OTP":
             details = sdk.ItemFieldDetailsOtp(content=sdk.OtpFieldDetails(code=field.get("totp")))
         if field["type"] == "SSHKEY":
-            facts = sdk.SshKeyAttributes(public_key="ssh-ed25519 AAAA", fingerprint="SHA256:x", key_type="ed25519")
-            details = sdk.ItemFieldDetailsSshKey(content=facts)
+            attributes = sdk.SshKeyAttributes(public_key="ssh-ed25519 AAAA", fingerprint="SHA256:x", key_type="ed25519")
+            details = sdk.ItemFieldDetailsSshKey(content=attributes)
         fields.append(
             sdk.ItemField(
                 id=field["id"],

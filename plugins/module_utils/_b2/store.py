@@ -15,10 +15,10 @@ from .._core.change import Change
 from .._core.env_file import parse
 from .._core.errors import ConflictError, ForbiddenError, NixciError, NotFoundError
 from .._core.file import File
-from .._onepassword.backend import Backend, backend, onepassword_argument_spec
-from .._onepassword.desired import Wish
-from .._onepassword.item import Item, ItemNotFoundError
-from .._onepassword.write import store, value
+from .._onepassword.backend import backend, onepassword_argument_spec
+from .._onepassword.desired import DesiredField
+from .._onepassword.item import ItemNotFoundError
+from .._onepassword.write import check_store, store
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -138,30 +138,18 @@ class OnePasswordStore:
         item, pair, obstacle = None, None, None
         with contextlib.suppress(ItemNotFoundError):
             item = self.source.fetch(self.vault, self.title)
-            pair = Pair(*(value(item, field) for field in self._fields(Pair("", ""))))
+            pair = Pair(item.value(self.id_label), item.value(self.secret_label))
         try:
-            self._store(_AlreadyRead(item), Pair("(the new id)", "(the new secret)"), check=True)
+            check_store(item, self.vault, self.title, self._fields(Pair("(the new id)", "(the new secret)")))
         except NixciError as exc:
             obstacle = exc
         return Stored(self.where, pair if pair and all(pair) else None, obstacle)
 
     def write(self, pair: Pair) -> None:
-        self._store(self.source, pair, check=False)
+        store(self.source, self.vault, self.title, self._fields(pair))
 
-    def _store(self, source: Backend | _AlreadyRead, pair: Pair, *, check: bool) -> None:
-        store(t.cast(Backend, source), self.vault, self.title, self._fields(pair), check=check)
-
-    def _fields(self, pair: Pair) -> list[Wish]:
-        return [Wish(self.id_label, pair.id, "STRING"), Wish(self.secret_label, pair.secret, "CONCEALED")]
-
-
-class _AlreadyRead:
-    """Answers with an item that was read before, so that checking a write sends no request."""
-
-    def __init__(self, item: Item | None) -> None:
-        self.item = item
-
-    def fetch(self, vault: str, title: str) -> Item:
-        if self.item is None:
-            raise ItemNotFoundError(f"Vault '{vault}' has no item '{title}'.")
-        return self.item
+    def _fields(self, pair: Pair) -> list[DesiredField]:
+        return [
+            DesiredField(self.id_label, pair.id, "STRING"),
+            DesiredField(self.secret_label, pair.secret, "CONCEALED"),
+        ]

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The pantheros.nixci contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""1Password for modules and the lookup: options, choice of the back end. Private: may change without notice."""
+"""1Password for modules and the lookup: options and choice of the back end. Private: may change without notice."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ BACKENDS = ("auto", "connect", "op", "sdk")
 
 
 class Backend(t.Protocol):
-    """What the three ways have in common. A vault and an item are given by name or ID; all calls block, bounded."""
+    """What the three back ends have in common.
+
+    Vaults and items are given by name or ID. Every call blocks, for a bounded time.
+    """
 
     credential: str
     can_archive: bool
@@ -44,7 +47,7 @@ class Backend(t.Protocol):
 
 
 def onepassword_argument_spec() -> dict[str, t.Any]:
-    """See doc_fragments/_onepassword.py. The variables of the environment are read on the controller."""
+    """See doc_fragments/_onepassword.py. Environment variables are read where the module runs."""
     from ansible.module_utils.basic import env_fallback
 
     return {
@@ -61,33 +64,33 @@ def onepassword_argument_spec() -> dict[str, t.Any]:
 
 
 def backend(option: t.Callable[[str], t.Any], warn: t.Callable[[str], t.Any] = lambda text: None) -> Backend:
-    """The back end that the options ask for, with the credential that belongs to it and no other."""
+    """The back end that the options select, with its own credential and no other."""
     source = _backend(option, option("backend") or "auto")
     if source.warning:
         warn(source.warning)
     return source
 
 
-def _backend(option: t.Callable[[str], t.Any], wanted: str) -> Backend:
+def _backend(option: t.Callable[[str], t.Any], name: str) -> Backend:
     host, token, account = option("connect_host"), option("connect_token"), option("service_account_token")
-    if wanted == "auto":
-        wanted = _automatic(bool(host or token), bool(account))
-    if wanted == "connect":
+    if name == "auto":
+        name = _automatic(bool(host or token), bool(account))
+    if name == "connect":
         if not (host and token):
-            lacking = [("connect_host", "OP_CONNECT_HOST")] * (not host)
-            lacking += [("connect_token", "OP_CONNECT_TOKEN")] * (not token)
-            named = " and ".join(f"{name} ({variable})" for name, variable in lacking)
-            raise InvalidError(f"A 1Password Connect server needs {named} too.")
+            missing = [("connect_host", "OP_CONNECT_HOST")] * (not host)
+            missing += [("connect_token", "OP_CONNECT_TOKEN")] * (not token)
+            named = " and ".join(f"{name} ({variable})" for name, variable in missing)
+            raise InvalidError(f"A 1Password Connect server needs {named}.")
         return ConnectBackend(
             host, token, timeout=option("timeout"), retries=option("retries"), ca_path=option("ca_path")
         )
     if not account:
-        raise InvalidError(f"backend={wanted} needs service_account_token (OP_SERVICE_ACCOUNT_TOKEN).")
-    return (OpBackend if wanted == "op" else SdkBackend)(account, timeout=option("timeout"))
+        raise InvalidError(f"backend={name} needs service_account_token (OP_SERVICE_ACCOUNT_TOKEN).")
+    return (OpBackend if name == "op" else SdkBackend)(account, timeout=option("timeout"))
 
 
 def _automatic(connect: bool, account: bool) -> str:
-    """Connect wins over a service account, as in `op` itself; of the two ways for the latter the one that is there."""
+    """Connect takes precedence over a service account, as in `op`; for the latter the back end that is installed."""
     if connect:
         return "connect"
     if account:

@@ -1,11 +1,11 @@
 # Copyright: (c) 2026, The pantheros.nixci contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Items kept for the tasks of one Ansible run. Private: may change without notice.
+"""A cache of items for the tasks of one Ansible run. Private: may change without notice.
 
-Each task is templated in a forked worker, so memory does not outlive it; files do. The directory belongs to the user
-alone, the content is encrypted with a key that only the holder of the credential can derive, and an entry is bound to
-the process of the run. Any write to 1Password makes everything kept before it worthless, whoever kept it.
+Each task is templated in a forked worker, so only files outlive it. The directory is private to the user, the content is
+encrypted with a key that only the holder of the credential can derive, and an entry is bound to the process of the run.
+Any write to 1Password invalidates all earlier entries, of whatever run.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LOCK, WRITTEN, ENTRY = "lock", "written", ".item"
 
 
 class Cache:
-    """Answers by key, for the current run and credential."""
+    """Values by key, for the current run and credential."""
 
     def __init__(self, credential: str, seconds: int, run: str) -> None:
         require("cryptography", "cache_seconds", "install it with pip install cryptography, or set cache_seconds to 0")
@@ -63,19 +63,19 @@ class Cache:
         return value
 
     def store(self, value: t.Any, started: int, *key: str) -> None:
-        """Keep a value; `started` is time.time_ns() from before it was asked for."""
+        """Cache a value; `started` is time.time_ns() from before the request."""
         content = self.fernet.encrypt(json.dumps([started, value]).encode())
-        with self._told():
+        with self._explained():
             handle, name = tempfile.mkstemp(dir=self.directory, suffix=ENTRY)  # mode 0600
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
-            with contextlib.suppress(FileNotFoundError):  # forget() took it: nothing to keep
+            with contextlib.suppress(FileNotFoundError):  # forget() has removed it
                 os.replace(name, self._path(key))
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """One worker asks 1Password at a time; the others then find its answer. A dead worker holds no lock."""
-        with self._told():
+        """One worker at a time sends a request; the others then find its result. A dead worker holds no lock."""
+        with self._explained():
             handle = os.open(self.directory / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
@@ -84,13 +84,13 @@ class Cache:
             os.close(handle)
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
+    def _explained(self) -> Iterator[None]:
         try:
             yield
         except OSError as exc:
             raise NixciError(
-                f"Cannot keep anything of 1Password in {self.directory}: {exc.strerror}; "
-                "make room there, or set cache_seconds to 0."
+                f"Cannot write the 1Password cache in {self.directory}: {exc.strerror}; "
+                "free some space there, or set cache_seconds to 0."
             ) from None
 
     def _path(self, key: tuple[str, ...]) -> pathlib.Path:
@@ -99,7 +99,7 @@ class Cache:
         return self.directory / (name.finalize().hex() + ENTRY)
 
     def _remove_old(self) -> None:
-        """Also what earlier runs and other credentials left."""
+        """Including entries of earlier runs and other credentials."""
         oldest = time.time() - self.seconds
         for path in self.directory.glob(f"*{ENTRY}"):
             with contextlib.suppress(FileNotFoundError):
@@ -108,14 +108,14 @@ class Cache:
 
 
 def forget() -> None:
-    """After a write: nothing that was asked for before this moment may be used again, by no run and no credential."""
+    """Invalidate, after a write, everything requested before this moment, for every run and credential."""
     try:
         path = directory()
     except NixciError:
-        return  # nobody can have kept anything there
+        return  # nobody can have cached anything there
     marker, now = path / WRITTEN, time.time_ns()
     marker.touch(mode=0o600)
-    os.utime(marker, ns=(now, now))  # the file system's own clock is too coarse
+    os.utime(marker, ns=(now, now))  # the clock of the file system is too coarse
     for entry in path.glob(f"*{ENTRY}"):
         entry.unlink(missing_ok=True)
 
@@ -129,7 +129,7 @@ def written(path: pathlib.Path) -> int:
 
 
 def directory() -> pathlib.Path:
-    """A directory of this user alone, created when missing; anything else in its place is refused."""
+    """A directory private to this user, created if it is missing; anything else in its place is refused."""
     parent = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
     path = pathlib.Path(parent, f"nixci-onepassword-{os.geteuid()}")
     try:
@@ -146,7 +146,7 @@ def directory() -> pathlib.Path:
 
 
 def current_run() -> str | None:
-    """Tells one run of Ansible from all others; None where that cannot be told (only Linux has /proc)."""
+    """An identifier of this run of Ansible; None where there is none (only Linux has /proc)."""
     parent = multiprocessing.parent_process()  # the controller process, when this is one of its workers
     pid = parent.pid if parent else os.getpid()
     try:

@@ -13,20 +13,20 @@ import signal
 import subprocess
 
 from .._core.errors import ConflictError, InvalidError, NixciError, UnavailableError
-from .errors import harmless, has, refusal
+from .errors import general_error, matches, safe_excerpt
 from .item import AmbiguousError, Item, ItemNotFoundError, Json, VaultNotFoundError, fold
 from .names import Names
 
-# All that `op` gets to see. Every other OP_… variable would change what it does: OP_CONNECT_HOST even overrides the token.
+# All variables that `op` receives. Any other OP_… variable would change its behaviour: OP_CONNECT_HOST even overrides the token.
 PASSED_ON = re.compile(r"PATH|HOME|USER|TMPDIR|XDG_\w+|SSL_CERT_(FILE|DIR)|(https?|no|all)_proxy", re.IGNORECASE)
 DATED = re.compile(r"^\[ERROR\] \d{4}/\d\d/\d\d \d\d:\d\d:\d\d ", re.MULTILINE)
-# Names that the user chose; they must not decide what an error means.
+# Names that the user chose; they must not decide the kind of an error.
 QUOTED = re.compile(r'"[^"\n]*"')
 AN_ID = re.compile(r"\b[\da-z]{26}\b", re.ASCII)
 
 
 class OpBackend:
-    """Every method takes the name or the ID of a vault."""
+    """Every method accepts the name or the ID of a vault."""
 
     can_archive = True
 
@@ -39,7 +39,7 @@ class OpBackend:
             )
         self.path, self.token, self.timeout = path, token, timeout
         self.credential = f"op\0{token}"
-        self.names = Names("op", list, lambda vault_id: [])  # not used: `op` takes names itself
+        self.names = Names("op", list, lambda vault_id: [])  # unused: `op` accepts names itself
 
     @property
     def warning(self) -> str | None:
@@ -48,13 +48,13 @@ class OpBackend:
     def fetch(self, vault: str, name: str) -> Item:
         """One item by title or ID."""
         item = Item(self._json(vault, name, "item", "get", _operand(name), "--reveal"))
-        # `op` also takes the address of a login's web site for its name.
+        # `op` also finds a login by the address of its web site.
         if name != item.id and fold(name) != fold(item.title):
             raise ItemNotFoundError(f"Vault '{vault}' has no item '{name}'.")
         return item
 
     def read_file(self, item: Item, file: Json) -> bytes:
-        """`op document get` knows the files of documents only, `op read` those of every item."""
+        """`op document get` reads the files of documents only, `op read` those of every item."""
         section_id, _label = item.section_of(file)
         path = "/".join(part for part in (item.vault_id, item.id, section_id, str(file["id"])) if part)
         return self._run(item.vault_id, item.title, "read", "--no-newline", f"op://{path}")
@@ -70,12 +70,12 @@ class OpBackend:
         self._run(item.vault_id, item.id, "item", "delete", item.id, *options)
 
     def close(self) -> None:
-        """Nothing stays open."""
+        """There is nothing to close."""
 
     def _written(self, vault: str, verb: str, operand: str, document: Json) -> Item:
-        """Exit code 0 proves nothing: `op` ignores input that it does not recognise. So read what is there now."""
-        answer = Item(self._json(vault, operand, "item", verb, operand, stdin=json.dumps(document)))
-        return self.fetch(answer.vault_id, answer.id)
+        """Exit code 0 guarantees nothing: `op` ignores input that it does not recognise. So read the item back."""
+        written = Item(self._json(vault, operand, "item", verb, operand, stdin=json.dumps(document)))
+        return self.fetch(written.vault_id, written.id)
 
     def _json(self, vault: str, name: str, *argv: str, stdin: str | None = None) -> Json:
         output = self._run(vault, name, *argv, f"--vault={vault}", "--format=json", stdin=stdin)
@@ -85,15 +85,15 @@ class OpBackend:
             document = None
         if not isinstance(document, dict) or not {"id", "vault"} <= document.keys():
             raise UnavailableError(
-                f"'op {argv[0]} {argv[1]}' for item '{name}' answered with something that is not an item; run it again."
+                f"'op {argv[0]} {argv[1]}' for item '{name}' returned something that is not an item; run the task again."
             )
         return document
 
     def _run(self, vault: str, name: str, *argv: str, stdin: str | None = None) -> bytes:
-        """What `op` prints. Secrets go by the environment and by a pipe: arguments are visible to every user."""
+        """The output of `op`. Secrets go through the environment and a pipe, since every user can see arguments."""
         process = subprocess.Popen(
             [self.path, *argv],
-            # Anything else than a pipe would be ignored as a template, or taken for one.
+            # Without input, `op` would take any other open stdin for a template; it reads one from a pipe only.
             stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -101,7 +101,7 @@ class OpBackend:
             start_new_session=True,
         )
         try:
-            output, errors = process.communicate(stdin and stdin.encode(), timeout=self.timeout)
+            output, errors = process.communicate(None if stdin is None else stdin.encode(), timeout=self.timeout)
         except subprocess.TimeoutExpired:
             raise UnavailableError(
                 f"'op {argv[0]} {argv[1]}' did not end within {self.timeout:g} s; check the network or raise timeout."
@@ -116,32 +116,32 @@ class OpBackend:
 
     def _environment(self) -> dict[str, str]:
         passed = {name: value for name, value in os.environ.items() if PASSED_ON.fullmatch(name)}
-        # Without op's own cache the read after a write is a real one, and no daemon stays behind.
+        # Without its own cache `op` really reads an item after a write, and leaves no daemon behind.
         return {**passed, "LC_ALL": "C", "OP_CACHE": "false", "OP_SERVICE_ACCOUNT_TOKEN": self.token}
 
     def _error(self, vault: str, name: str, argv: tuple[str, ...], errors: str) -> NixciError:
-        """`op` exits with 1 for everything, so its words decide."""
-        words = DATED.sub("", errors)
-        meaning = QUOTED.sub("", words)
-        refused = refusal(meaning, vault)
-        if refused:
-            return refused
-        if has(meaning, ("isn't a vault in this account",)):
+        """`op` exits with 1 for every failure, so its message decides."""
+        message = DATED.sub("", errors)
+        unquoted = QUOTED.sub("", message)
+        general = general_error(unquoted, vault)
+        if general:
+            return general
+        if matches(unquoted, ("isn't a vault in this account",)):
             return VaultNotFoundError(
                 f"The service account sees no vault '{vault}'; check the name and the account's vaults."
             )
-        if has(meaning, ("more than one item matches",)):
-            return AmbiguousError(f"Item '{name}' in vault '{vault}'", set(AN_ID.findall(words)))
-        if has(meaning, ("isn't an item", "could not get item", "couldn't find item")):
+        if matches(unquoted, ("more than one item matches",)):
+            return AmbiguousError(f"Item '{name}' in vault '{vault}'", set(AN_ID.findall(message)))
+        if matches(unquoted, ("isn't an item", "could not get item", "couldn't find item")):
             return ItemNotFoundError(f"Vault '{vault}' has no item '{name}'.")
-        if has(meaning, ("409",)):
-            return ConflictError(f"Item '{name}' in vault '{vault}' was changed meanwhile; run again.")
-        # A template that `op` cannot read comes back in its message, so the words of a write are not shown.
-        shown = "" if "-" in argv or "edit" in argv else f": {harmless(words, self.token)}"
+        if matches(unquoted, ("409",)):
+            return ConflictError(f"Item '{name}' in vault '{vault}' was changed in the meantime; run again.")
+        # The message may quote a template that `op` cannot read, so that of a write is not shown.
+        shown = "" if "-" in argv or "edit" in argv else f": {safe_excerpt(message, self.token)}"
         return NixciError(f"'op {argv[0]} {argv[1]}' for item '{name}' failed{shown or '.'}")
 
 
 def _operand(name: str) -> str:
     if name.startswith("-"):
-        raise InvalidError(f"'op' would take the item name '{name}' for an option; use the item's ID.")
+        raise InvalidError(f"'op' would read the item name '{name}' as an option; use the item's ID.")
     return name

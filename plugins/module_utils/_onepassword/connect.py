@@ -18,13 +18,13 @@ from .._core.errors import (
     UnavailableError,
 )
 from .._core.http import JsonClient, parse
-from .errors import harmless
+from .errors import safe_excerpt
 from .item import Item, ItemNotFoundError, Json, VaultNotFoundError, is_id
 from .names import Names, Pairs
 
 
 class ConnectBackend(JsonClient):
-    """Every method takes the name or the ID of a vault."""
+    """Every method accepts the name or the ID of a vault."""
 
     service = "1Password Connect"
     can_archive = False
@@ -41,8 +41,8 @@ class ConnectBackend(JsonClient):
         return f"The token and all secrets travel unencrypted to 1Password Connect at {self.base_url}; use https."
 
     def explain(self, status: int, body: t.Any) -> str:
-        """Connect's own words; a page of something in between may repeat anything."""
-        return harmless(str(body.get("message") or "")) if isinstance(body, dict) else ""
+        """Connect's own message; a page of a proxy in between may repeat anything."""
+        return safe_excerpt(str(body.get("message") or "")) if isinstance(body, dict) else ""
 
     def error(self, method: str, path: str, status: int, content: t.Any) -> NixciError:
         if status == 401:
@@ -63,7 +63,7 @@ class ConnectBackend(JsonClient):
         vault_id = vault if is_id(vault) else self.names.vault(vault)
         if is_id(name):  # a title may look like one
             item = self._get(vault_id, name)
-            if item and not gone(item.document):
+            if item and not is_removed(item.document):
                 return item
         return self._existing(vault_id, self.names.item(vault, vault_id, name))
 
@@ -77,8 +77,11 @@ class ConnectBackend(JsonClient):
     def create(self, vault: str, document: Json) -> Item:
         vault_id = vault if is_id(vault) else self.names.vault(vault)
         self.names.forget()
-        answer = self.request("POST", f"/v1/vaults/{vault_id}/items", {**document, "vault": {"id": vault_id}})
-        return self._existing(vault_id, answer["id"])
+        path = f"/v1/vaults/{vault_id}/items"
+        created = self.request("POST", path, {**document, "vault": {"id": vault_id}})
+        if not isinstance(created, dict) or "id" not in created:
+            raise self._unexpected("POST", path, "an item")
+        return self._existing(vault_id, created["id"])
 
     def replace(self, item: Item) -> Item:
         self.names.forget()
@@ -97,25 +100,27 @@ class ConnectBackend(JsonClient):
     def _existing(self, vault_id: str, item_id: str) -> Item:
         item = self._get(vault_id, item_id)
         if item is None:
-            raise ItemNotFoundError(f"Item {item_id} in vault {vault_id} is gone; somebody deleted it just now.")
+            raise ItemNotFoundError(
+                f"Item {item_id} in vault {vault_id} does not exist any more; it was deleted in the meantime."
+            )
         return item
 
     def _get(self, vault_id: str, item_id: str) -> Item | None:
         path = f"/v1/vaults/{vault_id}/items/{item_id}"
         document = self.request("GET", path, none_on={404})
         if document is not None and not (isinstance(document, dict) and {"id", "vault"} <= document.keys()):
-            raise self._strange(path, "an item")
+            raise self._unexpected("GET", path, "an item")
         return Item(document) if document else None
 
     def _list(self, path: str) -> list[Json]:
         entries = self.request("GET", path)
         if not isinstance(entries, list) or not all(isinstance(entry, dict) and "id" in entry for entry in entries):
-            raise self._strange(path, "a listing")
+            raise self._unexpected("GET", path, "a listing")
         return entries
 
-    def _strange(self, path: str, wanted: str) -> UnavailableError:
+    def _unexpected(self, method: str, path: str, expected: str) -> UnavailableError:
         return UnavailableError(
-            f"1Password Connect: GET {path} answered with something that is not {wanted}; "
+            f"1Password Connect: {method} {path} returned something that is not {expected}; "
             f"check that {self.base_url} is the right address."
         )
 
@@ -129,10 +134,10 @@ class ConnectBackend(JsonClient):
             raise VaultNotFoundError(
                 f"1Password Connect at {self.base_url} has no vault '{vault_id}'; check its ID."
             ) from None
-        return [[entry["id"], entry.get("title") or ""] for entry in entries if not gone(entry)]
+        return [[entry["id"], entry.get("title") or ""] for entry in entries if not is_removed(entry)]
 
 
-def gone(entry: Json) -> bool:
+def is_removed(entry: Json) -> bool:
     return entry.get("state") in ("ARCHIVED", "DELETED")
 
 

@@ -1,10 +1,10 @@
 # Copyright: (c) 2026, The pantheros.nixci contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What 1Password's own programs mean by their words. Private: may change without notice.
+"""The error messages of 1Password's own programs. Private: may change without notice.
 
-Neither `op` nor the SDK has codes for its errors, so the words decide. The message for the user is ours: a lookup's
-error is printed even under no_log, and what a program prints may repeat what it was given.
+Neither `op` nor the SDK has error codes, so patterns in their messages decide. The message for the user is ours: Ansible
+prints a lookup's error even under no_log, and a program's output may repeat its input.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .._core.errors import AuthenticationError, ForbiddenError, NixciError, Unav
 from .._core.redact import redact
 
 SERVICE_ACCOUNT = "service_account_token (OP_SERVICE_ACCOUNT_TOKEN)"
-# The first fragment found wins; all in lower case.
+# The first list with a match decides; all patterns are in lower case.
 RATE_LIMIT = ("(429)", "rate limit exceeded", "too many requests", "maximum number of this type of requests")
 AUTHENTICATION = (
     "decodesacredentials",
@@ -43,35 +43,35 @@ UNREACHABLE = (
 PAUSE = re.compile(r"retry in (\d+ \w+)", re.IGNORECASE)
 
 
-def has(words: str, fragments: tuple[str, ...]) -> bool:
-    words = words.lower()
-    return any(fragment in words for fragment in fragments)
+def matches(message: str, patterns: tuple[str, ...]) -> bool:
+    message = message.lower()
+    return any(pattern in message for pattern in patterns)
 
 
-def refusal(words: str, vault: str) -> NixciError | None:
-    """What the service refuses whatever it is asked for, or None."""
-    if has(words, RATE_LIMIT):
-        pause = PAUSE.search(words)
+def general_error(message: str, vault: str) -> NixciError | None:
+    """The error for a message that any request can cause, or None."""
+    if matches(message, RATE_LIMIT):
+        pause = PAUSE.search(message)
         return UnavailableError(
-            "1Password takes no more requests of this service account for now (rate limit); "
+            "1Password accepts no more requests from this service account for now (rate limit); "
             f"run again {'in ' + pause[1] if pause else 'later'}.",
             status=429,
         )
-    if has(words, AUTHENTICATION):
+    if matches(message, AUTHENTICATION):
         return AuthenticationError(
             f"1Password does not accept the token of the service account; check {SERVICE_ACCOUNT}.", status=401
         )
-    if has(words, FORBIDDEN):
+    if matches(message, FORBIDDEN):
         return ForbiddenError(
             f"The service account may not do this in vault '{vault}'; give it read rights there, "
             "and write rights for onepassword_item.",
             status=403,
         )
-    if has(words, UNREACHABLE):
+    if matches(message, UNREACHABLE):
         return UnavailableError("1Password cannot be reached; check the network and the proxy, and run again.")
     return None
 
 
-def harmless(words: str, *secrets: str) -> str:
-    """Words that nobody has seen before, short and without what looks like a credential."""
-    return redact(" ".join(words.split()), secrets)[:300]
+def safe_excerpt(message: str, *secrets: str) -> str:
+    """The beginning of an unknown message, without whatever looks like a credential."""
+    return redact(" ".join(message.split()), secrets)[:300]

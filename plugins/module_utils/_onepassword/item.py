@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, The pantheros.nixci contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an item holds, found and changed the way secret references name it. Private: may change without notice.
+"""An item, with fields found and changed as secret references name them. Private: may change without notice.
 
-Connect and `op` exchange nearly the same JSON; this is the one place that knows the differences.
+Connect and `op` use nearly the same JSON; the differences are handled here and nowhere else.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ import unicodedata
 from collections.abc import Callable, Iterable
 
 from .._core.errors import ConflictError, InvalidError, NotFoundError
-from .desired import Wish
+
+if t.TYPE_CHECKING:
+    from .desired import DesiredField
 
 Json = dict[str, t.Any]
 T = t.TypeVar("T")
@@ -28,13 +30,13 @@ NO_SECTION = "add more"
 # The server derives these; Connect refuses a write that echoes them.
 DERIVED = {"createdAt", "updatedAt", "lastEditedBy", "version", "state", "files"}
 DERIVED |= {"created_at", "updated_at", "last_edited_by", "additional_information"}
-# Fields that 1Password itself gives to an item; it names them by these IDs.
+# Fields that 1Password itself adds to an item, with these IDs.
 NOTES = {"notesPlain": "NOTES"}
 BUILT_IN = {
     "LOGIN": {"username": "USERNAME", "password": "PASSWORD", **NOTES},
     "PASSWORD": {"password": "PASSWORD", **NOTES},
 }
-# What can be read and written back unchanged. Of other types, such as SSHKEY, that is not known or known to fail.
+# Types that can be read and written back unchanged. For others, such as SSHKEY, this is unknown or known to fail.
 WRITABLE = {"STRING", "CONCEALED", "EMAIL", "URL", "OTP", "DATE", "MONTH_YEAR", "PHONE", "MENU"}
 DERIVED_IN_FIELDS = {"entropy", "passwordDetails", "password_details", "totp", "ssh_formats", "reference"}
 
@@ -54,15 +56,17 @@ class FieldNotFoundError(NotFoundError):
 class AmbiguousError(ConflictError):
     """Several objects have the name; the message lists their IDs."""
 
+    plan_again = False
+
     def __init__(self, what: str, ids: Iterable[str]) -> None:
         ids = sorted(ids)
-        # A field that is only planned has no ID yet.
-        remedy = f"use the ID of one of {', '.join(ids)}" if all(ids) else "name its section too"
+        # A planned field has no ID yet.
+        remedy = f"use the ID of one of {', '.join(ids)}" if all(ids) else "give its section too"
         super().__init__(f"{what} is ambiguous: {remedy}.", ids=ids)
 
 
 def is_id(name: str) -> bool:
-    """A name may look like this too."""
+    """A name may have this form too."""
     return ID.fullmatch(name) is not None
 
 
@@ -70,13 +74,13 @@ def fold(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def choose(what: str, candidates: Iterable[T], wanted: str, key: Callable[[T], tuple[str, str]]) -> T | None:
-    """The one candidate whose (id, name) fits: the ID first, then the exact name, then the name without case."""
+def choose(what: str, candidates: Iterable[T], name: str, key: Callable[[T], tuple[str, str]]) -> T | None:
+    """The one candidate that matches: by ID first, then by exact name, then by name without case. `key` gives both."""
     candidates = list(candidates)
     tests: list[Callable[[str, str], bool]] = [
-        lambda id_, name: id_ == wanted,
-        lambda id_, name: name == wanted,
-        lambda id_, name: fold(wanted) in (fold(id_), fold(name)),
+        lambda own_id, own_name: own_id == name,
+        lambda own_id, own_name: own_name == name,
+        lambda own_id, own_name: fold(name) in (fold(own_id), fold(own_name)),
     ]
     for test in tests:
         hits = [candidate for candidate in candidates if test(*key(candidate))]
@@ -88,7 +92,7 @@ def choose(what: str, candidates: Iterable[T], wanted: str, key: Callable[[T], t
 
 
 class Item:
-    """One item as the service answered it. `document` is its JSON and holds secrets."""
+    """One item. `document` is its JSON as the service returns it and holds secrets."""
 
     def __init__(self, document: Json) -> None:
         self.document = document
@@ -122,7 +126,7 @@ class Item:
         return self.document.get("fields") or []
 
     def section_of(self, field: Json) -> tuple[str, str]:
-        """(ID, label) of the field's section, both empty if it is in none."""
+        """(ID, label) of the field's section, both empty if it has none."""
         own = field.get("section") or {}
         named = {section["id"]: section.get("label") or "" for section in self.document.get("sections") or []}
         label = own.get("label") or named.get(own.get("id"), "")
@@ -131,7 +135,7 @@ class Item:
         return own.get("id", ""), label
 
     def path(self, field: Json) -> str:
-        """How the field is named in messages and diffs."""
+        """The name of the field in messages and diffs."""
         section_id, section = self.section_of(field)
         name = field.get("label") or field.get("id") or ""
         return f"{section or section_id}/{name}" if section_id else name
@@ -139,7 +143,7 @@ class Item:
     def find(self, label: str, section: str | None = None) -> Json | None:
         """The field that op://vault/item[/section]/label means; fields outside any section come first.
 
-        With an empty section only those are meant.
+        An empty section means only those.
         """
         what = f"Field '{section + '/' if section else ''}{label}' of item '{self.title}' ({self.id})"
         outside = [field for field in self.fields if not self.section_of(field)[0]]
@@ -153,14 +157,14 @@ class Item:
         return None
 
     def value(self, label: str, section: str | None = None) -> str:
-        """What the field holds; empty if there is no such field. A secret."""
+        """The value of the field, a secret; empty if there is no such field."""
         return str((self.find(label, section) or {}).get("value") or "")
 
     def _in(self, field: Json, section: str) -> bool:
         return fold(section) in [fold(name) for name in self.section_of(field) if name]
 
     def values(self) -> dict[str, tuple[str, str]]:
-        """path → (type, value) of every field that has a value; secrets. Fields of the same name are told by their ID."""
+        """path → (type, value) of every field with a value; secrets. The path of a duplicate name includes the ID."""
         filled = [field for field in self.fields if field.get("value")]
         paths = [self.path(field) for field in filled]
         return {
@@ -171,12 +175,12 @@ class Item:
             for path, field in zip(paths, filled, strict=True)
         }
 
-    def changed(self, wishes: list[Wish], tags: list[str] | None, replace: bool) -> Item:
-        """This item as the user wants it, ready to be written."""
+    def changed(self, fields: list[DesiredField], tags: list[str] | None, replace: bool) -> Item:
+        """The item in its desired state, ready to be written."""
         item = Item(copy.deepcopy(self.document))
         named: list[Json] = []
-        for wish in sorted(wishes, key=lambda wish: wish.section is None):
-            named.append(item._apply(wish, named))
+        for desired in sorted(fields, key=lambda field: field.section is None):
+            named.append(item._apply(desired, named))
         if replace:
             # Built-in fields cannot be removed; they are emptied.
             for field in item.fields:
@@ -191,34 +195,38 @@ class Item:
             item.document["tags"] = sorted(set(tags))
         return item
 
-    def _apply(self, wish: Wish, taken: list[Json]) -> Json:
-        field = self.find(wish.label, wish.section)
-        if field is None or (any(field is other for other in taken) and not wish.section and self.section_of(field)[0]):
-            field = self._new_field(wish)
+    def _apply(self, desired: DesiredField, taken: list[Json]) -> Json:
+        field = self.find(desired.label, desired.section)
+        if field is None or (
+            any(field is other for other in taken) and not desired.section and self.section_of(field)[0]
+        ):
+            field = self._new_field(desired)
         elif any(field is other for other in taken):
-            raise InvalidError(f"Two fields for item '{self.title}' mean its field '{self.path(field)}'; name it once.")
-        if wish.type and field.get("purpose") and wish.type != field.get("type"):
+            raise InvalidError(
+                f"Two fields refer to the field '{self.path(field)}' of item '{self.title}'; name it once."
+            )
+        if desired.type and field.get("purpose") and desired.type != field.get("type"):
             raise InvalidError(
                 f"Field '{self.path(field)}' of item '{self.title}' is built in and cannot become "
-                f"{wish.type.lower()}; leave its type out."
+                f"{desired.type.lower()}; leave its type out."
             )
-        if not (wish.on_create and field.get("value")):
-            field["value"] = wish.value
-            field["type"] = wish.type or field.get("type", "CONCEALED")
+        if not (desired.on_create and field.get("value")):
+            field["value"] = desired.value
+            field["type"] = desired.type or field.get("type", "CONCEALED")
         return field
 
-    def _new_field(self, wish: Wish) -> Json:
-        if is_id(wish.label):
-            raise FieldNotFoundError(f"Item '{self.title}' has no field with the ID '{wish.label}'; use a label.")
-        if "/" in wish.label + (wish.section or ""):
+    def _new_field(self, desired: DesiredField) -> Json:
+        if is_id(desired.label):
+            raise FieldNotFoundError(f"Item '{self.title}' has no field with the ID '{desired.label}'; use a label.")
+        if "/" in desired.label + (desired.section or ""):
             raise InvalidError(
-                f"No secret reference could name the field '{wish.path}' of item '{self.title}'; "
+                f"A secret reference cannot name the field '{desired.path}' of item '{self.title}'; "
                 "use a label and a section without '/'."
             )
-        built_in = [one for one in BUILT_IN.get(self.category, NOTES).items() if fold(one[0]) == fold(wish.label)]
-        field: Json = {"label": wish.label, "type": wish.type or "CONCEALED"}
-        if wish.section:
-            field["section"] = {"id": self._section(wish.section)}
+        built_in = [one for one in BUILT_IN.get(self.category, NOTES).items() if fold(one[0]) == fold(desired.label)]
+        field: Json = {"label": desired.label, "type": desired.type or "CONCEALED"}
+        if desired.section:
+            field["section"] = {"id": self._section(desired.section)}
         elif built_in:
             [(name, purpose)] = built_in
             kind = "CONCEALED" if purpose == "PASSWORD" else "STRING"
@@ -227,7 +235,7 @@ class Item:
         return field
 
     def _section(self, name: str) -> str:
-        """The ID of a section; a new one gets an ID that follows from its name, so that planning has no chance in it."""
+        """The ID of a section; that of a new one is derived from its name, because planning is deterministic."""
         sections = self.document.setdefault("sections", [])
         known = choose(f"Section '{name}'", sections, name, lambda section: (section["id"], section.get("label") or ""))
         if known is None:
@@ -237,7 +245,7 @@ class Item:
         return str(known["id"])
 
     def writable(self) -> Json:
-        """The document without what the server derives."""
+        """The document without members that the server derives."""
         document = {key: value for key, value in self.document.items() if key not in DERIVED}
         document["fields"] = [
             {key: value for key, value in field.items() if key not in DERIVED_IN_FIELDS} for field in self.fields
@@ -249,7 +257,7 @@ class Item:
         return self.category == "LOGIN"
 
     def not_writable(self) -> str | None:
-        """What a write would lose or the server refuse, in words.
+        """Why a write would lose data or the server would refuse it, for a message.
 
         Files: https://github.com/1Password/connect-sdk-python/issues/57. SSH keys in a template are not stored.
         """

@@ -4,7 +4,7 @@
 """1Password through its Python SDK with a service account. Private: may change without notice.
 
 The SDK starts native threads, which do not survive a fork: it is imported and signed in at the first request, which is
-always made in a worker of Ansible or in a module. One event loop lives until the back end is closed.
+always made in a worker of Ansible or in a module. One event loop runs until the back end is closed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import typing as t
 from collections.abc import Awaitable, Callable
 
 from .._core.errors import ConflictError, NixciError, UnavailableError
-from .errors import harmless, has, refusal
+from .errors import general_error, matches, safe_excerpt
 from .item import Item, ItemNotFoundError, Json
 from .names import Names, Pairs
 from .sdk_item import changed_item, file_attributes, new_item, to_document
@@ -31,7 +31,7 @@ async def sign_in(token: str) -> t.Any:
 
 
 class SdkBackend:
-    """Every method takes the name or the ID of a vault."""
+    """Every method accepts the name or the ID of a vault."""
 
     can_archive = True
 
@@ -54,32 +54,33 @@ class SdkBackend:
         return None
 
     def fetch(self, vault: str, name: str) -> Item:
-        """One item by title or ID; even an ID is looked up, since the SDK's words for a missing one are not known."""
+        """One item by title or ID; IDs are searched too, because the SDK's error for a missing one is unknown."""
         vault_id = self.names.vault(vault)
         return self._get(vault_id, self.names.item(vault, vault_id, name))
 
     def read_file(self, item: Item, file: Json) -> bytes:
         attributes = file_attributes(file)
         what = f"file '{attributes.name}' of item '{item.title}'"
-        return self._ask(
+        content = self._run(
             what, item.vault_id, lambda client: client.items.files.read(item.vault_id, item.id, attributes)
         )
+        return t.cast(bytes, content)
 
     def create(self, vault: str, document: Json) -> Item:
         vault_id = self.names.vault(vault)
         self.names.forget()
         parameters = new_item(vault_id, document)
-        made = self._ask(f"item '{parameters.title}'", vault, lambda client: client.items.create(parameters))
-        return self._get(vault_id, made.id)
+        created = self._run(f"item '{parameters.title}'", vault, lambda client: client.items.create(parameters))
+        return self._get(vault_id, created.id)
 
     def replace(self, item: Item) -> Item:
         self.names.forget()
         what = f"item '{item.title}'"
-        now = self._ask(what, item.vault_id, lambda client: client.items.get(item.vault_id, item.id))
-        if now.version != item.version:
-            raise ConflictError(f"Item '{item.title}' ({item.id}) was changed meanwhile; run again.")
-        wanted = changed_item(now, item.document)
-        self._ask(what, item.vault_id, lambda client: client.items.put(wanted))
+        current = self._run(what, item.vault_id, lambda client: client.items.get(item.vault_id, item.id))
+        if current.version != item.version:
+            raise ConflictError(f"Item '{item.title}' ({item.id}) was changed in the meantime; run again.")
+        desired = changed_item(current, item.document)
+        self._run(what, item.vault_id, lambda client: client.items.put(desired))
         return self._get(item.vault_id, item.id)
 
     def delete(self, item: Item, archive: bool = False) -> None:
@@ -88,7 +89,7 @@ class SdkBackend:
             return t.cast(Awaitable[None], action(item.vault_id, item.id))
 
         self.names.forget()
-        self._ask(f"item '{item.title}'", item.vault_id, remove)
+        self._run(f"item '{item.title}'", item.vault_id, remove)
 
     def close(self) -> None:
         self.client = None  # the SDK signs out when it is collected
@@ -97,17 +98,17 @@ class SdkBackend:
             self.runner = None
 
     def _get(self, vault_id: str, item_id: str) -> Item:
-        answer = self._ask(f"item {item_id}", vault_id, lambda client: client.items.get(vault_id, item_id))
-        return Item(to_document(answer))
+        item = self._run(f"item {item_id}", vault_id, lambda client: client.items.get(vault_id, item_id))
+        return Item(to_document(item))
 
     def _vaults(self) -> Pairs:
-        return [[vault.id, vault.title] for vault in self._ask("the vaults", "", lambda client: client.vaults.list())]
+        return [[vault.id, vault.title] for vault in self._run("the vaults", "", lambda client: client.vaults.list())]
 
     def _items(self, vault_id: str) -> Pairs:
-        entries = self._ask("the items", vault_id, lambda client: client.items.list(vault_id))
+        entries = self._run("the items", vault_id, lambda client: client.items.list(vault_id))
         return [[entry.id, entry.title] for entry in entries if entry.state.value == "active"]
 
-    def _ask(self, what: str, vault: str, operation: Callable[[t.Any], Awaitable[T]]) -> T:
+    def _run(self, what: str, vault: str, operation: Callable[[t.Any], Awaitable[T]]) -> T:
         """Carry out one operation, after signing in if this is the first."""
 
         async def work() -> T:
@@ -126,23 +127,23 @@ class SdkBackend:
             ) from None
         except (ImportError, OSError):
             raise NixciError(
-                "The library inside onepassword-sdk does not load on this machine; "
+                "The native library of onepassword-sdk does not load on this machine; "
                 "use the command 'op' or a Connect server."
             ) from None
         except Exception as exc:  # the SDK raises little else than Exception
             raise self._error(what, vault, exc) from None
 
     def _error(self, what: str, vault: str, exc: Exception) -> NixciError:
-        words = str(exc)
-        refused = refusal(words, vault)
-        if refused:
-            return refused
-        if has(words, ("incorrectitemversion", "incorrect item version")):
-            return ConflictError(f"1Password: {what} was changed meanwhile; run again.")
-        if has(words, ("item not found", "itemnotfound", "couldn't be found", "resource not found")):
-            return ItemNotFoundError(f"1Password has no {what} any more; somebody deleted it just now.")
-        if has(words, ("internal server error",)):
+        message = str(exc)
+        general = general_error(message, vault)
+        if general:
+            return general
+        if matches(message, ("incorrectitemversion", "incorrect item version")):
+            return ConflictError(f"1Password: {what} was changed in the meantime; run again.")
+        if matches(message, ("item not found", "itemnotfound", "couldn't be found", "resource not found")):
+            return ItemNotFoundError(f"1Password has no {what} any more; it was deleted in the meantime.")
+        if matches(message, ("internal server error",)):
             return UnavailableError("1Password has an internal error; run again later.")
-        # Other types than Exception quote their input, as those of pydantic do.
-        shown = harmless(words, self.token) if type(exc) is Exception else type(exc).__name__
+        # Exceptions of other types quote their input, as those of pydantic do.
+        shown = safe_excerpt(message, self.token) if type(exc) is Exception else type(exc).__name__
         return NixciError(f"1Password's SDK failed for {what}: {shown}.")

@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, The pantheros.nixci contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Between the items of the SDK and the JSON of Connect. Private: may change without notice.
+"""Converts between the items of the SDK and the JSON of Connect. Private: may change without notice.
 
-The SDK names types and categories differently, keeps the notes beside the fields and knows no purposes.
+The SDK names types and categories differently, keeps the notes beside the fields and has no purposes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .item import Json
 
 NOTES = "notesPlain"
 PURPOSES = {"username": "USERNAME", "password": "PASSWORD"}
-# Those that are not just another spelling, "MonthYear" for MONTH_YEAR.
+# Names that differ by more than their spelling, unlike "MonthYear" for MONTH_YEAR.
 TYPES = {"Text": "STRING", "Totp": "OTP", "SshKey": "SSHKEY"}
 CATEGORIES = {
     "ApiCredentials": "API_CREDENTIAL",
@@ -25,20 +25,20 @@ CATEGORIES = {
     "Rewards": "REWARD_PROGRAM",
     "Router": "WIRELESS_ROUTER",
 }
-# What the SDK knows about a private key beside it; the others have fields for it.
-KEY_FACTS = {"public_key": "public key", "fingerprint": "fingerprint", "key_type": "key type"}
+# Attributes of a private key in the SDK; the other back ends have fields for them.
+KEY_ATTRIBUTES = {"public_key": "public key", "fingerprint": "fingerprint", "key_type": "key type"}
 
 
 def to_document(item: t.Any) -> Json:
-    """An item of the SDK as the other back ends answer it."""
-    category = _told(item.category.value, CATEGORIES)
+    """An item of the SDK in the form of the other back ends."""
+    category = _from_sdk(item.category.value, CATEGORIES)
     fields = [_field(field, category) for field in item.fields]
     labels = {field["label"] for field in fields}
     for field in item.fields:
-        facts = field.details.content if field.field_type.value == "SshKey" and field.details else None
-        for name, label in KEY_FACTS.items():
-            if facts and label not in labels:
-                value = getattr(facts, name)
+        attributes = field.details.content if field.field_type.value == "SshKey" and field.details else None
+        for name, label in KEY_ATTRIBUTES.items():
+            if attributes and label not in labels:
+                value = getattr(attributes, name)
                 fields.append({"id": name, "label": label, "type": "STRING", "value": value, "derived": True})
     notes = {"id": NOTES, "label": NOTES, "type": "STRING", "purpose": "NOTES"}
     return {
@@ -59,7 +59,7 @@ def to_document(item: t.Any) -> Json:
 
 
 def _field(field: t.Any, category: str) -> Json:
-    found: Json = {"id": field.id, "label": field.title, "type": _told(field.field_type.value, TYPES)}
+    found: Json = {"id": field.id, "label": field.title, "type": _from_sdk(field.field_type.value, TYPES)}
     if field.value:
         found["value"] = field.value
     if field.section_id:
@@ -86,7 +86,7 @@ def new_item(vault_id: str, document: Json) -> t.Any:
     from onepassword.types import ItemCategory, ItemCreateParams
 
     return ItemCreateParams(
-        category=_meant(ItemCategory, document["category"], CATEGORIES),
+        category=_to_sdk(ItemCategory, document["category"], CATEGORIES),
         vault_id=vault_id,
         title=document["title"],
         tags=document.get("tags") or [],
@@ -95,14 +95,14 @@ def new_item(vault_id: str, document: Json) -> t.Any:
 
 
 def changed_item(item: t.Any, document: Json) -> t.Any:
-    """The item as the document has it; what only the SDK knows, such as web sites' rules, stays."""
+    """The item with the content of the document; what only the SDK has, such as the rules of web sites, stays."""
     before = {field.id: field for field in item.fields}
     update = {"title": document["title"], "tags": document.get("tags") or [], **_content(before, document)}
     return item.model_copy(update=update)
 
 
 def _content(before: dict[str, t.Any], document: Json) -> Json:
-    """Fields, sections and notes; a field that was there keeps its details."""
+    """Fields, sections and notes; an existing field keeps its details."""
     from onepassword.types import ItemField, ItemFieldType, ItemSection
 
     fields = []
@@ -111,11 +111,12 @@ def _content(before: dict[str, t.Any], document: Json) -> Json:
             continue
         old = before.get(field.get("id", ""))
         section_id = (field.get("section") or {}).get("id")
-        same_type = old and _told(old.field_type.value, TYPES) == field["type"]
         content = {
             "title": field.get("label") or "",
             "section_id": section_id,
-            "field_type": old.field_type if same_type else _meant(ItemFieldType, field["type"], TYPES),
+            "field_type": old.field_type
+            if old and _from_sdk(old.field_type.value, TYPES) == field["type"]
+            else _to_sdk(ItemFieldType, field["type"], TYPES),
             "value": field.get("value") or "",
         }
         new_id = field.get("id") or _id_for(section_id or "", content["title"])
@@ -126,13 +127,13 @@ def _content(before: dict[str, t.Any], document: Json) -> Json:
 
 
 def _id_for(section_id: str, label: str) -> str:
-    """The SDK wants an ID for a new field and takes any."""
+    """The SDK requires an ID for a new field and accepts any."""
     return base64.b32encode(hashlib.sha256(f"{section_id}/{label}".encode()).digest()).decode().lower()[:26]
 
 
-def _told(name: str, special: dict[str, str]) -> str:
+def _from_sdk(name: str, special: dict[str, str]) -> str:
     return special.get(name) or re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).upper()
 
 
-def _meant(kind: t.Any, name: str, special: dict[str, str]) -> t.Any:
-    return next(member for member in kind if _told(member.value, special) == name)
+def _to_sdk(kind: t.Any, name: str, special: dict[str, str]) -> t.Any:
+    return next(member for member in kind if _from_sdk(member.value, special) == name)

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from ...module_utils._core.errors import InvalidError
 
 SCHEME = "op://"
-# 1Password knows no escaping in references: whatever has another character must be named by its ID.
+# References have no escaping in 1Password: a name with another character must be replaced by its ID.
 PART = re.compile(r"[A-Za-z0-9_.-][A-Za-z0-9_. -]*", re.ASCII)
-# What may follow the question mark, and what it means. The SDK knows otp, totp and openssh, `op` knows all of them.
+# What may follow the question mark, and its meaning. The SDK knows otp, totp and openssh, `op` knows all of them.
 QUERIES = {
     "attribute": {
         **{name: name for name in ("value", "content", "otp", "type", "id", "purpose", "name", "size")},
@@ -27,7 +27,7 @@ QUERIES["attr"] = QUERIES["attribute"]
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """Each part is a name, compared without case, or an ID."""
+    """Each part is a name, compared case-insensitively, or an ID."""
 
     vault: str
     item: str
@@ -42,7 +42,7 @@ class Reference:
 
 
 def parse(text: object, position: int = 1) -> Reference:
-    """Stricter than 1Password's own parser, which takes empty parts. What is refused may be a secret: never quote it."""
+    """Stricter than 1Password's own parser, which accepts empty parts. A refused term may be a secret: never quote it."""
 
     def refuse(why: str) -> InvalidError:
         return InvalidError(
@@ -59,18 +59,18 @@ def parse(text: object, position: int = 1) -> Reference:
     for number, part in enumerate(parts, 1):
         if not PART.fullmatch(part) or part in (".", ".."):
             raise refuse(
-                f"part {number} is empty, only dots, starts with a space or has other characters than ASCII letters, "
-                "digits, space, '-', '_' and '.' (name it by its ID)"
+                f"part {number} is empty, is '.' or '..', starts with a space or has characters other than ASCII "
+                "letters, digits, space, '-', '_' and '.' (use its ID instead)"
             )
     section = parts[2] if len(parts) == 4 else None
     return Reference(parts[0], parts[1], section, parts[-1], _attribute(query, refuse) if mark else "value")
 
 
 def _attribute(query: str, refuse: Callable[[str], InvalidError]) -> str:
-    """There is at most one pair, and no escaping in it either."""
-    key, _equals, wanted = query.partition("=")
+    """There is at most one pair, and it has no escaping either."""
+    key, _equals, name = query.partition("=")
     if key not in QUERIES:
-        raise refuse("after '?' only attribute=… and ssh-format=openssh are known")
-    if wanted not in QUERIES[key]:
+        raise refuse("only attribute=… and ssh-format=openssh may follow '?'")
+    if name not in QUERIES[key]:
         raise refuse(f"after '?' {key} must be one of {', '.join(QUERIES[key])}")
-    return QUERIES[key][wanted]
+    return QUERIES[key][name]

@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, The pantheros.nixci contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a secret reference means in an item that has been fetched. Private: may change without notice.
+"""The value of a secret reference in an item that has been fetched. Private: may change without notice.
 
-All back ends exchange whole items, so attributes and file names are resolved here and mean the same for each of them.
+All back ends return whole items, so attributes and file names are resolved here, in the same way for each of them.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ FILE_ATTRIBUTES = ("id", "name", "size")
 SSH_MAGIC = b"openssh-key-v1\0"
 
 
-def resolve(reference: Reference, item: Item, content: Callable[[Json], bytes]) -> bytes:
+def value_of(reference: Reference, item: Item, content: Callable[[Json], bytes]) -> bytes:
     """The value; `content` fetches that of a file. A field comes before a file of the same name, as in 1Password."""
     field = item.find(reference.field, reference.section)
     if field is not None:
-        return of_field(reference, field).encode()
+        return field_value(reference, field).encode()
     file = find_file(reference, item)
     if file is None:
         raise FieldNotFoundError(f"'{reference}': item '{item.title}' ({item.id}) has no such field or file.")
     if reference.attribute in ("value", "content"):
         return content(file)
     if reference.attribute not in FILE_ATTRIBUTES:
-        raise InvalidError(f"'{reference}': a file has content, {', '.join(FILE_ATTRIBUTES)} only.")
+        raise InvalidError(f"'{reference}': a file has only content, {', '.join(FILE_ATTRIBUTES)}.")
     return str(file.get(reference.attribute, "")).encode()
 
 
-def of_field(reference: Reference, field: Json) -> str:
+def field_value(reference: Reference, field: Json) -> str:
     if reference.attribute == "otp":
         if field.get("type") != "OTP":
             raise InvalidError(f"'{reference}': the field is not a one-time password.")
@@ -56,16 +56,16 @@ def of_field(reference: Reference, field: Json) -> str:
             raise InvalidError(f"'{reference}': the field is not the private key of an SSH key item.")
         return openssh(reference, str(field.get("value") or ""))
     if reference.attribute not in FIELD_ATTRIBUTES:
-        raise InvalidError(f"'{reference}': a field has {', '.join(FIELD_ATTRIBUTES)} only.")
+        raise InvalidError(f"'{reference}': a field has only {', '.join(FIELD_ATTRIBUTES)}.")
     return str(field.get(reference.attribute) or "")
 
 
 def find_file(reference: Reference, item: Item) -> Json | None:
-    """Found like a field: outside any section first, then unique in all sections."""
+    """Files are found like fields: outside any section first, then unique in all sections."""
     files: list[Json] = item.document.get("files") or []
     if reference.section:
-        wanted = fold(reference.section)
-        groups = [[file for file in files if wanted in [fold(name) for name in item.section_of(file) if name]]]
+        section = fold(reference.section)
+        groups = [[file for file in files if section in [fold(name) for name in item.section_of(file) if name]]]
     else:
         groups = [[file for file in files if not item.section_of(file)[0]], files]
     what = f"File '{reference.field}' of item '{item.title}' ({item.id})"
@@ -77,7 +77,7 @@ def find_file(reference: Reference, item: Item) -> Json | None:
 
 
 def openssh(reference: Reference, key: str) -> str:
-    """A private key, which 1Password stores as PKCS#8, in the format of OpenSSH; the same text each time."""
+    """A private key, which 1Password stores as PKCS#8, in OpenSSH's format; always the same text for the same key."""
     require("cryptography", "ssh-format=openssh")
     load = serialization.load_ssh_private_key if "OPENSSH" in key[:40] else serialization.load_pem_private_key
     try:
@@ -85,15 +85,17 @@ def openssh(reference: Reference, key: str) -> str:
         text = loaded.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
         )
-    except Exception:  # of many types; none may be shown, as it may quote the key
-        raise InvalidError(f"'{reference}': the field holds no private key that can be converted to OpenSSH.") from None
-    return _without_chance(text)
+    except Exception:  # of many types; none may be shown because it may quote the key
+        raise InvalidError(
+            f"'{reference}': the field does not hold a private key that can be converted to OpenSSH's format."
+        ) from None
+    return _deterministic(text)
 
 
-def _without_chance(text: bytes) -> str:
-    """The format has two equal random words, which would make a file of the key a new one in each run.
+def _deterministic(text: bytes) -> str:
+    """The format contains a random check number twice, so a file with the key would change in each run.
 
-    They detect a wrong passphrase, and there is none here: take them from the public key instead.
+    It detects a wrong passphrase, and there is none here: derive it from the public key instead.
     Format: https://github.com/openssh/openssh-portable/blob/master/PROTOCOL.key
     """
     blob = bytearray(binascii.a2b_base64(b"".join(text.split(b"\n")[1:-2])))

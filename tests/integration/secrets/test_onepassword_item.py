@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.pantheros.nixci.plugins.module_utils._core.errors import NixciError
 from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword import write as writing
 from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.connect import ConnectBackend
-from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.desired import Recipe, Variable, Wish
+from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.desired import DesiredField, Recipe, Variable
 
 from lab.clouds.onepassword import OnePasswordDouble, service_account_token
 from tests.support.paths import ROOT
@@ -129,17 +129,26 @@ def test_nothing_is_seen_in_a_playbook(double: OnePasswordDouble, tmp_path: path
 @pytest.mark.parametrize("title", ["echo", "page", "boom", "mute", "html"])
 def test_no_message_holds_a_secret(double: OnePasswordDouble, title: str) -> None:
     """Of the exception itself: Ansible's own masking of the result is not relied on."""
-    wishes = [Wish("a", GIVEN), Wish("b", generate=Recipe()), Wish("env", env=(Variable("L", value=LINE),))]
+    fields = [
+        DesiredField("a", GIVEN),
+        DesiredField("b", generate=Recipe()),
+        DesiredField("env", env=(Variable("L", value=LINE),)),
+    ]
     with serving(double.app) as url, pytest.raises(NixciError) as caught:
-        writing.store(ConnectBackend(url, WRITER, retries=0), "V", title, wishes)
+        writing.store(ConnectBackend(url, WRITER, retries=0), "V", title, fields)
     assert find(SECRETS, f"{caught.value} {caught.value.details!r} {caught.value.__cause__!r}") == []
 
 
 def test_a_result_holds_no_value(double: OnePasswordDouble) -> None:
     """Of the returned objects: what a module returns is made of them."""
-    wishes = [Wish("a", GIVEN), Wish("b", generate=Recipe()), Wish("env", env=(Variable("A", label="a"),))]
+    fields = [
+        DesiredField("a", GIVEN),
+        DesiredField("b", generate=Recipe()),
+        DesiredField("env", env=(Variable("A", label="a"),)),
+    ]
     with serving(double.app) as url:
-        stored = writing.store(ConnectBackend(url, WRITER, retries=0), "V", "New", wishes)
-    made = [value for _kind, value in stored.item.values().values()] if stored.item else []
-    assert len(made) == 3
-    assert find(made, json.dumps([stored.change.result(), stored.changed_labels, stored.generated])) == []
+        backend = ConnectBackend(url, WRITER, retries=0)
+        result = writing.manage(backend, {"vault": "V", "title": "New"}, fields, False)
+    stored = list(double.values("V", "New").values())
+    assert len(stored) == 3
+    assert find(stored, json.dumps(result)) == []

@@ -8,9 +8,9 @@ import pathlib
 import typing as t
 
 from lab.clouds.onepassword import OnePasswordDouble, service_account_token
+from tests.support.onepassword_sdk import sdk_token
 from tests.support.paths import ROOT
 from tests.support.playbook import play
-from tests.unit.plugins.module_utils._onepassword.test_sdk import token as sdk_token
 
 SEED = "JBSWY3DPEHPK3PXP"
 Wsgi = t.Callable[[dict[str, t.Any], t.Callable[..., t.Any]], list[bytes]]
@@ -78,7 +78,7 @@ def test_no_failure_and_no_success_shows_a_secret(serve: t.Callable[[t.Any], str
         ("op://Other/Item/a", connect(), "shows no vault 'Other'"),
         ("op://V/Twice/a", connect(), "Item 'Twice' in vault 'V' is ambiguous: use the ID of one of"),
         ("op://V/Item/a?attribute=otp", connect(), "the field is not a one-time password"),
-        ("op://V/Login/key?ssh-format=openssh", connect(), "no private key that can be converted"),
+        ("op://V/Login/key?ssh-format=openssh", connect(), "not hold a private key that can be converted"),
         ("op://V/Login/binary", connect(), "read it with base64=true"),
         (item, connect(token="$wrong"), "does not accept the token; check connect_token"),
         (item, connect(token="$writer"), "may not read here"),
@@ -97,7 +97,11 @@ def test_no_failure_and_no_success_shows_a_secret(serve: t.Callable[[t.Any], str
         (item, by_account("$garbage"), "does not accept the token of the service account"),
         (item, by_account("$garbage", "sdk"), "does not accept the token of the service account"),
         (item, by_account("$unreachable", "sdk"), "1Password cannot be reached"),
-        (item, {"backend": "connect", "service_account_token": "$account"}, "connect_token (OP_CONNECT_TOKEN) too"),
+        (
+            item,
+            {"backend": "connect", "service_account_token": "$account"},
+            "and connect_token (OP_CONNECT_TOKEN)",
+        ),
         (item, connect(backend="op"), "backend=op needs service_account_token"),
     ]
     kept = {"cache_seconds": 60}

@@ -10,7 +10,6 @@ import typing as t
 
 import pytest
 import requests
-import yaml
 from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import lookup_loader
@@ -57,7 +56,7 @@ def lookup(url: str) -> t.Callable[..., list[t.Any]]:
 
 
 def paths(double: OnePasswordDouble) -> list[str]:
-    """The kind of object that each request was for."""
+    """The kind of object of each request."""
     names = {key: "item" for items in double.items.values() for key in items}
     return [
         names.get(entry["path"].rsplit("/", 1)[1], entry["path"].rsplit("/", 1)[1]) for entry in double.app.requests
@@ -82,7 +81,7 @@ def test_ids_save_requests(double: OnePasswordDouble, lookup: t.Callable[..., li
     assert paths(double) == ["item"]
 
 
-def test_a_default_stands_for_a_missing_item_or_field_only(
+def test_the_default_replaces_only_a_missing_item_or_field(
     double: OnePasswordDouble, lookup: t.Callable[..., list[t.Any]]
 ) -> None:
     references = ["op://pantherOS/Attic/nothing", "op://pantherOS/Nothing/x", "op://pantherOS/Attic/one/ci-token"]
@@ -101,7 +100,7 @@ def test_an_empty_field_is_an_empty_string(double: OnePasswordDouble, lookup: t.
     assert lookup("op://pantherOS/Attic/notesPlain") == [""]
 
 
-def test_otp_gives_the_code(double: OnePasswordDouble, lookup: t.Callable[..., list[t.Any]]) -> None:
+def test_otp_returns_the_code(double: OnePasswordDouble, lookup: t.Callable[..., list[t.Any]]) -> None:
     uri = "otpauth://totp/x?secret=JBSWY3DPEHPK3PXP"
     double.add_item("pantherOS", "Login", more_fields=[{"label": "one-time password", "type": "OTP", "value": uri}])
     [code, seed] = lookup(
@@ -113,22 +112,22 @@ def test_otp_gives_the_code(double: OnePasswordDouble, lookup: t.Callable[..., l
 
 
 @pytest.mark.parametrize(
-    ("terms", "options", "words"),
+    ("terms", "options", "message"),
     [
         (["canary-password"], {}, "Term 1 is not a secret reference"),
         (["op://pantherOS/Attic/canary%20x"], {}, "Term 1 is not a secret reference: part 3"),
         (["op://pantherOS/Attic/x"], {}, "'op://pantherOS/Attic/x': item 'Attic' \\(.*\\) has no such field or file"),
         (["op://pantherOS/Attic/x"], {"connect_token": "canary-wrong"}, "does not accept the token"),
-        (["op://pantherOS/Attic/x"], {"connect_token": ""}, "needs connect_token \\(OP_CONNECT_TOKEN\\) too"),
+        (["op://pantherOS/Attic/x"], {"connect_token": ""}, "needs connect_token \\(OP_CONNECT_TOKEN\\)"),
         (["op://pantherOS/Attic/x"], {"connect_host": "", "connect_token": ""}, "No credential for 1Password"),
         (["op://pantherOS/Attic/x"], {"connect_host": "http://127.0.0.1:9", "retries": 0}, "cannot reach"),
         (["op://pantherOS/Attic/x"], {"cache_seconds": 9999}, "cache_seconds must be between"),
     ],
 )
 def test_errors_are_one_line_and_safe_to_print(
-    lookup: t.Callable[..., list[t.Any]], terms: list[str], options: dict[str, t.Any], words: str
+    lookup: t.Callable[..., list[t.Any]], terms: list[str], options: dict[str, t.Any], message: str
 ) -> None:
-    with pytest.raises(AnsibleError, match=words) as caught:
+    with pytest.raises(AnsibleError, match=message) as caught:
         lookup(*terms, **options)
     assert "canary" not in str(caught.value)
     assert caught.value.__cause__ is None
@@ -150,7 +149,7 @@ def test_options_come_from_templated_variables_and_the_environment(
 def account(
     request: pytest.FixtureRequest, double: OnePasswordDouble, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, t.Any]:
-    """Options for a service account that may read, on both of its ways."""
+    """Options for a service account that may read, for both of its back ends."""
     token = service_account_token(url)
     double.service_accounts[token] = {"vaults": {"pantherOS": "read"}}
     monkeypatch.setenv("PATH", str(ROOT / "lab" / "op"), prepend=os.pathsep)
@@ -186,30 +185,30 @@ def test_files_are_text_or_base64(double: OnePasswordDouble, lookup: t.Callable[
     assert lookup(references[0]) == ["ä\r\n\n"]
     text, encoded, missing = lookup(*references, base64=True, default="-")
     assert (base64.b64decode(text), base64.b64decode(encoded), missing) == ("ä\r\n\n".encode(), binary, "-")
-    with pytest.raises(AnsibleError, match="'op://pantherOS/Files/binary': the file is no text in UTF-8") as caught:
+    with pytest.raises(AnsibleError, match="'op://pantherOS/Files/binary': the file is not UTF-8 text") as caught:
         lookup(references[1], default="-")
     assert "xff" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
-        ({"backend": "connect", "connect_host": ""}, "needs connect_host \\(OP_CONNECT_HOST\\) too"),
+        ({"backend": "connect", "connect_host": ""}, "needs connect_host \\(OP_CONNECT_HOST\\)"),
         ({"backend": "op"}, "backend=op needs service_account_token"),
         ({"backend": "sdk"}, "backend=sdk needs service_account_token"),
-        ({"connect_token": "", "service_account_token": "ops_x"}, "needs connect_token \\(OP_CONNECT_TOKEN\\) too"),
+        ({"connect_token": "", "service_account_token": "ops_x"}, "needs connect_token \\(OP_CONNECT_TOKEN\\)"),
         ({"backend": "other"}, "other"),
     ],
 )
-def test_a_way_takes_its_own_credential_only(
-    double: OnePasswordDouble, lookup: t.Callable[..., list[t.Any]], options: dict[str, t.Any], words: str
+def test_a_back_end_uses_its_own_credential_only(
+    double: OnePasswordDouble, lookup: t.Callable[..., list[t.Any]], options: dict[str, t.Any], message: str
 ) -> None:
-    with pytest.raises(AnsibleError, match=words):
+    with pytest.raises(AnsibleError, match=message):
         lookup("op://pantherOS/B2/id", **options)
     assert double.app.requests == []
 
 
-def test_auto_takes_connect_then_op_then_the_sdk(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+def test_auto_prefers_connect_then_op_then_the_sdk(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
     def chosen(**options: t.Any) -> type[t.Any]:
         return type(backend({"timeout": 1, "retries": 0, **options}.get))
 
@@ -233,122 +232,30 @@ def test_auto_takes_connect_then_op_then_the_sdk(monkeypatch: pytest.MonkeyPatch
         ("http://127.0.0.1.example.com", True),
     ],
 )
-def test_a_token_on_its_way_without_tls_is_warned_of(host: str, warned: bool) -> None:
+def test_a_token_that_travels_without_tls_causes_a_warning(host: str, warned: bool) -> None:
     warnings: list[str] = []
     backend({"connect_host": host, "connect_token": "canary", "timeout": 1, "retries": 0}.get, warnings.append)
     assert [f"unencrypted to 1Password Connect at {host}" in warning for warning in warnings] == [True] * warned
     assert "canary" not in str(warnings)
 
 
-# Across tasks, hosts and runs: only a real playbook forks workers.
-
-
-@pytest.fixture
-def play(url: str, tmp_path: pathlib.Path) -> t.Callable[..., dict[str, t.Any]]:
-    def run(*tasks: dict[str, t.Any], seconds: int = 0, token: str = "canary-token") -> dict[str, t.Any]:
-        variables = {
-            "nixci_onepassword_connect_host": url,
-            "nixci_onepassword_connect_token": f"{{{{ '{token}' }}}}",
-            "nixci_onepassword_cache_seconds": f"{{{{ {seconds} }}}}",
-            "connect": {"vault": "pantherOS", "connect_host": url, "connect_token": token},
-            "ansible_python_interpreter": sys.executable,
-        }
-        head = {"hosts": "all", "gather_facts": False, "connection": "local", "vars": variables}
-        (tmp_path / "play.yml").write_text(yaml.safe_dump([{**head, "tasks": tasks}]))
-        done = subprocess.run(
-            [sys.executable, "-m", "ansible", "playbook", "-i", "a,b,", "-vvvv", "--diff", str(tmp_path / "play.yml")],
-            env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path), "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        return {"rc": done.returncode, "output": done.stdout + done.stderr}
-
-    return run
-
-
-def see(reference: str, expected: str) -> dict[str, t.Any]:
-    """A task that fails unless it reads the expected value."""
-    query = f"lookup('pantheros.nixci.onepassword', '{reference}', default='-')"
-    return {"ansible.builtin.assert": {"that": f"{query} == '{expected}'"}, "no_log": True}
-
-
-def test_tasks_and_hosts_of_one_run_share_an_item_and_a_later_run_fetches_it_again(
-    double: OnePasswordDouble, play: t.Callable[..., dict[str, t.Any]], tmp_path: pathlib.Path
-) -> None:
-    tasks = [
-        see("op://pantherOS/Attic/ci-token", "canary-1"),
-        see("op://pantherOS/Attic/root-token", "canary-2"),
-        {
-            "ansible.builtin.assert": {"that": "lookup('pantheros.nixci.onepassword', template) == braces"},
-            "vars": {"template": "op://pantherOS/Attic/template", "braces": "{{ '{' ~ '{ 1 + 1 }' ~ '}' }}"},
-        },
-        see("op://pantherOS/Nothing/x", "-"),
-        see("op://pantherOS/Nothing/x", "-"),
-    ]
-    run = play(*tasks, seconds=60)
-    assert run["rc"] == 0, run["output"]
-    # The listing of the vault tells that the other item is missing.
-    assert paths(double) == ["vaults", "items", "item"]
-    assert play(*tasks, seconds=60)["rc"] == 0
-    assert paths(double).count("item") == 2
-    files = [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "play.yml"]
-    assert files
-    assert not any(b"canary" in path.read_bytes() for path in files)
-
-
-def test_without_the_option_every_task_and_host_fetches_and_nothing_is_kept(
-    double: OnePasswordDouble, play: t.Callable[..., dict[str, t.Any]], tmp_path: pathlib.Path
-) -> None:
-    run = play(*[see("op://pantherOS/Attic/ci-token", "canary-1")] * 2)
-    assert run["rc"] == 0, run["output"]
-    assert paths(double).count("item") == 4
-    assert [path.name for path in tmp_path.iterdir()] == ["play.yml"]
-
-
-def test_a_write_of_the_module_is_seen_by_the_next_task(
-    double: OnePasswordDouble, play: t.Callable[..., dict[str, t.Any]]
-) -> None:
-    def store(title: str, value: str) -> dict[str, t.Any]:
-        options = {"title": title, "fields": [{"label": "ci-token", "value": value}]}
-        args = {**options, **{key: f"{{{{ connect.{key} }}}}" for key in ("vault", "connect_host", "connect_token")}}
-        return {"pantheros.nixci.onepassword_item": args, "run_once": True}
-
-    run = play(
-        see("op://pantherOS/Attic/ci-token", "canary-1"),
-        see("op://pantherOS/New/ci-token", "-"),
-        store("Attic", "canary-new"),
-        store("New", "canary-made"),
-        see("op://pantherOS/Attic/ci-token", "canary-new"),
-        see("op://pantherOS/New/ci-token", "canary-made"),
-        store("New", "canary-made"),
-        see("op://pantherOS/New/ci-token", "canary-made"),
-        seconds=300,
-    )
-    assert run["rc"] == 0, run["output"]
-    assert "canary" not in run["output"]
-
-
-def test_a_failing_lookup_shows_no_secret_although_ansible_prints_its_message(
-    play: t.Callable[..., dict[str, t.Any]],
-) -> None:
-    task = {"ansible.builtin.debug": {"msg": "{{ lookup('pantheros.nixci.onepassword', secret) }}"}, "no_log": True}
-    run = play({**task, "vars": {"secret": "{{ 'cana' ~ 'ry-x' }}"}}, token="wr' ~ 'ong")
-    assert run["rc"] != 0
-    assert "is not a secret reference" in run["output"]
-    assert "canary" not in run["output"]
-    task["vars"] = {"secret": "op://pantherOS/Attic/ci-token"}
-    run = play(task, token="wr' ~ 'ong")
-    assert "does not accept the token; check connect_token" in run["output"]
-    assert "wrong" not in run["output"]
-
-
-def test_faults_of_the_service_end_within_bounds(
-    url: str, lookup: t.Callable[..., list[t.Any]], double: OnePasswordDouble
-) -> None:
+def test_retries_are_bounded(url: str, lookup: t.Callable[..., list[t.Any]], double: OnePasswordDouble) -> None:
     requests.post(f"{url}/_lab/faults", json={"status": 503, "times": 1}, timeout=5)
     assert lookup("op://pantherOS/B2/id") == ["k"]
     requests.post(f"{url}/_lab/faults", json={"status": 200, "body": "<html>", "times": 9}, timeout=5)
     with pytest.raises(AnsibleError, match="not JSON"):
         lookup("op://pantherOS/B2/id", retries=0)
+
+
+def test_the_sdk_is_not_loaded_with_the_lookup() -> None:
+    """Its native threads would not survive the fork, and `import onepassword` must not find this lookup."""
+    plugins = "ansible_collections.pantheros.nixci.plugins"
+    code = f"import sys, {plugins}.lookup.onepassword, {plugins}.module_utils._onepassword.backend; print('onepassword' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; sys.path[:0] = ['.', '.collections']; import tests.conftest; " + code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.split() == ["False"]

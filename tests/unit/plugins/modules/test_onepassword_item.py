@@ -76,7 +76,7 @@ CASES: list[tuple[str, list[dict[str, t.Any]], dict[str, t.Any]]] = [
 
 
 @pytest.mark.parametrize(("fields", "params"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
-def test_check_predicts_the_run_and_the_second_run_changes_nothing(
+def test_check_mode_predicts_the_run_and_a_second_run_changes_nothing(
     double: OnePasswordDouble, run: Run, fields: list[dict[str, t.Any]], params: dict[str, t.Any]
 ) -> None:
     predicted = run(*fields, check=True, **params)
@@ -85,8 +85,8 @@ def test_check_predicts_the_run_and_the_second_run_changes_nothing(
     assert predicted["changed"] and done["changed"], done
     assert predicted["diff"] == done["diff"]
     if done["item"]:
-        unpredictable = {"id": "", "vault_id": ""}
-        assert {**predicted["item"], **unpredictable} == {**done["item"], **unpredictable}
+        unknown = {"id": "", "vault_id": ""}
+        assert {**predicted["item"], **unknown} == {**done["item"], **unknown}
     double.app.requests.clear()
     again = run(*fields, **params)
     assert not again["changed"], again
@@ -105,7 +105,9 @@ def test_a_new_item_holds_what_was_asked_for(double: OnePasswordDouble, run: Run
     assert "field_values" not in result
 
 
-def test_no_op_costs_three_requests_or_two_with_the_id_of_the_vault(double: OnePasswordDouble, run: Run) -> None:
+def test_a_run_without_a_change_costs_three_requests_or_two_with_the_id_of_the_vault(
+    double: OnePasswordDouble, run: Run
+) -> None:
     assert not run(field("signing-key", "canary-key"))["changed"]
     assert len(double.app.requests) == 3
     double.app.requests.clear()
@@ -122,7 +124,7 @@ def test_other_fields_survive_unless_replaced(double: OnePasswordDouble, run: Ru
     assert result["item"]["changed_labels"] == ["signing-key"]
 
 
-def test_a_generated_value_is_kept_for_ever_and_can_be_returned(double: OnePasswordDouble, run: Run) -> None:
+def test_a_value_for_creation_is_kept_and_can_be_returned(double: OnePasswordDouble, run: Run) -> None:
     made = run(field("password", "canary-1", on_create=True), return_values=True)
     again = run(field("password", "canary-2", on_create=True), return_values=True)
     assert (made["changed"], again["changed"]) == (True, False)
@@ -133,7 +135,7 @@ def test_a_generated_value_is_kept_for_ever_and_can_be_returned(double: OnePassw
     assert empty["msg"] == "Field 'other' of item 'Attic' is still empty; give it a value."
 
 
-def test_the_diff_tells_that_a_value_changed_and_no_more(run: Run) -> None:
+def test_the_diff_shows_that_a_value_changed_and_no_more(run: Run) -> None:
     result = run(field("signing-key", "canary-2"))
     assert result["diff"]["before"]["fields"] == {"signing-key": {"type": "CONCEALED", "value": "(old secret)"}}
     assert result["diff"]["after"]["fields"] == {"signing-key": {"type": "CONCEALED", "value": "(secret)"}}
@@ -147,12 +149,12 @@ def test_an_item_given_by_id_is_found_and_keeps_its_title_and_category(double: O
 
 
 @pytest.mark.parametrize(
-    ("params", "words"),
+    ("params", "message"),
     [
         ({"connect_token": "canary-wrong"}, "does not accept the token; check connect_token"),
         ({"connect_token": "canary-ro"}, "may not write here"),
         ({"connect_token": "canary-wo"}, "may not read here"),
-        ({"connect_token": None}, "needs connect_token (OP_CONNECT_TOKEN) too"),
+        ({"connect_token": None}, "needs connect_token (OP_CONNECT_TOKEN)"),
         ({"connect_host": None, "connect_token": None}, "No credential for 1Password"),
         ({"vault": "Other"}, "no vault 'Other'"),
         ({"vault": "nowhere"}, "no vault 'nowhere'"),
@@ -160,8 +162,8 @@ def test_an_item_given_by_id_is_found_and_keeps_its_title_and_category(double: O
         ({"title": "Login"}, "is a login: a change would destroy its passkey"),
     ],
 )
-def test_a_refusal_is_one_sentence_and_leaves_everything_as_it_was(
-    double: OnePasswordDouble, run: Run, params: dict[str, t.Any], words: str
+def test_a_failed_task_explains_itself_and_changes_nothing(
+    double: OnePasswordDouble, run: Run, params: dict[str, t.Any], message: str
 ) -> None:
     double.add_item("pantherOS", "Twice")
     double.add_item("pantherOS", "Twice")
@@ -169,11 +171,11 @@ def test_a_refusal_is_one_sentence_and_leaves_everything_as_it_was(
     before = json.dumps(double.items)
     result = run(field("a", "canary-1"), **params)
     assert result["failed"]
-    assert words in result["msg"]
+    assert message in result["msg"]
     assert json.dumps(double.items) == before
 
 
-def test_a_login_changes_only_when_confirmed(double: OnePasswordDouble, run: Run) -> None:
+def test_a_change_of_a_login_must_be_confirmed(double: OnePasswordDouble, run: Run) -> None:
     double.add_item("pantherOS", "Login", {"password": "canary"}, category="LOGIN")
     assert not run(field("password", "canary"), title="Login")["failed"]  # no change, no loss
     assert run(field("password", "canary-2"), title="Login", check=True)["failed"]
@@ -185,7 +187,7 @@ def test_labels_must_differ(run: Run) -> None:
     assert result["msg"] == "The fields of item 'Attic' need labels that differ; name each field once."
 
 
-def test_a_conflict_is_met_with_another_look(double: OnePasswordDouble, run: Run, url: str) -> None:
+def test_an_item_is_read_again_after_a_conflict(double: OnePasswordDouble, run: Run, url: str) -> None:
     requests.post(f"{url}/_lab/faults", json={"status": 409, "method": "PUT", "times": 2}, timeout=5)
     assert run(field("a", "canary-1"))["changed"]
     assert methods(double).count("PUT") == 3
@@ -193,18 +195,18 @@ def test_a_conflict_is_met_with_another_look(double: OnePasswordDouble, run: Run
     assert "answered 409" in run(field("a", "canary-2"))["msg"]
 
 
-def test_a_write_that_did_not_arrive_is_noticed_and_the_next_run_repairs_it(
+def test_a_write_without_effect_is_an_error_and_the_next_run_repairs_it(
     double: OnePasswordDouble, run: Run, url: str
 ) -> None:
     requests.post(f"{url}/_lab/faults", json={"status": 200, "body": {}, "method": "PUT"}, timeout=5)
     result = run(field("a", "canary-1"), field("signing-key", "canary-key"))
-    assert "took the change of item 'Attic'" in result["msg"]
-    assert "look at its fields a and run again" in result["msg"]
+    assert "accepted the change of item 'Attic'" in result["msg"]
+    assert "check its fields a and run again" in result["msg"]
     assert run(field("a", "canary-1"))["changed"]
     assert double.values("pantherOS", "Attic")["a"] == "canary-1"
 
 
-def test_an_interrupted_creation_is_not_repeated(double: OnePasswordDouble, run: Run, url: str) -> None:
+def test_a_failed_creation_is_not_repeated(double: OnePasswordDouble, run: Run, url: str) -> None:
     requests.post(f"{url}/_lab/faults", json={"status": 500, "method": "POST"}, timeout=5)
     assert "answered 500" in run(field("a", "canary-1"), title="New")["msg"]
     assert methods(double).count("POST") == 1
@@ -220,19 +222,19 @@ def test_a_service_account_works_the_same(
     monkeypatch.setenv("PATH", str(OP), prepend=os.pathsep)
     account = {"connect_host": None, "connect_token": None, "service_account_token": token}
     for title in ("Attic", "New"):
-        wanted = field("a", "canary-1\n", section="S")
-        predicted = run(wanted, title=title, check=True, **account)
-        done = run(wanted, title=title, **account)
+        desired = field("a", "canary-1\n", section="S")
+        predicted = run(desired, title=title, check=True, **account)
+        done = run(desired, title=title, **account)
         assert done["changed"]
         assert predicted["diff"] == done["diff"]
-        assert not run(wanted, title=title, **account)["changed"]
+        assert not run(desired, title=title, **account)["changed"]
         assert double.values("pantherOS", title)["a"] == "canary-1\n"
     assert double.values("pantherOS", "Attic")["signing-key"] == "canary-key"
     assert run(title="New", state="absent", **account)["changed"]
     assert not run(title="New", state="absent", **account)["changed"]
 
 
-# Values that are made and kept
+# Generated values
 
 
 def random_field(label: str = "password", **recipe: t.Any) -> dict[str, t.Any]:
@@ -240,8 +242,8 @@ def random_field(label: str = "password", **recipe: t.Any) -> dict[str, t.Any]:
 
 
 def test_a_value_is_generated_once(double: OnePasswordDouble, run: Run) -> None:
-    foretold = run(random_field(length=40), title="New", check=True, return_values=True)
-    assert (foretold["generated"], foretold["field_values"]) == (["password"], {"password": None})
+    predicted = run(random_field(length=40), title="New", check=True, return_values=True)
+    assert (predicted["generated"], predicted["field_values"]) == (["password"], {"password": None})
     made = run(random_field(length=40), title="New", return_values=True)
     value = made["field_values"]["password"]
     assert (made["generated"], len(value), value.isalnum()) == (["password"], 40, True)
@@ -250,7 +252,7 @@ def test_a_value_is_generated_once(double: OnePasswordDouble, run: Run) -> None:
     assert (again["changed"], again["generated"], again["field_values"]) == (False, [], {"password": value})
 
 
-def test_an_empty_field_gets_a_value_and_a_lost_item_tells_of_its_new_one(double: OnePasswordDouble, run: Run) -> None:
+def test_an_empty_field_gets_a_value_and_a_lost_item_a_new_one(double: OnePasswordDouble, run: Run) -> None:
     assert run(random_field("empty"))["generated"] == ["empty"]
     first = double.values("pantherOS", "Attic")["empty"]
     double.items[double.vault_id("pantherOS")].clear()
@@ -278,35 +280,35 @@ def test_a_new_generation_is_made_once(double: OnePasswordDouble, run: Run) -> N
     assert double.values("pantherOS", "Attic")["signing-key generation"] == "4"
 
 
-def test_a_generation_that_is_no_number_is_not_guessed(double: OnePasswordDouble, run: Run) -> None:
+def test_a_generation_must_be_a_number(double: OnePasswordDouble, run: Run) -> None:
     double.add_item("pantherOS", "Odd", {"a": "canary", "a generation": "canary-second"})
     result = run(random_field("a"), title="Odd")
-    assert result["msg"] == (
-        "Field 'a generation' of item 'Odd' must hold a number; write the one that is meant into it."
-    )
+    assert result["msg"] == ("Field 'a generation' of item 'Odd' must hold a number; write the correct one into it.")
 
 
-def test_of_two_who_generate_at_once_the_first_wins(double: OnePasswordDouble, run: Run, url: str) -> None:
+def test_the_first_of_two_concurrent_runs_generates_the_value(double: OnePasswordDouble, run: Run, url: str) -> None:
     requests.post(f"{url}/_lab/faults", json={"status": 409, "method": "PUT"}, timeout=5)
     take_fault = double.app._take_fault
 
-    def somebody_is_faster(method: str, path: str) -> t.Any:
+    def change_first(method: str, path: str) -> t.Any:
         if method == "PUT":
             [item] = double.items[double.vault_id("pantherOS")].values()
             item["fields"][1]["value"] = "canary-theirs"
         return take_fault(method, path)
 
-    double.app._take_fault = somebody_is_faster  # type: ignore[method-assign]
+    double.app._take_fault = change_first  # type: ignore[method-assign]
     result = run(random_field("empty"))
-    assert (result["changed"], result["generated"]) == (False, [])
+    # The item differs from what the task read first, though it was not the task that changed it.
+    assert (result["changed"], result["generated"]) == (True, [])
     assert double.values("pantherOS", "Attic")["empty"] == "canary-theirs"
+    assert not run(random_field("empty"))["changed"]
 
 
 # An environment file
 
 
 def env(*variables: tuple[str, str], label: str = "environment") -> dict[str, t.Any]:
-    """Variables as (name, "label:…") or (name, value)."""
+    """Variables given as (name, "label:…") or (name, value)."""
     return {
         "label": label,
         "env": [
@@ -318,14 +320,14 @@ def env(*variables: tuple[str, str], label: str = "environment") -> dict[str, t.
     }
 
 
-def test_an_environment_file_follows_the_fields_that_it_is_made_of(double: OnePasswordDouble, run: Run) -> None:
-    wanted = env(("KEY", "label:signing-key"), ("PASSWORD", "label:password"), ("REALM", "a $b"))
-    assert run(random_field(), wanted)["item"]["changed_labels"] == ["environment", "password"]
+def test_an_environment_file_follows_its_fields(double: OnePasswordDouble, run: Run) -> None:
+    desired = env(("KEY", "label:signing-key"), ("PASSWORD", "label:password"), ("REALM", "a $b"))
+    assert run(random_field(), desired)["item"]["changed_labels"] == ["environment", "password"]
     password = double.values("pantherOS", "Attic")["password"]
     text = double.values("pantherOS", "Attic")["environment"]
     assert text == f'KEY=canary-key\nPASSWORD={password}\nREALM="a \\$b"'
-    assert not run(random_field(), wanted)["changed"]
-    changed = run(field("signing-key", "canary-2"), wanted)
+    assert not run(random_field(), desired)["changed"]
+    changed = run(field("signing-key", "canary-2"), desired)
     assert changed["item"]["changed_labels"] == ["environment", "signing-key"]
     assert double.values("pantherOS", "Attic")["environment"] == text.replace("canary-key", "canary-2")
 
@@ -338,46 +340,46 @@ def test_an_environment_file_follows_the_fields_that_it_is_made_of(double: OnePa
         "# made by hand\r\nKEY=canary-key\r\nREALM='a $b'\r\n",
     ],
 )
-def test_another_notation_of_the_same_is_left_alone(double: OnePasswordDouble, run: Run, text: str) -> None:
+def test_another_notation_of_the_same_variables_is_kept(double: OnePasswordDouble, run: Run, text: str) -> None:
     double.add_item("pantherOS", "Old", {"signing-key": "canary-key", "environment": text})
-    wanted = env(("KEY", "label:signing-key"), ("REALM", "a $b"))
-    assert not run(wanted, title="Old")["changed"]
-    assert run(wanted, field("signing-key", "canary-2"), title="Old")["changed"]
+    desired = env(("KEY", "label:signing-key"), ("REALM", "a $b"))
+    assert not run(desired, title="Old")["changed"]
+    assert run(desired, field("signing-key", "canary-2"), title="Old")["changed"]
 
 
 @pytest.mark.parametrize(
-    ("variables", "words"),
+    ("variables", "message"),
     [
         ([("KEY", "label:nothing")], "takes KEY from 'nothing', which is missing or empty"),
         ([("KEY", "label:empty")], "takes KEY from 'empty', which is missing or empty"),
         ([("KEY", "label:Environment")], "cannot take KEY from 'Environment', which is composed itself"),
         ([("KEY", "canary\nLD_PRELOAD=x")], "has a newline or another control character"),
-        ([("1KEY", "canary")], "names that differ, of ASCII letters"),
-        ([("KEY", "canary"), ("KEY", "canary")], "names that differ"),
+        ([("1KEY", "canary")], "different names made of ASCII letters"),
+        ([("KEY", "canary"), ("KEY", "canary")], "different names"),
         ([], "needs variables"),
     ],
 )
-def test_what_no_environment_file_can_carry_is_refused(
-    double: OnePasswordDouble, run: Run, variables: list[tuple[str, str]], words: str
+def test_what_an_environment_file_cannot_hold_is_refused(
+    double: OnePasswordDouble, run: Run, variables: list[tuple[str, str]], message: str
 ) -> None:
     before = json.dumps(double.items)
     result = run(env(*variables))
-    assert words in result["msg"]
+    assert message in result["msg"]
     assert json.dumps(double.items) == before
 
 
-def test_names_mean_the_same_before_and_after_the_change(double: OnePasswordDouble, run: Run) -> None:
-    """Otherwise the second run would fail, or take one field for another."""
+def test_labels_refer_to_the_same_fields_before_and_after_the_change(double: OnePasswordDouble, run: Run) -> None:
+    """Otherwise the second run would fail or confuse two fields."""
     double.add_item("pantherOS", "Old", {"key": "canary-key"})
     result = run(env(("KEY", "label:key")), title="Old", mode="replace")
     assert "takes KEY from 'key', which is missing or empty" in result["msg"]
     inside = {**env(("KEY", "label:a"), label="a"), "section": "S"}
     assert (
-        "is ambiguous: name its section too." in run(field("a", "canary-1", section="Two"), inside, title="New")["msg"]
+        "is ambiguous: give its section too." in run(field("a", "canary-1", section="Two"), inside, title="New")["msg"]
     )
 
 
-def test_a_value_is_not_taken_for_that_of_another_section(double: OnePasswordDouble, run: Run) -> None:
+def test_equal_labels_in_two_sections_are_not_confused(double: OnePasswordDouble, run: Run) -> None:
     run(field("a", "canary-1", section="S"))
     result = run({**random_field("a", generation=2), "section": ""}, field("a", "canary-1", section="S"))
     assert result["generated"] == ["a"]
@@ -386,7 +388,7 @@ def test_a_value_is_not_taken_for_that_of_another_section(double: OnePasswordDou
     assert (result["generated"], result["item"]["changed_labels"]) == (["S/a"], ["S/a", "S/a generation"])
 
 
-def test_a_generation_counts_for_its_own_section_only(double: OnePasswordDouble, run: Run) -> None:
+def test_each_section_has_its_own_generation(double: OnePasswordDouble, run: Run) -> None:
     run({**random_field("signing-key", generation=2), "section": "S"})
     result = run(random_field("signing-key", generation=2))
     assert result["generated"] == ["signing-key"]
@@ -394,7 +396,7 @@ def test_a_generation_counts_for_its_own_section_only(double: OnePasswordDouble,
     assert not run(random_field("signing-key", generation=2))["changed"]
 
 
-# Kinds of fields and items
+# Types of fields and items
 
 
 @pytest.mark.parametrize(
@@ -436,7 +438,7 @@ def test_built_in_fields_are_used_and_keep_their_kind(double: OnePasswordDouble,
 
 
 @pytest.mark.parametrize(
-    ("more", "words"),
+    ("more", "message"),
     [
         ({"category": "SSH_KEY"}, "is of the category SSH_KEY"),
         ({"category": "DOCUMENT"}, "is of the category DOCUMENT"),
@@ -444,19 +446,19 @@ def test_built_in_fields_are_used_and_keep_their_kind(double: OnePasswordDouble,
         ({"more_fields": [{"label": "key", "type": "SSHKEY", "value": "canary"}]}, "has a field of the type SSHKEY"),
     ],
 )
-def test_what_programs_cannot_write_back_is_not_touched(
-    double: OnePasswordDouble, run: Run, more: dict[str, t.Any], words: str
+def test_what_programs_cannot_write_back_is_refused(
+    double: OnePasswordDouble, run: Run, more: dict[str, t.Any], message: str
 ) -> None:
     double.add_item("pantherOS", "Odd", {"a": "canary"}, **more)
     before = json.dumps(double.items)
     assert not run(field("a", "canary"), title="Odd")["failed"]
     result = run(field("a", "canary-2"), title="Odd", may_replace_passkey=True)
-    assert f"{words}, which programs cannot write back; change it in the 1Password app" in result["msg"]
+    assert f"{message}, which programs cannot write back; change it in the 1Password app" in result["msg"]
     assert json.dumps(double.items) == before
     assert run(title="Odd", state="absent")["changed"]
 
 
-def test_another_category_is_refused_with_the_remedy(double: OnePasswordDouble, run: Run) -> None:
+def test_another_category_is_refused(double: OnePasswordDouble, run: Run) -> None:
     assert not run(field("signing-key", "canary-key"), category="API_CREDENTIAL")["changed"]
     for check in (True, False):
         result = run(category="SERVER", check=check)
@@ -476,7 +478,7 @@ def test_titles_and_labels_like_ids(double: OnePasswordDouble, run: Run) -> None
     assert f"has no field with the ID '{like}'" in run(field(like, "canary"))["msg"]
 
 
-def test_fields_of_one_name_are_told_by_their_id_and_all_are_compared(double: OnePasswordDouble, run: Run) -> None:
+def test_fields_with_the_same_label_are_distinguished_by_id(double: OnePasswordDouble, run: Run) -> None:
     twins = [{"id": name, "label": "twin", "value": f"canary-{name}", "type": "CONCEALED"} for name in ("one", "two")]
     double.add_item("pantherOS", "Twins", more_fields=twins)
     assert "is ambiguous: use the ID of one of one, two" in run(field("twin", "canary"), title="Twins")["msg"]
@@ -486,13 +488,13 @@ def test_fields_of_one_name_are_told_by_their_id_and_all_are_compared(double: On
     assert double.values("pantherOS", "Twins") == {"twin": "canary-3"}
 
 
-def test_one_field_cannot_be_meant_twice(double: OnePasswordDouble, run: Run) -> None:
+def test_two_names_of_one_field_are_refused(double: OnePasswordDouble, run: Run) -> None:
     double.add_item("pantherOS", "One", more_fields=[{"id": "one", "label": "name", "value": "canary"}])
     result = run(field("one", "canary-1"), field("name", "canary-2"), title="One")
-    assert result["msg"] == "Two fields for item 'One' mean its field 'name'; name it once."
+    assert result["msg"] == "Two fields refer to the field 'name' of item 'One'; name it once."
 
 
-# What is shown, and who may do what
+# Output and rights
 
 
 def test_a_short_value_does_not_spoil_the_result(double: OnePasswordDouble, run: Run, module: Run, url: str) -> None:
@@ -520,13 +522,13 @@ def test_reading_suffices_to_compare_and_writing_needs_both_rights(
     """Read: check mode and no change. Read and write: everything else. Write alone: nothing."""
     before = json.dumps(double.items)
     more = {"connect_token": token, **WRITES[write]}
-    foretold = run(field("a", "canary-1"), check=True, **more)
+    predicted = run(field("a", "canary-1"), check=True, **more)
     unchanged = run(field("signing-key", "canary-key"), connect_token=token)
     assert json.dumps(double.items) == before
     done = run(field("a", "canary-1"), **more)
     readable, writable = token != "canary-wo", token == "canary-rw"
-    assert (foretold["failed"], unchanged["failed"], done["failed"]) == (not readable, not readable, not writable)
-    assert foretold["changed"] == readable
+    assert (predicted["failed"], unchanged["failed"], done["failed"]) == (not readable, not readable, not writable)
+    assert predicted["changed"] == readable
     if not readable:
         assert "so a write-only credential does not suffice" in done["msg"]
     if not writable:
@@ -542,11 +544,11 @@ def test_archiving_needs_a_service_account(
     double.service_accounts[token] = {"vaults": {"pantherOS": "write"}}
     monkeypatch.setenv("PATH", str(OP), prepend=os.pathsep)
     account = {"connect_host": None, "connect_token": None, "service_account_token": token}
-    gone = {"state": "absent", "archive": True, **account}
-    assert run(check=True, **gone)["changed"]
-    assert run(**gone)["changed"]
+    removal = {"state": "absent", "archive": True, **account}
+    assert run(check=True, **removal)["changed"]
+    assert run(**removal)["changed"]
     assert [item["title"] for item in double.archived.values()] == ["Attic"]
-    assert not run(**gone)["changed"]
+    assert not run(**removal)["changed"]
 
 
 def test_an_empty_title_is_refused(run: Run) -> None:

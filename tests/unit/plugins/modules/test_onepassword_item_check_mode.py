@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Check mode foretells the run, for items and wishes of every kind, through Connect and through `op`."""
+"""The check-mode contract for items and desired states of every kind, through Connect and through `op`."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ items = st.fixed_dictionaries(
     },
     optional={"files": st.sampled_from([[], [], [{"id": "f", "name": "x", "size": 1}]])},
 )
-# Mostly what is accepted: a wish has several parts, and one refused part hides all others.
+# Most parts are valid: one refused part of a desired state hides all others.
 variables = st.lists(
     st.one_of(
         st.fixed_dictionaries({"name": st.sampled_from(["K", "L", "M", "_2"]), "value": values}),
@@ -71,7 +71,7 @@ kinds = st.sampled_from(["concealed", "concealed", "string", "email", "otp", "da
 
 
 @st.composite
-def wished_fields(draw: st.DrawFn) -> dict[str, t.Any]:
+def desired_fields(draw: st.DrawFn) -> dict[str, t.Any]:
     field = {"label": draw(labels), **draw(sources)}
     section, kind = draw(sections), draw(st.none() | kinds)
     if section is not None:
@@ -81,10 +81,10 @@ def wished_fields(draw: st.DrawFn) -> dict[str, t.Any]:
     return field
 
 
-wishes = st.fixed_dictionaries(
+desired_states = st.fixed_dictionaries(
     {
         "fields": st.lists(
-            wished_fields(),
+            desired_fields(),
             min_size=1,
             max_size=3,
             unique_by=lambda field: (field["label"], field.get("section") or ""),
@@ -101,15 +101,15 @@ wishes = st.fixed_dictionaries(
 )
 
 
-def promise(double: OnePasswordDouble, access: dict[str, t.Any], before: t.Any, wish: dict[str, t.Any]) -> bool:
-    """False if the wish was refused."""
+def holds(double: OnePasswordDouble, access: dict[str, t.Any], before: t.Any, desired: dict[str, t.Any]) -> bool:
+    """Asserts the contract. False if the desired state was refused."""
     vault = double.vault_id("V")
     double.items[vault].clear()
     if before is not None:
         double.add_item("V", "Item", sections=[{"id": id_, "label": name} for name, id_ in SECTIONS.items()], **before)
 
     def run(*, check: bool = False) -> dict[str, t.Any]:
-        result = run_module("onepassword_item", {**access, "vault": "V", "title": "Item", **wish}, check=check)
+        result = run_module("onepassword_item", {**access, "vault": "V", "title": "Item", **desired}, check=check)
         if result.get("item"):
             result["changed_labels"] = result["item"].pop("changed_labels")
         return result
@@ -118,7 +118,7 @@ def promise(double: OnePasswordDouble, access: dict[str, t.Any], before: t.Any, 
         times = ("createdAt", "updatedAt")
         return [{key: item[key] for key in item if key not in times} for item in double.items[vault].values()]
 
-    paths = ["/".join(filter(None, [field.get("section"), field["label"]])) for field in wish["fields"]]
+    paths = ["/".join(filter(None, [field.get("section"), field["label"]])) for field in desired["fields"]]
     values = {f"field_values.{path}" for path in paths}
     runs = assert_check_mode_contract(
         run, state, unknown={"item.id", "item.vault_id", *values}, once={"generated", "changed_labels"}
@@ -129,7 +129,7 @@ def promise(double: OnePasswordDouble, access: dict[str, t.Any], before: t.Any, 
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> t.Iterator[tuple[OnePasswordDouble, str]]:
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> t.Iterator[tuple[OnePasswordDouble, str]]:
     for name in ("OP_CONNECT_HOST", "OP_CONNECT_TOKEN", "OP_SERVICE_ACCOUNT_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
@@ -140,28 +140,28 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> t.Iterator
         yield double, url
 
 
-def test_connect(world: tuple[OnePasswordDouble, str]) -> None:
-    double, url = world
+def test_connect(environment: tuple[OnePasswordDouble, str]) -> None:
+    double, url = environment
     done: list[bool] = []
 
     @hypothesis.settings(max_examples=100, deadline=None, derandomize=True)
-    @hypothesis.given(before=st.none() | items, wish=wishes)
-    def prove(before: t.Any, wish: dict[str, t.Any]) -> None:
-        done.append(promise(double, {"connect_host": url, "connect_token": "connect"}, before, wish))
+    @hypothesis.given(before=st.none() | items, desired=desired_states)
+    def check(before: t.Any, desired: dict[str, t.Any]) -> None:
+        done.append(holds(double, {"connect_host": url, "connect_token": "connect"}, before, desired))
 
-    prove()
-    assert sum(done) > len(done) / 3, "nearly every wish was refused, so little was proven"
+    check()
+    assert sum(done) > len(done) / 3, "nearly every desired state was refused, so the test covered little"
 
 
-def test_op(world: tuple[OnePasswordDouble, str]) -> None:
-    double, url = world
+def test_op(environment: tuple[OnePasswordDouble, str]) -> None:
+    double, url = environment
     [token] = double.service_accounts
     done: list[bool] = []
 
-    @hypothesis.settings(max_examples=12, deadline=None, derandomize=True)
-    @hypothesis.given(before=st.none() | items, wish=wishes, archive=st.booleans())
-    def prove(before: t.Any, wish: dict[str, t.Any], archive: bool) -> None:
-        done.append(promise(double, {"service_account_token": token, "archive": archive}, before, wish))
+    @hypothesis.settings(max_examples=14, deadline=None, derandomize=True)
+    @hypothesis.given(before=st.none() | items, desired=desired_states, archive=st.booleans())
+    def check(before: t.Any, desired: dict[str, t.Any], archive: bool) -> None:
+        done.append(holds(double, {"service_account_token": token, "archive": archive}, before, desired))
 
-    prove()
-    assert sum(done) > len(done) / 3, "nearly every wish was refused, so little was proven"
+    check()
+    assert sum(done) > len(done) / 3, "nearly every desired state was refused, so the test covered little"

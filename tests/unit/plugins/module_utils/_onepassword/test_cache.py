@@ -25,7 +25,7 @@ def entries(directory: pathlib.Path) -> list[pathlib.Path]:
     return list(directory.glob("nixci-onepassword-*/*.item"))
 
 
-def test_what_is_stored_is_loaded_by_the_same_run_and_credential_only(directory: pathlib.Path) -> None:
+def test_only_the_same_run_and_credential_load_an_entry(directory: pathlib.Path) -> None:
     Cache("token", 60, "run").store({"a": "canary"}, time.time_ns(), "item", "v", "i")
     assert Cache("token", 60, "run").load("item", "v", "i") == {"a": "canary"}
     assert Cache("token", 60, "later").load("item", "v", "i") is None
@@ -49,7 +49,7 @@ def test_old_entries_are_ignored_and_removed(directory: pathlib.Path) -> None:
     assert entries(directory) == []
 
 
-def test_what_dead_runs_left_is_removed(directory: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_entries_of_dead_runs_are_removed(directory: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Cache("token", 60, "run").store("x", time.time_ns(), "k")
     later = time.time() + 61
     monkeypatch.setattr(_onepassword_cache.time, "time", lambda: later)
@@ -57,21 +57,19 @@ def test_what_dead_runs_left_is_removed(directory: pathlib.Path, monkeypatch: py
     assert entries(directory) == []
 
 
-def test_a_write_makes_everything_before_it_worthless(directory: pathlib.Path) -> None:
+def test_a_write_invalidates_everything_before_it(directory: pathlib.Path) -> None:
     cache = Cache("token", 60, "run")
-    asked = time.time_ns()
-    cache.store("old", asked, "k")
+    requested = time.time_ns()
+    cache.store("old", requested, "k")
     forget()
     assert cache.load("k") is None
-    cache.store("asked before the write, answered after it", asked, "k")
+    cache.store("requested before the write, received after it", requested, "k")
     assert cache.load("k") is None
     cache.store("new", time.time_ns(), "k")
     assert cache.load("k") == "new"
 
 
-def test_a_write_in_the_middle_of_keeping_is_no_failure(
-    directory: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_write_during_a_store_is_no_failure(directory: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache, replace = Cache("token", 60, "run"), os.replace
 
     def overtaken(source: str, target: str) -> None:
@@ -83,7 +81,7 @@ def test_a_write_in_the_middle_of_keeping_is_no_failure(
     assert cache.load("k") is None
 
 
-def test_one_worker_asks_at_a_time(directory: pathlib.Path) -> None:
+def test_only_one_worker_holds_the_lock(directory: pathlib.Path) -> None:
     cache = Cache("token", 60, "run")
     with cache.locked(), open(cache.directory / "lock", "w") as other, pytest.raises(BlockingIOError):
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -91,7 +89,7 @@ def test_one_worker_asks_at_a_time(directory: pathlib.Path) -> None:
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def test_a_damaged_entry_is_no_answer(directory: pathlib.Path) -> None:
+def test_a_damaged_entry_is_ignored(directory: pathlib.Path) -> None:
     cache = Cache("token", 60, "run")
     cache.store("x", time.time_ns(), "k")
     [entry] = entries(directory)
@@ -113,14 +111,14 @@ def test_a_directory_that_others_could_use_is_refused(directory: pathlib.Path, k
         path.write_text("")
     with pytest.raises(NixciError, match="must be a directory of the current user with mode 0700"):
         Cache("token", 60, "run")
-    forget()  # nobody can have used it, so a write does not fail for it
+    forget()  # nobody can have used it, so a write does not fail because of it
 
 
 @pytest.mark.parametrize("action", ["store", "lock"])
-def test_a_directory_that_is_gone_is_one_sentence(directory: pathlib.Path, action: str) -> None:
+def test_a_missing_directory_is_a_clear_error(directory: pathlib.Path, action: str) -> None:
     cache = Cache("token", 60, "run")
     cache.directory.rmdir()
-    with pytest.raises(NixciError, match="Cannot keep anything of 1Password in .*set cache_seconds to 0"):
+    with pytest.raises(NixciError, match="Cannot write the 1Password cache in .*set cache_seconds to 0"):
         if action == "store":
             cache.store("canary", time.time_ns(), "k")
         else:
@@ -141,13 +139,13 @@ def test_the_time_is_bounded(seconds: int) -> None:
         Cache("token", seconds, "run")
 
 
-def test_a_missing_library_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
     hide_library(monkeypatch, "cryptography")
     with pytest.raises(NixciError, match="needs the Python library cryptography"):
         Cache("token", 60, "run")
 
 
-def test_a_run_is_its_controller_process() -> None:
+def test_a_run_is_identified_by_its_controller_process() -> None:
     run = current_run()
     assert run is not None
     assert run.startswith(f"{_onepassword_cache.os.getpid()}-")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the contract suite cannot show: the child's environment, arguments and standard input, and bad answers."""
+"""What the contract suite cannot cover: environment, arguments and stdin of `op`, and its failures."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import pytest
 import requests
 from ansible_collections.pantheros.nixci.plugins.module_utils._core import errors as _errors
 from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.cli import OpBackend
+from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.desired import DesiredField
 from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.item import (
     AmbiguousError,
     Item,
     ItemNotFoundError,
     VaultNotFoundError,
-    Wish,
 )
 
 from lab.clouds.onepassword import OnePasswordDouble, service_account_token
@@ -53,8 +53,8 @@ def test_secrets_are_in_no_argument_and_foreign_variables_do_not_reach_op(
     monkeypatch.setenv("OP_FORMAT", "human")
     source = OpBackend(token)
     new = Item({"title": "t", "category": "API_CREDENTIAL", "fields": []})
-    item = source.create("V", new.changed([Wish("a", "canary-1")], None, False).document)
-    source.replace(item.changed([Wish("a", "canary-2")], None, False))
+    item = source.create("V", new.changed([DesiredField("a", "canary-1")], None, False).document)
+    source.replace(item.changed([DesiredField("a", "canary-2")], None, False))
     source.delete(item)
     calls = [json.loads(line) for line in (tmp_path / "lab-op.jsonl").read_text().splitlines()]
     assert [(call["argv"][1], call["stdin"]) for call in calls] == [
@@ -70,7 +70,7 @@ def test_secrets_are_in_no_argument_and_foreign_variables_do_not_reach_op(
 
 
 @pytest.mark.parametrize(
-    ("words", "kind"),
+    ("message", "kind"),
     [
         ('"x" isn\'t an item in the "V" vault. Specify the item with its UUID, name, or domain.', ItemNotFoundError),
         ("could not get item V/x", ItemNotFoundError),
@@ -88,16 +88,16 @@ def test_secrets_are_in_no_argument_and_foreign_variables_do_not_reach_op(
         ("something nobody has seen", _errors.NixciError),
     ],
 )
-def test_the_words_of_op_decide_the_kind_of_error(
-    script: t.Callable[[str], None], tmp_path: pathlib.Path, words: str, kind: type[Exception]
+def test_the_message_of_op_decides_the_kind_of_error(
+    script: t.Callable[[str], None], tmp_path: pathlib.Path, message: str, kind: type[Exception]
 ) -> None:
-    (tmp_path / "words").write_text(f"[ERROR] 2026/11/23 12:00:00 {words}")
-    script(f"cat {tmp_path}/words >&2; exit 1")
+    (tmp_path / "message").write_text(f"[ERROR] 2026/11/23 12:00:00 {message}")
+    script(f"cat {tmp_path}/message >&2; exit 1")
     with pytest.raises(kind) as caught:
         OpBackend("ops_token").fetch("V", "x")
     assert type(caught.value) is kind
     assert "2026/11/23" not in str(caught.value)
-    if "429" in words:
+    if "429" in message:
         assert "run again in 42 minutes" in str(caught.value)
 
 
@@ -113,7 +113,7 @@ def test_neither_the_token_nor_a_rejected_template_is_shown(script: t.Callable[[
 
 
 @pytest.mark.parametrize("output", ["", "{", "[]", '{"id": "x"}'])
-def test_an_answer_that_is_no_item_is_refused(script: t.Callable[[str], None], output: str) -> None:
+def test_output_that_is_not_an_item_is_refused(script: t.Callable[[str], None], output: str) -> None:
     script(f"printf '%s' '{output}'")
     with pytest.raises(_errors.UnavailableError, match="not an item"):
         OpBackend("ops_token").fetch("V", "x")
@@ -142,7 +142,7 @@ def test_the_address_of_a_web_site_is_no_title(
 @pytest.mark.parametrize(
     ("status", "kind"), [(429, _errors.UnavailableError), (409, _errors.ConflictError), (403, _errors.ForbiddenError)]
 )
-def test_refusals_of_the_service_arrive(
+def test_errors_of_the_service_are_recognised(
     serve: t.Callable[[t.Any], str], monkeypatch: pytest.MonkeyPatch, status: int, kind: type[Exception]
 ) -> None:
     double = OnePasswordDouble(vaults={"V": {"x": {}}})

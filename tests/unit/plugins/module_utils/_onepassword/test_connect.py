@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the contract suite cannot show: odd states of a Connect server."""
+"""What the contract suite cannot cover: unusual states of a Connect server."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_title_may_look_like_an_id(double: OnePasswordDouble, serve: t.Callabl
     assert ConnectBackend(serve(double.app), "t").fetch("V", title).id == made
 
 
-def test_the_server_may_live_below_a_path(double: OnePasswordDouble, serve: t.Callable[[t.Any], str]) -> None:
+def test_the_server_may_be_below_a_path(double: OnePasswordDouble, serve: t.Callable[[t.Any], str]) -> None:
     seen: list[str] = []
 
     def proxy(environ: dict[str, t.Any], start: t.Callable[..., t.Any]) -> t.Any:
@@ -51,7 +51,7 @@ def test_the_server_may_live_below_a_path(double: OnePasswordDouble, serve: t.Ca
     assert all(path.startswith("/connect/v1/") for path in seen)
 
 
-def test_the_address_may_be_that_of_the_api(double: OnePasswordDouble, serve: t.Callable[[t.Any], str]) -> None:
+def test_the_address_may_include_the_version(double: OnePasswordDouble, serve: t.Callable[[t.Any], str]) -> None:
     assert ConnectBackend(f"{serve(double.app)}/v1/", "t").fetch("V", "x").title == "x"
 
 
@@ -78,7 +78,7 @@ def test_an_item_deleted_after_the_listing_is_missing(
     source = ConnectBackend(serve(double.app), "t")
     source.fetch("V", "x")
     double.items[double.vault_id("V")].clear()
-    with pytest.raises(ItemNotFoundError, match="deleted it just now"):
+    with pytest.raises(ItemNotFoundError, match="deleted in the meantime"):
         source.fetch("V", "x")
 
 
@@ -86,17 +86,27 @@ def test_an_item_deleted_after_the_listing_is_missing(
     ("path", "body"),
     [("/vaults$", {"vaults": []}), ("/vaults$", [{"name": "V"}]), ("/items$", ["x"]), ("/items/", []), ("/items/", {})],
 )
-def test_an_answer_of_another_shape_is_no_crash(
+def test_an_unexpected_response_is_a_clear_error(
     double: OnePasswordDouble, serve: t.Callable[[t.Any], str], path: str, body: t.Any
 ) -> None:
     url = serve(double.app)
     requests.post(f"{url}/_lab/faults", json={"status": 200, "body": body, "path": path}, timeout=5)
-    with pytest.raises(UnavailableError, match="answered with something that is not"):
+    with pytest.raises(UnavailableError, match="returned something that is not"):
         ConnectBackend(url, "t").fetch("V", "x")
 
 
+@pytest.mark.parametrize("body", [{}, []])
+def test_an_unexpected_response_to_a_creation_is_a_clear_error(
+    double: OnePasswordDouble, serve: t.Callable[[t.Any], str], body: t.Any
+) -> None:
+    url = serve(double.app)
+    requests.post(f"{url}/_lab/faults", json={"status": 200, "body": body, "method": "POST"}, timeout=5)
+    with pytest.raises(UnavailableError, match="POST .* returned something that is not an item"):
+        ConnectBackend(url, "t").create("V", {"title": "new", "category": "API_CREDENTIAL", "fields": []})
+
+
 @pytest.mark.parametrize("status", [400, 404, 500])
-def test_a_page_of_something_in_between_is_not_shown(
+def test_a_page_of_a_proxy_is_not_shown(
     double: OnePasswordDouble, serve: t.Callable[[t.Any], str], status: int
 ) -> None:
     url = serve(double.app)

@@ -4,7 +4,8 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.item import AmbiguousError, Item, Wish
+from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.desired import DesiredField
+from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.item import AmbiguousError, Item
 
 
 def item(*fields: dict[str, t.Any], **more: t.Any) -> Item:
@@ -33,7 +34,7 @@ def field(id_: str, label: str = "", section: str | None = None, **more: t.Any) 
         ([field("a", "token")], "other", None, None),
     ],
 )
-def test_a_field_is_found_as_a_reference_means_it(
+def test_a_field_is_found_as_in_a_secret_reference(
     fields: list[dict[str, t.Any]], label: str, section: str | None, expected: str | None
 ) -> None:
     found = item(*fields).find(label, section)
@@ -48,42 +49,46 @@ def test_an_ambiguous_field_lists_ids_without_values() -> None:
 
 def test_a_change_leaves_the_original_alone() -> None:
     before = item(field("a", "token"))
-    after = before.changed([Wish("token", "new"), Wish("more", "x")], ["t", "t"], False)
+    after = before.changed([DesiredField("token", "new"), DesiredField("more", "x")], ["t", "t"], False)
     assert before.values() == {"token": ("CONCEALED", "value of a")}
     assert after.values() == {"token": ("CONCEALED", "new"), "more": ("CONCEALED", "x")}
     assert after.tags == ["t"]
 
 
-def test_an_existing_field_keeps_its_type_unless_told_otherwise() -> None:
+def test_an_existing_field_keeps_its_type_unless_another_is_given() -> None:
     before = item(field("a", "user", type="STRING"))
-    assert before.changed([Wish("user", "x")], None, False).values() == {"user": ("STRING", "x")}
-    assert before.changed([Wish("user", "x", "CONCEALED")], None, False).values() == {"user": ("CONCEALED", "x")}
+    assert before.changed([DesiredField("user", "x")], None, False).values() == {"user": ("STRING", "x")}
+    assert before.changed([DesiredField("user", "x", "CONCEALED")], None, False).values() == {
+        "user": ("CONCEALED", "x")
+    }
 
 
 def test_on_create_keeps_a_value_but_fills_an_empty_field() -> None:
     before = item(field("a", "kept"), {"id": "b", "label": "empty", "type": "CONCEALED"})
-    after = before.changed([Wish("kept", "x", on_create=True), Wish("empty", "y", on_create=True)], None, False)
+    after = before.changed(
+        [DesiredField("kept", "x", on_create=True), DesiredField("empty", "y", on_create=True)], None, False
+    )
     assert after.values() == {"kept": ("CONCEALED", "value of a"), "empty": ("CONCEALED", "y")}
 
 
 def test_equal_labels_inside_and_outside_a_section_are_two_fields() -> None:
-    wanted = [Wish("token", "outside"), Wish("token", "inside", section="New")]
-    for wishes in (wanted, wanted[::-1]):
-        after = item().changed(wishes, None, False)
+    desired = [DesiredField("token", "outside"), DesiredField("token", "inside", section="New")]
+    for fields in (desired, desired[::-1]):
+        after = item().changed(fields, None, False)
         assert after.values() == {"New/token": ("CONCEALED", "inside"), "token": ("CONCEALED", "outside")}
-        assert after.changed(wishes, None, False).document == after.document
+        assert after.changed(fields, None, False).document == after.document
 
 
 def test_replace_removes_the_rest_but_only_empties_built_in_fields() -> None:
     before = item(field("a", "gone"), field("notesPlain", "notesPlain", purpose="NOTES"), field("b", "kept"))
-    after = before.changed([Wish("kept", "x")], None, True)
+    after = before.changed([DesiredField("kept", "x")], None, True)
     assert after.values() == {"kept": ("CONCEALED", "x")}
     assert [field["id"] for field in after.fields] == ["notesPlain", "b"]
 
 
 def test_planning_twice_gives_the_same() -> None:
-    wishes = [Wish("a", "1", section="New")]
-    assert item().changed(wishes, None, False).document == item().changed(wishes, None, False).document
+    fields = [DesiredField("a", "1", section="New")]
+    assert item().changed(fields, None, False).document == item().changed(fields, None, False).document
 
 
 def test_what_the_server_derives_is_not_sent_back() -> None:
@@ -94,7 +99,7 @@ def test_what_the_server_derives_is_not_sent_back() -> None:
 
 def test_the_sections_of_removed_fields_go_with_them() -> None:
     before = item(field("a", "token", "s1"), field("b", "token", "s2"))
-    after = before.changed([Wish("token", "x", section="Two")], None, True)
+    after = before.changed([DesiredField("token", "x", section="Two")], None, True)
     assert after.document["sections"] == [{"id": "s2", "label": "Two"}]
 
 

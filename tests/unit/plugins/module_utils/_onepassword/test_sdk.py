@@ -1,22 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the contract suite cannot show: the SDK's own sign-in, its words for failures, and what it costs."""
+"""What the contract suite cannot cover: the SDK's own sign-in, its error messages, and the number of its requests."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
-import subprocess
-import sys
 import typing as t
 
 import pytest
 from ansible_collections.pantheros.nixci.plugins.module_utils._core import errors as _errors
+from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.desired import DesiredField
 from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.item import (
     Item,
     ItemNotFoundError,
     VaultNotFoundError,
-    Wish,
 )
 from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.sdk import SdkBackend
 from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.sdk_item import to_document
@@ -24,29 +20,14 @@ from onepassword import types as sdk
 from onepassword.errors import RateLimitExceededException
 
 from lab.clouds.onepassword import OnePasswordDouble
-from tests.support.onepassword_sdk import StandIn, to_sdk
+from tests.support.onepassword_sdk import StandIn, sdk_token, to_sdk
 
 SECRET = "canary-secret-key"
 
 
-def token(url: str) -> str:
-    """A token in the form that the SDK accepts; the address to sign in to is part of it."""
-    content = {
-        "signInAddress": url,
-        "userAuth": {"method": "SRPg-4096", "alg": "PBES2g-HS256", "iterations": 650000, "salt": "a" * 22},
-        "email": "robot@1passwordserviceaccounts.com",
-        "srpX": "ab" * 32,
-        "muk": {"alg": "A256GCM", "ext": True, "k": "a" * 43, "key_ops": ["decrypt"], "kty": "oct", "kid": "mp"},
-        "secretKey": "A3-AAAAAA-AAAAAA-AAAAA-AAAAA-AAAAA-AAAAA",
-        "throttleSecret": {"seed": "ab" * 32, "uuid": "A" * 26},
-        "deviceUuid": "a" * 26,
-    }
-    return "ops_" + base64.urlsafe_b64encode(json.dumps(content).encode()).decode().rstrip("=")
-
-
 @pytest.fixture
 def refusing(serve: t.Callable[[t.Any], str]) -> tuple[dict[str, t.Any], str]:
-    """A server that refuses every sign-in, as `answer` says, and counts them."""
+    """A server that refuses every sign-in with the status of `answer` and records the paths."""
     answer: dict[str, t.Any] = {"status": "401 Unauthorized", "paths": []}
 
     def app(environ: dict[str, t.Any], start: t.Callable[..., t.Any]) -> list[bytes]:
@@ -58,7 +39,7 @@ def refusing(serve: t.Callable[[t.Any], str]) -> tuple[dict[str, t.Any], str]:
 
 
 @pytest.mark.parametrize(
-    ("status", "kind", "words"),
+    ("status", "kind", "message"),
     [
         ("401 Unauthorized", _errors.AuthenticationError, "does not accept the token"),
         ("403 Forbidden", _errors.ForbiddenError, "may not do this"),
@@ -67,12 +48,12 @@ def refusing(serve: t.Callable[[t.Any], str]) -> tuple[dict[str, t.Any], str]:
     ],
 )
 def test_a_refused_sign_in_of_the_real_sdk(
-    refusing: tuple[dict[str, t.Any], str], status: str, kind: type[Exception], words: str
+    refusing: tuple[dict[str, t.Any], str], status: str, kind: type[Exception], message: str
 ) -> None:
     answer, url = refusing
     answer["status"] = status
-    source = SdkBackend(token(url))
-    with pytest.raises(kind, match=words) as caught:
+    source = SdkBackend(sdk_token(url))
+    with pytest.raises(kind, match=message) as caught:
         source.fetch("V", "x")
     source.close()
     assert type(caught.value) is kind
@@ -87,7 +68,7 @@ def test_a_refused_sign_in_of_the_real_sdk(
         ("", _errors.AuthenticationError),
         ("x", _errors.AuthenticationError),
         ("ops_canary", _errors.AuthenticationError),
-        (token("http://127.0.0.1:9"), _errors.UnavailableError),
+        (sdk_token("http://127.0.0.1:9"), _errors.UnavailableError),
     ],
 )
 def test_a_bad_token_and_an_unreachable_service_of_the_real_sdk(given: str, kind: type[Exception]) -> None:
@@ -99,34 +80,34 @@ def test_a_bad_token_and_an_unreachable_service_of_the_real_sdk(given: str, kind
 
 
 class ValidationLike(Exception):
-    """As pydantic's: of another type than Exception, and it quotes what it was given."""
+    """Like those of pydantic: of another type than Exception, and it quotes its input."""
 
 
 @pytest.mark.parametrize(
-    ("exc", "kind", "words"),
+    ("exc", "kind", "message"),
     [
         (RateLimitExceededException("slow down, rate limit exceeded"), _errors.UnavailableError, "rate limit"),
         (Exception("authentication error: rate limit exceeded"), _errors.UnavailableError, "rate limit"),
         (Exception("you don't have the right permissions to access this resource"), _errors.ForbiddenError, "read"),
-        (Exception("itemStatusIncorrectItemVersion"), _errors.ConflictError, "changed meanwhile"),
-        (Exception("resource not found"), ItemNotFoundError, "deleted it just now"),
-        (Exception(f"nobody knows {token('x')} otpauth://totp/{SECRET}"), _errors.NixciError, "nobody knows"),
+        (Exception("itemStatusIncorrectItemVersion"), _errors.ConflictError, "changed in the meantime"),
+        (Exception("resource not found"), ItemNotFoundError, "deleted in the meantime"),
+        (Exception(f"nobody knows {sdk_token('x')} otpauth://totp/{SECRET}"), _errors.NixciError, "nobody knows"),
         (ValidationLike(f"input_value='{SECRET}'"), _errors.NixciError, "failed for the vaults: ValidationLike"),
     ],
 )
-def test_the_words_of_the_sdk_decide_the_kind_of_error(exc: Exception, kind: type[Exception], words: str) -> None:
+def test_the_message_of_the_sdk_decides_the_kind_of_error(exc: Exception, kind: type[Exception], message: str) -> None:
     async def authenticate(_token: str) -> None:
         raise exc
 
     source = SdkBackend("ops_x", authenticate=authenticate)
-    with pytest.raises(kind, match=words) as caught:
+    with pytest.raises(kind, match=message) as caught:
         source.fetch("V", "x")
     assert type(caught.value) is kind
     assert SECRET not in str(caught.value)
-    assert token("x") not in str(caught.value)
+    assert sdk_token("x") not in str(caught.value)
 
 
-def test_a_service_that_hangs_is_given_up() -> None:
+def test_a_hanging_service_times_out() -> None:
     async def authenticate(_token: str) -> None:
         await asyncio.sleep(60)
 
@@ -159,27 +140,13 @@ def test_an_archived_item_is_missing() -> None:
         source.fetch("V", "x")
 
 
-def test_the_sdk_is_loaded_in_the_worker_only() -> None:
-    """Its native threads would not survive the fork; and `import onepassword` must not find our lookup."""
-    plugins = "ansible_collections.pantheros.nixci.plugins"
-    code = f"import sys, {plugins}.lookup.onepassword, {plugins}.module_utils._onepassword.backend; print('onepassword' in sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", "import sys; sys.path[:0] = ['.', '.collections']; import tests.conftest; " + code],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    assert done.stdout.split() == ["False"]
-
-
 def test_a_missing_library_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(_errors.NixciError, match="pip install onepassword-sdk"):
         SdkBackend("ops_x")
 
 
-# Between the two forms of an item
+# The two forms of an item
 
 DOCUMENT = {
     "id": "i",
@@ -198,7 +165,7 @@ DOCUMENT = {
 }
 
 
-def test_an_item_of_the_sdk_reads_like_one_of_connect() -> None:
+def test_an_item_of_the_sdk_has_the_form_of_connect() -> None:
     document = to_document(to_sdk(DOCUMENT))
     derived = [field for field in document["fields"] if field.pop("derived", False)]
     assert [(field["label"], field["value"]) for field in derived] == [
@@ -215,7 +182,7 @@ def test_the_file_of_a_document_is_found() -> None:
     assert to_document(to_sdk(document))["files"] == [{"id": "f", "name": "n", "size": 1}]
 
 
-def test_types_and_categories_have_the_names_that_connect_gives_them() -> None:
+def test_types_and_categories_have_the_names_of_connect() -> None:
     item, types, categories = to_sdk(DOCUMENT), set(), set()
     for kind in sdk.ItemFieldType:
         item.fields[0].field_type, item.fields[0].details = kind, None
@@ -229,12 +196,12 @@ def test_types_and_categories_have_the_names_that_connect_gives_them() -> None:
     assert len(categories) == len(sdk.ItemCategory)
 
 
-def test_a_write_keeps_what_it_does_not_mention() -> None:
+def test_a_write_keeps_all_other_fields() -> None:
     double = OnePasswordDouble(vaults={"V": {}}, service_accounts={"t": {"vaults": {"V": "write"}}})
     double.add_item("V", "T", more_fields=DOCUMENT["fields"], sections=DOCUMENT["sections"])
     source = SdkBackend("t", authenticate=StandIn(double).authenticate)
     before = source.fetch("V", "T")
-    after = source.replace(before.changed([Wish("new", "1", section="S")], None, False))
+    after = source.replace(before.changed([DesiredField("new", "1", section="S")], None, False))
     [stored] = double.items[double.vault_id("V")].values()
     assert Item(stored).values() == {**Item(DOCUMENT).values(), "S/new": ("CONCEALED", "1")}
     assert after.values().items() >= before.values().items()

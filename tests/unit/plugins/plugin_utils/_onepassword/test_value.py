@@ -14,7 +14,7 @@ from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.item 
     Item,
 )
 from ansible_collections.pantheros.nixci.plugins.plugin_utils._onepassword.reference import parse
-from ansible_collections.pantheros.nixci.plugins.plugin_utils._onepassword.value import resolve
+from ansible_collections.pantheros.nixci.plugins.plugin_utils._onepassword.value import value_of
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
@@ -48,7 +48,7 @@ ITEM: dict[str, t.Any] = {
 
 
 def get(reference: str, document: dict[str, t.Any] = ITEM) -> str:
-    return resolve(parse(f"op://v/i/{reference}"), Item(document), lambda file: f"file {file['id']}".encode()).decode()
+    return value_of(parse(f"op://v/i/{reference}"), Item(document), lambda file: f"file {file['id']}".encode()).decode()
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_what_a_reference_means(reference: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reference", "kind", "words"),
+    ("reference", "kind", "message"),
     [
         ("CASE", AmbiguousError, "use the ID of one of f, g"),
         ("twice", AmbiguousError, "use the ID of one of d, e"),
@@ -86,16 +86,16 @@ def test_what_a_reference_means(reference: str, expected: str) -> None:
         ("nothing", FieldNotFoundError, "has no such field or file"),
         ("Nowhere/both", FieldNotFoundError, "has no such field or file"),
         ("add more/b", FieldNotFoundError, "has no such field or file"),
-        ("a.pem?attribute=type", InvalidError, "a file has content, id, name, size only"),
-        ("a.pem?attribute=otp", InvalidError, "a file has"),
-        ("both?attribute=size", InvalidError, "a field has"),
+        ("a.pem?attribute=type", InvalidError, "a file has only content, id, name, size"),
+        ("a.pem?attribute=otp", InvalidError, "a file has only"),
+        ("both?attribute=size", InvalidError, "a field has only"),
         ("both?attribute=otp", InvalidError, "not a one-time password"),
         ("broken?attribute=otp", InvalidError, "1Password computes no code"),
         ("both?ssh-format=openssh", InvalidError, "not the private key of an SSH key item"),
     ],
 )
-def test_what_means_nothing_is_an_error(reference: str, kind: type[Exception], words: str) -> None:
-    with pytest.raises(kind, match=words) as caught:
+def test_an_invalid_reference_is_an_error(reference: str, kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message) as caught:
         get(reference)
     assert not any(field.get("value", "-") in str(caught.value).split() for field in ITEM["fields"])
 
@@ -136,7 +136,7 @@ def test_a_private_key_is_given_as_openssh_writes_it(key: t.Any, tmp_path: pathl
 
 @pytest.mark.parametrize("value", ["", "canary", "-----BEGIN PRIVATE KEY-----\ncanary\n-----END PRIVATE KEY-----"])
 def test_what_is_no_key_is_not_shown(value: str) -> None:
-    with pytest.raises(InvalidError, match="no private key that can be converted") as caught:
+    with pytest.raises(InvalidError, match="not hold a private key that can be converted") as caught:
         get("private key?ssh-format=openssh", ssh_item(value))
     assert "canary" not in str(caught.value)
     assert caught.value.__cause__ is None

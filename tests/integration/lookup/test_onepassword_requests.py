@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""20 references from 4 items, used in 4 tasks on 5 hosts at once: what does a whole run cost?"""
+"""The requests of a whole run: 20 references from 4 items, used in 4 tasks on 5 hosts at once."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def references(double: OnePasswordDouble, *, by_id: bool = False) -> list[str]:
     return [f"op://{vault}/{name(item)}/{field}" for item, fields in ITEMS.items() for field in fields]
 
 
-def run(folder: pathlib.Path, wanted: list[str], environment: dict[str, str]) -> Played:
-    """Every task evaluates 20 lookups, on 5 hosts, all in forked workers."""
-    lookups = ", ".join(f"lookup('pantheros.nixci.onepassword', '{reference}')" for reference in wanted)
+def run(folder: pathlib.Path, terms: list[str], environment: dict[str, str]) -> Played:
+    """Every task evaluates 20 lookups on 5 hosts, all in forked workers."""
+    lookups = ", ".join(f"lookup('pantheros.nixci.onepassword', '{reference}')" for reference in terms)
     task = {"ansible.builtin.assert": {"that": f"[{lookups}] == expected"}, "no_log": True}
     played = play(
         [{**task, "vars": {"expected": VALUES}}] * 4,
@@ -53,16 +53,16 @@ def kinds(double: OnePasswordDouble) -> list[str]:
     return sorted("item" if name in items else name for name in last)
 
 
-def test_a_connect_server_is_asked_for_each_item_once_and_twice_for_names(
+def test_a_connect_server_gets_one_request_for_each_item_and_two_for_names(
     double: OnePasswordDouble, serve: t.Callable[[t.Any], str], tmp_path: pathlib.Path
 ) -> None:
-    """Connect gives items by ID only: the names cost one listing of the vaults and one of the vault."""
+    """Connect returns items by ID only, so names cost a listing of the vaults and one of the items."""
     environment = {"OP_CONNECT_HOST": serve(double.app), "OP_CONNECT_TOKEN": "canary-token"}
     run(tmp_path, references(double), environment)
     assert kinds(double) == ["item"] * 4 + ["items", "vaults"]
 
 
-def test_with_ids_a_connect_server_is_asked_for_nothing_but_the_items(
+def test_with_ids_a_connect_server_gets_requests_for_items_only(
     double: OnePasswordDouble, serve: t.Callable[[t.Any], str], tmp_path: pathlib.Path
 ) -> None:
     environment = {"OP_CONNECT_HOST": serve(double.app), "OP_CONNECT_TOKEN": "canary-token"}
@@ -86,7 +86,7 @@ def test_op_is_run_once_for_each_item(
     assert all('"argv": ["item", "get", ' in call for call in calls)
 
 
-def test_a_refused_token_is_refused_once(
+def test_a_refused_token_is_sent_once(
     double: OnePasswordDouble, serve: t.Callable[[t.Any], str], tmp_path: pathlib.Path
 ) -> None:
     """Failed sign-ins count against the quota of an account."""
