@@ -9,8 +9,6 @@ import os
 import pathlib
 import typing as t
 
-import requests
-
 from tests.support.collection import run_module
 from tests.support.playbook import Secrets, find, play, recorder_folder
 
@@ -27,8 +25,6 @@ class Case:
     """A part of the message of a task that must fail; None if it must succeed."""
     broken_library: tuple[str, str] | None = None
     """The name of a library and the source of the module that stands in its place."""
-    fault: tuple[str, dict[str, t.Any]] | None = None
-    """The URL of a double and the answer that it gives once, to this task."""
     no_log: bool = False
     term: str | None = None
     """Of a lookup."""
@@ -68,10 +64,6 @@ def play_cases(
             (place / library).mkdir(parents=True)
             (place / library / "__init__.py").write_text(source)
             task["environment"] = {"PYTHONPATH": f"{place}{os.pathsep}{recorder_folder(folder)}"}
-        if case.fault:
-            url, answer = case.fault
-            request = {"url": f"{url}/_lab/faults", "method": "POST", "body_format": "json", "body": answer}
-            tasks.append({"ansible.builtin.uri": {**request, "status_code": 204}})
         tasks.append(task)
     tasks.append({"ansible.builtin.assert": {"that": expected}})
     played = play(tasks, variables, folder, secrets=secrets, environment=environment)
@@ -82,11 +74,9 @@ def play_cases(
 
 def assert_no_secret_in_exceptions(case: Case, secrets: Secrets) -> None:
     """Of the exceptions behind a failing module: Ansible's own masking of the result is not relied on."""
-    if case.fault:
-        url, answer = case.fault
-        requests.post(f"{url}/_lab/faults", json=answer, timeout=5)
     result = run_module(case.plugin, case.options)
     assert result["failed"]
+    assert t.cast(str, case.error) in result["msg"]
     assert find(secrets, result.exceptions) == []
 
 
