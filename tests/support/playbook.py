@@ -9,8 +9,10 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import typing as t
 
 from tests.support.paths import ROOT
@@ -77,7 +79,9 @@ def play(
     `hosts` above 1 runs them on so many hosts, all with the local connection.
     """
     given, left, recorder = folder / "given", folder / "left", recorder_folder(folder)
-    for place in (given, left / "home", left / "tmp", recorder):
+    # Ansible listens on a socket in there, whose path must be short.
+    temporary = pathlib.Path(tempfile.mkdtemp(prefix="nixci-"))
+    for place in (given, left / "home", recorder):
         place.mkdir(parents=True)
     names = ["localhost"] if hosts == 1 else [f"host{number}" for number in range(hosts)]
     inventory = {"all": {"hosts": {name: {"ansible_connection": "local"} for name in names}}}
@@ -92,8 +96,8 @@ def play(
         env={
             **{key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")},
             "HOME": str(left / "home"),
-            "TMPDIR": str(left / "tmp"),
-            "XDG_RUNTIME_DIR": str(left / "tmp"),
+            "TMPDIR": str(temporary),
+            "XDG_RUNTIME_DIR": str(temporary),
             "PYTHONPATH": str(recorder),
             "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".collections"),
             "ANSIBLE_CALLBACKS_ENABLED": "ansible.builtin.junit",
@@ -110,6 +114,7 @@ def play(
         stdin=subprocess.DEVNULL,
         text=True,
     )
+    shutil.move(temporary, left / "tmp")
     seen = {"the output": done.stdout, "the command lines": (recorder / "commands").read_text()}
     for path in left.rglob("*"):
         if path.is_file() and path not in allowed_files:
