@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from lab.attic.server import create_app
-from tests.integration.examples.environment import Serve, Environment
+from tests.integration.examples.environment import Environment, Serve
 
 RIGHTS = ("r", "w", "d", "cc", "cr", "cq", "cd")
 # Any token of Attic; the examples mint some.

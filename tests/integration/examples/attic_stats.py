@@ -8,7 +8,7 @@ import pathlib
 from ansible_collections.pantheros.nixci.plugins.module_utils._attic.schema import grants
 
 from lab.attic.database import Database
-from tests.integration.examples.environment import Serve, Environment
+from tests.integration.examples.environment import Environment, Serve
 from tests.support.postgresql import server
 
 ROLE, PASSWORD = "attic_stats", "canary-of-a-password"

@@ -9,7 +9,7 @@ import re
 from lab.clouds.b2 import B2Double
 from lab.clouds.onepassword import OnePasswordDouble
 from lab.clouds.s3 import S3Double
-from tests.integration.examples.environment import Serve, Environment
+from tests.integration.examples.environment import Environment, Serve
 
 ATTIC = ["listBuckets", "listFiles", "readFiles", "writeFiles", "deleteFiles"]
 MASTER, CACHE, TOKEN = "K003canaryMASTERcanaryMASTER", "K003canaryCACHEcanaryCACHE", "connect-canary-token"

@@ -4,7 +4,7 @@ from __future__ import annotations
 import pathlib
 
 from lab.clouds.cloudflare import ROOT, CloudflareDouble
-from tests.integration.examples.environment import Serve, Environment
+from tests.integration.examples.environment import Environment, Serve
 
 ZONE = "hbohlen.systems"
 

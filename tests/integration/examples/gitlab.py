@@ -4,7 +4,7 @@ from __future__ import annotations
 import pathlib
 
 from lab.clouds.gitlab import GitLabDouble, Token
-from tests.integration.examples.environment import Serve, Environment
+from tests.integration.examples.environment import Environment, Serve
 
 PROJECT, GROUP = "panther/nixos", "panther"
 ARMOR = "-----{} OPENSSH PRIVATE KEY-----"

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from lab.clouds.onepassword import OnePasswordDouble
-from tests.integration.examples.environment import Serve, Environment
+from tests.integration.examples.environment import Environment, Serve
 
 OTP = "otpauth://totp/x?secret=JBSWY3DPEHPK3PXP"
 TOKEN = "canary-connect-token"

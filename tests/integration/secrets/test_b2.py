@@ -127,7 +127,7 @@ class Environment:
         ]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def environment() -> t.Iterator[Environment]:
     with contextlib.ExitStack() as stack:
         made = Environment(lambda app: stack.enter_context(serving(app)))
