@@ -25,11 +25,12 @@ def test_is_skipped(n): pytest.skip("no real service")
 
 
 @pytest.fixture
-def runner() -> t.Any:
+def runner(monkeypatch: pytest.MonkeyPatch) -> t.Any:
+    monkeypatch.delenv("PYTEST_PLUGINS", raising=False)  # of ansible-test, for its own run
     spec = importlib.util.spec_from_file_location("run_tests", ROOT / "scripts/run_tests.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
+    monkeypatch.setitem(sys.modules, spec.name, module)
     spec.loader.exec_module(module)
     return module
 
