@@ -60,6 +60,17 @@ def test_the_artefact_has_nothing_else(files: list[str]) -> None:
     assert [name for name in files if unwanted.match(name)] == []
 
 
+def test_ansible_test_gets_the_libraries_that_users_need() -> None:
+    """It reads one file of requirements only, which therefore repeats those of the collection."""
+
+    def libraries(path: str) -> set[str]:
+        lines = (line.partition("#")[0].strip() for line in (ROOT / path).read_text().splitlines())
+        return {line for line in lines if line}
+
+    missing = libraries("requirements.txt") - libraries("tests/unit/requirements.txt")
+    assert {line.partition(">")[0] for line in missing} == {"ansible-core"}  # which ansible-test brings itself
+
+
 # What needs a real service.
 WITH_A_DATABASE = {"attic_stats_info": ROOT / "tests/contract/test_attic_stats.py"}
 
