@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The search for secrets finds them wherever a play can leave them."""
+"""The search for secrets finds them wherever a play or an exception can leave them."""
 
 from __future__ import annotations
 
 import pathlib
 
+from tests.support.collection import run_module
 from tests.support.playbook import find, play
 
 SECRET = "canary-CANARY-canary"
@@ -36,3 +37,11 @@ def test_a_file_that_the_user_asked_for_may_hold_a_secret(tmp_path: pathlib.Path
 
 def test_base64_is_recognized_within_a_longer_text() -> None:
     assert find([SECRET], "Y2FuYXJ5LUNBTkFSWS1jYW5hcnk6eA==") != []
+
+
+def test_the_exceptions_behind_a_failure_are_kept() -> None:
+    record = {"zone": "example.com", "name": "cache", "type": "A", "content": ["203.0.113.1"]}
+    access = {"url": "http://127.0.0.1:9", "token": "t" * 40, "retries": 0}
+    result = run_module("cloudflare_record", {**record, **access})
+    assert result["failed"]
+    assert result["msg"] in result.exceptions
