@@ -1,7 +1,7 @@
 # make demo        a whole cache on this machine: the lab, then playbooks/site.yml on it
-# make test        every test
+# make test        every test; make test PARTS='unit nix' runs these parts
 # make docs        docs/plugins/ and docs/roles/ from the sources
-# make bench       what runs cost, beside community.general's modules
+# make bench       what runs cost, next to those of community.general
 # make demo-clean  removes every trace of the lab
 SHELL := /bin/sh
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -17,8 +17,7 @@ demo-clean:
 	@if [ -x .venv/bin/python ]; then python -m lab down; fi
 
 test: venv
-	@scripts/lint
-	@pytest
+	@python scripts/run_tests.py $(PARTS)
 
 lint: venv
 	@scripts/lint

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""make bench: what runs cost on this machine. Nothing here passes or fails."""
+"""make bench: measures what runs cost on this machine. It has no limits that could fail."""
 
 from __future__ import annotations
 

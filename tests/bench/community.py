@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Side by side with community.general at its newest version, against the same doubles, 100 ms away.
+"""Our modules and community.general's newest ones, against the same doubles with a latency of 100 ms.
 
-Both run with the same ansible-core, the same settings and the same playbook around them.
+Both run with the same ansible-core, the same settings and the same playbook.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from lab.clouds.cloudflare import CloudflareDouble
 from lab.clouds.onepassword import OnePasswordDouble, service_account_token
 from tests.support.paths import ROOT
 
-from .distance import far, listening, under_its_name
+from .latency import at_real_address, delayed, listening
 from .report import row, title
 
 BIN = pathlib.Path(sys.executable).parent
@@ -40,7 +40,7 @@ class Measured:
     seconds: float
     requests: int
     started: str
-    """Processes and threads, as the kernel numbered them."""
+    """The number of processes and threads, from the kernel's numbering."""
     output: str
 
     def __str__(self) -> str:
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def community_general(folder: pathlib.Path) -> str:
-    """Takes it from the newest `ansible` package, which asks for a newer Python than these parts of it need."""
+    """Extracts it from the newest `ansible` package, which requires a newer Python than these parts of it need."""
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     pip += ["--dest", str(folder), "--only-binary=:all:", "--python-version=3.13", "ansible"]
     subprocess.run(pip, check=True)
@@ -70,20 +70,20 @@ def community_general(folder: pathlib.Path) -> str:
 
 
 def dns(folder: pathlib.Path, version: str) -> None:
-    title(f"{RECORDS} DNS records: pantheros.nixci.cloudflare_record beside community.general {version}")
+    title(f"{RECORDS} DNS records: pantheros.nixci.cloudflare_record and community.general {version}")
     hosts = {f"host{number}": f"203.0.113.{number}" for number in range(RECORDS)}
     changed = {**hosts, "host7": "203.0.113.200"}
-    for name, tasks in (("community.general", theirs_dns), ("pantheros.nixci", our_dns)):
+    for name, tasks in (("community.general", their_dns), ("pantheros.nixci", our_dns)):
         double = CloudflareDouble([ZONE], {TOKEN: {ZONE: {"zone:read", "dns:read", "dns:edit"}}})
-        with under_its_name(far(double.app), "api.cloudflare.com", folder) as environment:
+        with at_real_address(delayed(double.app), "api.cloudflare.com", folder) as environment:
             for what, wanted in (("create", hosts), ("no-op", hosts), ("one change", changed)):
                 measured = play(folder, tasks(wanted), environment, double.app.requests)
                 stored = {one["name"].removesuffix(f".{ZONE}"): one["content"] for one in double.all_records(ZONE)}
-                assert stored == wanted, f"{name} did not do its work: {measured.output}"
+                assert stored == wanted, f"{name} failed: {measured.output}"
                 row(f"{what}, {name}", str(measured))
 
 
-def theirs_dns(hosts: dict[str, str]) -> Tasks:
+def their_dns(hosts: dict[str, str]) -> Tasks:
     module = {"api_token": TOKEN, "zone": ZONE, "type": "A", "solo": True}
     module |= {"record": "{{ item.key }}", "value": "{{ item.value }}"}
     loop = [{"key": name, "value": address} for name, address in hosts.items()]
@@ -102,11 +102,11 @@ def secrets(folder: pathlib.Path, version: str) -> None:
     references = sum(map(len, ITEMS.values()))
     title(
         f"{references} secret references from {len(ITEMS)} items in {TASKS} tasks on {HOSTS} hosts, through op: "
-        f"lookup pantheros.nixci.onepassword beside community.general {version}"
+        f"lookup pantheros.nixci.onepassword and community.general {version}"
     )
     for name, lookups in (("community.general", their_lookup), ("pantheros.nixci", our_lookup)):
         double = OnePasswordDouble(vaults={VAULT: ITEMS})
-        with listening(far(double.app)) as port, state(folder) as (environment, calls):
+        with listening(delayed(double.app)) as port, state(folder) as (environment, calls):
             token = service_account_token(f"http://127.0.0.1:{port}")
             double.service_accounts[token] = {"vaults": {VAULT: "read"}}
             environment["OP_SERVICE_ACCOUNT_TOKEN"] = token
@@ -114,7 +114,7 @@ def secrets(folder: pathlib.Path, version: str) -> None:
             condition = (
                 "[" + ", ".join(lookups(item, field) for item in ITEMS for field in ITEMS[item]) + "] == expected"
             )
-            # Ours keeps items for a run when it is told to; theirs has no such option.
+            # Our option keeps items for a run; theirs has none.
             variables = {"expected": expected, "nixci_onepassword_cache_seconds": 600}
             task = {"ansible.builtin.assert": {"that": condition}, "vars": variables, "no_log": True}
             measured = play(folder, [task] * TASKS, environment, double.app.requests, hosts=HOSTS)
@@ -132,10 +132,10 @@ def our_lookup(item: str, field: str) -> str:
 
 @contextlib.contextmanager
 def state(folder: pathlib.Path) -> Iterator[tuple[dict[str, str], t.Callable[[], list[str]]]]:
-    """Where the stand-in for `op` is found and keeps its journal.
+    """A folder with the stand-in for `op` and its journal.
 
-    community.general hands an empty pipe to op, which the stand-in takes for a broken template, as reports say of the
-    real one. Here nobody's reading shall fail for that.
+    community.general gives `op` an empty pipe as standard input. The stand-in takes that for a broken template, as the
+    real one is reported to do. Here it must not fail a read.
     """
     home = folder / "state"
     home.mkdir()
@@ -160,7 +160,7 @@ def play(
     (folder / "inventory.json").write_text(json.dumps({"all": {"hosts": dict.fromkeys(names, local)}}))
     (folder / "play.yml").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
     command = [str(BIN / "ansible-playbook"), "-i", str(folder / "inventory.json"), str(folder / "play.yml")]
-    # A process namespace numbers from 1; the last number tells how many there have been.
+    # A process namespace numbers from 1, so the last number is how many there were.
     counted = folder / "counted"
     script = f'"$@"; code=$?; cat /proc/sys/kernel/ns_last_pid >{counted}; exit $code'
     namespace = ["unshare", "--pid", "--fork", "--mount-proc", "sh", "-c", script, "sh"]

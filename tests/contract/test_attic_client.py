@@ -26,7 +26,6 @@ CLIENT = ROOT / "lab" / "attic" / "bin" / "attic"
 SECRET = b"a shared secret of the lab, 32 by"
 NIX = f"""#!{sys.executable}
 import json, os, sys
-from tests.support.paths import ROOT
 known = json.load(open(os.environ["KNOWN_PATHS"]))
 if os.path.basename(sys.argv[0]) == "nix-store":
     assert sys.argv[1] == "--dump"

@@ -66,7 +66,7 @@ def evaluate(nixos: Host, body: str, *flags: str) -> tuple[int, str]:
 
 
 def message(text: str) -> str:
-    """The error itself: without the trace, and without the newest lib's guess what might be meant."""
+    """The error itself: without the trace, and without the suggestion that the newest lib adds."""
     return re.sub(r"\n\s*Did you mean .*", "", text[text.rindex("error:") :]).strip()
 
 

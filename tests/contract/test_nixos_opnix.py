@@ -86,7 +86,7 @@ def test_absent_token_is_a_warning_and_an_empty_one_an_error(nixos: Host, vault:
         ({"mode": "0666"}, 1, "lets everybody write"),
     ],
 )
-def test_one_wrong_secret_means_that_none_is_written(
+def test_no_secret_is_written_if_one_is_wrong(
     nixos: Host, vault: Vault, change: dict[str, str], status: int, message: str
 ) -> None:
     good = {"path": "first", "reference": "op://pantherOS/Attic/greeting"}
@@ -112,7 +112,7 @@ def test_unknown_token_and_rate_limit(nixos: Host, vault: Vault) -> None:
     assert vault.token not in refused.stderr
 
 
-def test_token_set_wants_its_options_first(nixos: Host) -> None:
+def test_setting_a_token_requires_its_options_first(nixos: Host) -> None:
     assert nixos.sh("echo abc | opnix token -path /root/new set").returncode == 0
     assert nixos.out("cat /root/new; stat -c ' %a' /root/new") == "abc 600"
     assert nixos.sh("printf abc | opnix token -path /root/new set").returncode == 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The NixOS stand-in keeps to what NixOS does: generations, exit codes, lock, messages, idempotence."""
+"""The NixOS stand-in behaves like NixOS: generations, exit codes, lock, messages, idempotence."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def baseline(nixos: Host) -> str:
 
 @pytest.fixture(autouse=True)
 def clean(nixos: Host, baseline: str) -> None:
-    """Each test begins with the sleeper running and nothing else."""
+    """Each test starts with the sleeper as the only unit."""
     if nixos.profile() != baseline or nixos.current() != baseline:
         assert nixos.rebuild("switch", "--store-path", baseline).returncode == 0
 
@@ -106,7 +106,7 @@ def test_removed_unit_is_stopped(nixos: Host) -> None:
         ("}", "syntax error"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_built_changes_nothing(nixos: Host, body: str, message: str) -> None:
+def test_a_failed_build_changes_nothing(nixos: Host, body: str, message: str) -> None:
     before = (nixos.current(), nixos.profile(), nixos.generations())
     nixos.configure(body)
     done = nixos.rebuild("switch")
@@ -199,7 +199,7 @@ def test_flakes_are_refused_in_one_sentence(nixos: Host) -> None:
     assert done.stderr == "error: the lab evaluates classic configurations only, so --flake does not work here\n"
 
 
-def test_etc_gives_back_what_it_took(nixos: Host) -> None:
+def test_etc_restores_the_files_that_it_replaced(nixos: Host) -> None:
     nixos.put("/etc/mine", "Debian's\n")
     nixos.switch('environment.etc.mine.text = "NixOS"; environment.etc."a/b" = { text = "copy"; mode = "0440"; };')
     assert nixos.out("cat /etc/mine") == "NixOS"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A folder like /etc/nixos with our modules in it, and what Nix says about it.
+"""A folder like /etc/nixos with our modules in it, and its evaluation by Nix.
 
 Every test runs on the lab's options with the lab's own `lib`. More ways to evaluate, when given:
 

@@ -158,7 +158,7 @@ def test_every_string_option_has_such_a_type(host: t.Any) -> None:
     assert kinds == {"strMatching", "bool", "enum", "intBetween", "positiveInt", "unsignedInt"}, names
 
 
-def test_a_path_cannot_climb(host: t.Any) -> None:
+def test_a_path_cannot_leave_its_folder(host: t.Any) -> None:
     host.settings("backup", location="/var/backup/../../etc")
     assert_names(host.refusal(), "backup", "backup.location")
 
@@ -171,7 +171,7 @@ def test_a_password_in_the_database_url_is_refused(host: t.Any, url: str) -> Non
     assert "without password" in message
 
 
-def test_two_files_that_contradict_each_other(host: t.Any) -> None:
+def test_contradicting_files_are_refused(host: t.Any) -> None:
     (host.folder / "nixci/settings/other.json").write_text('{"attic": {"domain": "b.example.org"}}')
     message = host.refusal()
     assert "`nixci.attic.domain' has conflicting definition values" in message
@@ -193,7 +193,7 @@ def test_broken_json_names_the_file(host: t.Any) -> None:
         ("attic", {"environmentFile": "/nix/store/x-env"}, "is in the Nix store"),
     ],
 )
-def test_values_that_do_not_fit_together(host: t.Any, role: str, changes: dict[str, t.Any], sentence: str) -> None:
+def test_incompatible_values_are_refused(host: t.Any, role: str, changes: dict[str, t.Any], sentence: str) -> None:
     host.settings(role, **changes)
     assert sentence in host.refusal()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The user's machine stays the user's."""
+"""The user's own configuration keeps working next to ours."""
 
 from __future__ import annotations
 

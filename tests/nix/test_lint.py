@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every .nix file parses, binds nothing in vain, and never hides where a name comes from."""
+"""Every .nix file parses, has no unused binding, and shows where each name comes from."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def bound(scope: Node) -> Iterator[Node]:
 
 
 def used(scope: Node) -> Iterator[str]:
-    """The names that are read below, `inherit x;` included; inner scopes that bind the same name are not told apart."""
+    """The names that are read below, `inherit x;` included; inner scopes that bind the same name are not distinguished."""
     for node in nodes(scope):
         if node.type == "variable_expression":
             yield text(node)
@@ -91,7 +91,7 @@ def test_file_is_clean(file: str) -> None:
         (b"with lib; id", "`with`"),
     ],
 )
-def test_the_linter_sees(source: bytes, complaint: str) -> None:
+def test_the_linter_finds(source: bytes, complaint: str) -> None:
     assert any(complaint in found for found in complaints(source))
 
 
@@ -99,7 +99,7 @@ def test_the_linter_sees(source: bytes, complaint: str) -> None:
     "source",
     [b"let a = 1; in { inherit a; }", b"_: 1", b"{ lib, ... }: let inherit (lib) id; in id 1", b"let a.b = 1; in a"],
 )
-def test_the_linter_is_content(source: bytes) -> None:
+def test_the_linter_accepts(source: bytes) -> None:
     assert complaints(source) == []
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The example installation's settings become these NixOS options."""
+"""The NixOS options that the settings of the example installation set."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_attic_listens_on_loopback_and_stores_in_s3(host: t.Any) -> None:
 
 
 @pytest.mark.parametrize("unit", ["atticd", "atticd-gc"])
-def test_attic_units_wait_and_speak_plain_s3(host: t.Any, unit: str) -> None:
+def test_attic_units_wait_and_use_plain_s3(host: t.Any, unit: str) -> None:
     got = host.value(f"{{ inherit (config.systemd.services.{unit}) after environment; }}")
     assert {"opnix-secrets.service", "postgresql.service", "postgresql.target"} <= set(got["after"])
     assert got["environment"]["AWS_REQUEST_CHECKSUM_CALCULATION"] == "when_required"

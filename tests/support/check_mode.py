@@ -25,9 +25,9 @@ def assert_check_mode_contract(
 ) -> CheckModeRuns:
     """Run in check mode, run, run again.
 
-    `state` shows what the service holds, without times. `unknown` are the paths of results that nobody can know before
-    the run ("record.id", "records.*.id"): check mode may say None there and nothing else. `once` are results that only
-    the changing run hands out, such as a secret.
+    `state` returns what the service stores, without times. `unknown` are the paths of results that cannot be known
+    before the run ("record.id", "records.*.id"): check mode may return None there only. `once` are results
+    that only the changing run returns, such as a secret.
     """
     before = state()
     predicted = run(check=True)
@@ -41,7 +41,7 @@ def assert_check_mode_contract(
 
     assert predicted["changed"] == actual["changed"], (predicted, actual)
     assert predicted.get("diff") == actual.get("diff"), (predicted, actual)
-    assert (state() != before) <= actual["changed"], "changed: false, but the service holds something else"
+    assert (state() != before) <= actual["changed"], "changed: false, but the stored state is different"
     _same(_facts(predicted), _facts(actual), "", frozenset(unknown) | frozenset(once))
 
     settled = state()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import os
 
@@ -15,6 +16,14 @@ def lab_image() -> str:
     """The image named by NIXCI_LAB_IMAGE, else the lab's own, built if need be."""
     if given := os.environ.get("NIXCI_LAB_IMAGE"):
         return given
-    with state.locked():
-        engine.ensure()
-        return image.ensure()
+    state.DIR.mkdir(mode=0o700, exist_ok=True)
+    # The lab refuses a second command; processes of one test run wait for each other.
+    with open(state.DIR / "tests.lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with state.locked():
+            engine.ensure()
+            return image.ensure()
+
+
+if __name__ == "__main__":
+    print(lab_image())

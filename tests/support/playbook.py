@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plays tasks with the real ansible-playbook, as loud as it can be, and finds every place where a secret shows up."""
+"""Plays tasks with the real ansible-playbook at its most verbose, and finds every place where a secret shows up."""
 
 from __future__ import annotations
 
@@ -9,14 +9,49 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
-import threading
+import tempfile
 import typing as t
 
 from tests.support.paths import ROOT
 
 ANSIBLE = pathlib.Path(sys.executable).with_name("ansible-playbook")
+Secrets = t.Collection[str | re.Pattern[str]]
+
+# Python imports this file when it starts. It writes down the command line of every Python process below
+# ansible-playbook and of every process that one of them starts, however short its life is.
+RECORDER = """
+import os
+import sys
+
+EVENTS = {
+    "subprocess.Popen": lambda program, arguments, *_: arguments,
+    "os.system": lambda command: [command],
+    "os.exec": lambda path, arguments, *_: arguments,
+    "os.posix_spawn": lambda path, arguments, *_: arguments,
+}
+
+
+def record(command):
+    words = [command] if isinstance(command, (str, bytes)) else command
+    line = b" ".join(os.fsencode(word) for word in words) + b"\\n"
+    log = os.open(os.path.join(os.path.dirname(__file__), "commands"), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(log, line)
+    finally:
+        os.close(log)
+
+
+def audit(event, arguments):
+    if event in EVENTS:
+        record(EVENTS[event](*arguments))
+
+
+record(sys.orig_argv)
+sys.addaudithook(audit)
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +59,7 @@ class Played:
     returncode: int
     output: str
     leaks: list[str]
-    """Where a secret was seen: the output, a process, a file that stayed behind."""
+    """Where a secret was seen: the output, a command line, a file that stayed behind."""
 
 
 def play(
@@ -32,7 +67,7 @@ def play(
     variables: dict[str, t.Any],
     folder: pathlib.Path,
     *,
-    secrets: t.Collection[str | re.Pattern[str]],
+    secrets: Secrets,
     environment: dict[str, str] | None = None,
     module_defaults: dict[str, t.Any] | None = None,
     allowed_files: t.Collection[pathlib.Path] = (),
@@ -43,8 +78,10 @@ def play(
     `secrets` are looked for as they are and in base64; `allowed_files` are those that the user asked for.
     `hosts` above 1 runs them on so many hosts, all with the local connection.
     """
-    given, left = folder / "given", folder / "left"
-    for place in (given, left / "home", left / "tmp"):
+    given, left, recorder = folder / "given", folder / "left", recorder_folder(folder)
+    # Ansible listens on a socket in there, whose path must be short.
+    temporary = pathlib.Path(tempfile.mkdtemp(prefix="nixci-"))
+    for place in (given, left / "home", recorder):
         place.mkdir(parents=True)
     names = ["localhost"] if hosts == 1 else [f"host{number}" for number in range(hosts)]
     inventory = {"all": {"hosts": {name: {"ansible_connection": "local"} for name in names}}}
@@ -52,14 +89,16 @@ def play(
     (given / "variables.json").write_text(json.dumps({"ansible_python_interpreter": sys.executable, **variables}))
     book = [{"hosts": "all", "gather_facts": False, "module_defaults": module_defaults or {}, "tasks": tasks}]
     (given / "play.yml").write_text(json.dumps(book))
-    process = subprocess.Popen(
+    (recorder / "sitecustomize.py").write_text(RECORDER)
+    done = subprocess.run(
         [str(ANSIBLE), "-vvvv", "--diff", "-i", "inventory.json", "-e", "@variables.json", "play.yml"],
         cwd=given,
         env={
             **{key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")},
             "HOME": str(left / "home"),
-            "TMPDIR": str(left / "tmp"),
-            "XDG_RUNTIME_DIR": str(left / "tmp"),
+            "TMPDIR": str(temporary),
+            "XDG_RUNTIME_DIR": str(temporary),
+            "PYTHONPATH": str(recorder),
             "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".collections"),
             "ANSIBLE_CALLBACKS_ENABLED": "ansible.builtin.junit",
             "JUNIT_OUTPUT_DIR": str(left / "junit"),
@@ -67,6 +106,7 @@ def play(
             "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(left / "facts"),
             "ANSIBLE_LOG_PATH": str(left / "ansible.log"),
             "ANSIBLE_PIPELINING": "1",
+            "ANSIBLE_REMOTE_TEMP": str(left / "remote"),
             **(environment or {}),
         },
         stdout=subprocess.PIPE,
@@ -74,17 +114,21 @@ def play(
         stdin=subprocess.DEVNULL,
         text=True,
     )
-    watch = Processes(process.pid)
-    output, _ = process.communicate()
-    seen = {"the output": output, "the process list": watch.stop()}
+    shutil.move(temporary, left / "tmp")
+    seen = {"the output": done.stdout, "the command lines": (recorder / "commands").read_text()}
     for path in left.rglob("*"):
         if path.is_file() and path not in allowed_files:
             seen[f"the file {path.relative_to(left)}"] = path.read_bytes().decode(errors="replace")
     leaks = [f"{place}: {found}" for place, text in seen.items() for found in find(secrets, text)]
-    return Played(process.returncode, output, leaks)
+    return Played(done.returncode, done.stdout, leaks)
 
 
-def find(secrets: t.Collection[str | re.Pattern[str]], text: str) -> list[str]:
+def recorder_folder(folder: pathlib.Path) -> pathlib.Path:
+    """What a task that sets PYTHONPATH must keep there."""
+    return folder / "recorder"
+
+
+def find(secrets: Secrets, text: str) -> list[str]:
     """The secrets in a text, each with a few words around it."""
     patterns = []
     for secret in secrets:
@@ -96,31 +140,3 @@ def find(secrets: t.Collection[str | re.Pattern[str]], text: str) -> list[str]:
         patterns += [re.compile(re.escape(secret)), re.compile(re.escape(encoded[: len(encoded) // 4 * 4]))]
     hits = [hit for pattern in patterns for hit in [pattern.search(text)] if hit]
     return [" ".join(text[max(0, hit.start() - 60) : hit.end() + 20].split()) for hit in hits]
-
-
-class Processes:
-    """The command lines of all processes below one, collected while it runs."""
-
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
-        self.seen: set[str] = set()
-        self.done = threading.Event()
-        self.thread = threading.Thread(target=self._watch, daemon=True)
-        self.thread.start()
-
-    def stop(self) -> str:
-        self.done.set()
-        self.thread.join()
-        return "\n".join(sorted(self.seen))
-
-    def _watch(self) -> None:
-        while not self.done.wait(0.005):
-            family = {self.pid}
-            for entry in sorted(pathlib.Path("/proc").glob("[0-9]*"), key=lambda path: int(path.name)):
-                try:
-                    parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                    if parent in family or int(entry.name) == self.pid:
-                        family.add(int(entry.name))
-                        self.seen.add((entry / "cmdline").read_text().replace("\0", " "))
-                except (OSError, ValueError):
-                    continue  # it has ended

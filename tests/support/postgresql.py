@@ -41,14 +41,14 @@ class Server:
     user: str
     password: str
     container: str | None = None
-    """Its socket is in /run/postgresql there."""
+    """The container with its socket in /run/postgresql."""
 
     def url(self, database: str = "postgres", user: str | None = None, password: str | None = None) -> str:
         who = [urllib.parse.quote(word, safe="") for word in (user or self.user, password or self.password)]
         return f"postgresql://{':'.join(who)}@{self.host}:{self.port}/{database}"
 
     def login(self, database: str) -> dict[str, t.Any]:
-        """Options of a module."""
+        """Options with which a module logs in."""
         return {
             "login_db": database,
             "login_host": self.host,
@@ -73,7 +73,7 @@ class Server:
 
     @contextlib.contextmanager
     def role(self, password: str, name: str | None = None) -> Iterator[str]:
-        """A role that may log in and nothing else; what it was given must be gone before it goes."""
+        """A role that can only log in; its grants must be gone when it is dropped."""
         name = name or f"nixci_{secrets.token_hex(6)}"
         self.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{password}'")
         try:
@@ -84,7 +84,7 @@ class Server:
 
 @functools.cache
 def server() -> Server:
-    """One for the whole test run."""
+    """One for each process of a test run."""
     if given := os.environ.get("NIXCI_TEST_POSTGRESQL"):
         parts = urllib.parse.urlsplit(given)
         who = [urllib.parse.unquote(word or "") for word in (parts.username, parts.password)]

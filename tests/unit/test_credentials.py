@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The guide to rights says what the tests verify, and the lab's credentials have exactly these rights."""
+"""The guide to rights says what the tests verify, and the lab's credentials have no more than it asks for."""
 
 from __future__ import annotations
 
@@ -41,25 +41,25 @@ def rights(credential: str) -> set[str]:
     return names(found)
 
 
-def test_every_operation_on_a_bucket_and_a_key_takes_what_the_guide_says() -> None:
+def test_the_guide_names_the_rights_of_every_operation_on_buckets_and_keys() -> None:
     assert operations("For `b2_bucket`") == {name: set(row[2]) for name, row in b2.BUCKET.items()}
     assert operations("For `b2_application_key`") == {name: set(row[2]) for name, row in b2.KEY.items()}
 
 
-def test_every_operation_on_a_record_takes_what_the_guide_says() -> None:
+def test_the_guide_names_the_rights_of_every_operation_on_records() -> None:
     documented = [(row[0], row[1], names(row[2])) for row in table("| operation | zone given by |")]
-    tested = [
+    verified = [
         (operation, "id" if by_id else "name", {cloudflare.CALLED[right] for right in needed})
         for operation, _params, _check, by_id, needed in cloudflare.TABLE
     ]
-    assert documented == tested
+    assert documented == verified
 
 
-def test_the_role_of_the_database_gets_what_the_module_asks_for() -> None:
+def test_the_guide_grants_the_database_role_what_the_module_needs() -> None:
     assert " ".join(grants("metrics").split()) in " ".join(GUIDE.split())
 
 
-def test_the_credentials_of_the_lab_have_exactly_the_rights_of_the_complete_playbook() -> None:
+def test_the_credentials_of_the_lab_have_exactly_the_documented_rights() -> None:
     assert rights("Backblaze") == lab.B2_RIGHTS
     called = {**cloudflare.CALLED, "dns:edit": "Zone / DNS / Edit"}
     # Cloudflare's Edit includes reading.

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from lab.attic.server import create_app
-from tests.integration.examples.world import Serve, World
+from tests.integration.examples.environment import Environment, Serve
 
 RIGHTS = ("r", "w", "d", "cc", "cr", "cq", "cd")
 # Any token of Attic; the examples mint some.
@@ -25,7 +25,7 @@ def key_pair() -> tuple[str, str]:
     return base64.b64encode(key.private_bytes_raw() + public).decode(), base64.b64encode(public).decode()
 
 
-def world(serve: Serve, folder: pathlib.Path) -> World:
+def environment(serve: Serve, folder: pathlib.Path) -> Environment:
     """One server whose key is used as an HS256 secret, and as RS256 where an example does not ask a server."""
     secret = b"canary-CANARY-canary-CANARY-0123"
     claims = {"exp": int(time.time()) + 600, "https://jwt.attic.rs/v1": {"caches": {"*": dict.fromkeys(RIGHTS, 1)}}}
@@ -36,7 +36,7 @@ def world(serve: Serve, folder: pathlib.Path) -> World:
     )
     home = folder / "alice"
     home.mkdir()
-    return World(
+    return Environment(
         endpoint={"attic_cache": {"url": url}, "attic_token": {"url": url}},
         variables={
             "attic_root_token": jwt.encode(claims, secret, algorithm="HS256"),

@@ -8,7 +8,7 @@ import pathlib
 from ansible_collections.pantheros.nixci.plugins.module_utils._attic.schema import grants
 
 from lab.attic.database import Database
-from tests.integration.examples.world import Serve, World
+from tests.integration.examples.environment import Environment, Serve
 from tests.support.postgresql import server
 
 ROLE, PASSWORD = "attic_stats", "canary-of-a-password"
@@ -21,7 +21,7 @@ INSERT INTO object (cache_id, nar_id, store_path_hash, store_path, "references",
 """
 
 
-def world(_serve: Serve, folder: pathlib.Path) -> World:
+def environment(_serve: Serve, folder: pathlib.Path) -> Environment:
     host = server()
     cleaning = contextlib.ExitStack()
     atexit.register(cleaning.close)
@@ -42,7 +42,7 @@ def world(_serve: Serve, folder: pathlib.Path) -> World:
         "ssl_mode": "prefer",
         "ca_cert": None,
     }
-    return World(
+    return Environment(
         endpoint={"attic_stats_info": endpoint},
         variables={"attic_stats_password": PASSWORD, "node_exporter_textfiles": str(folder)},
         secrets=[PASSWORD, "canary-of-a-keypair"],

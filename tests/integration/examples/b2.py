@@ -9,13 +9,13 @@ import re
 from lab.clouds.b2 import B2Double
 from lab.clouds.onepassword import OnePasswordDouble
 from lab.clouds.s3 import S3Double
-from tests.integration.examples.world import Serve, World
+from tests.integration.examples.environment import Environment, Serve
 
 ATTIC = ["listBuckets", "listFiles", "readFiles", "writeFiles", "deleteFiles"]
 MASTER, CACHE, TOKEN = "K003canaryMASTERcanaryMASTER", "K003canaryCACHEcanaryCACHE", "connect-canary-token"
 
 
-def world(serve: Serve, folder: pathlib.Path) -> World:
+def environment(serve: Serve, folder: pathlib.Path) -> Environment:
     b2 = B2Double(master_key=MASTER)
     b2.s3_url = serve(S3Double(b2).app)
     url = serve(b2.app)
@@ -24,7 +24,7 @@ def world(serve: Serve, folder: pathlib.Path) -> World:
     key = b2.add_key("cache", ATTIC, secret=CACHE)
     vault = OnePasswordDouble(vaults={"pantherOS": {}}, tokens={TOKEN: {"vaults": {"pantherOS": "write"}}})
     place = {"realm": url, "region": b2.region}
-    return World(
+    return Environment(
         endpoint={"b2_bucket": place, "b2_application_key": place},
         variables={
             "b2_admin_key_id": b2.account_id,

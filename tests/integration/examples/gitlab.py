@@ -4,17 +4,17 @@ from __future__ import annotations
 import pathlib
 
 from lab.clouds.gitlab import GitLabDouble, Token
-from tests.integration.examples.world import Serve, World
+from tests.integration.examples.environment import Environment, Serve
 
 PROJECT, GROUP = "panther/nixos", "panther"
 ARMOR = "-----{} OPENSSH PRIVATE KEY-----"
 
 
-def world(serve: Serve, _folder: pathlib.Path) -> World:
+def environment(serve: Serve, _folder: pathlib.Path) -> Environment:
     token, value, report = "glpat-canaryCANARYcanary00", "attic.canary-token.0123456789", "canary$report$0123456789"
     line = "canaryKEYcanaryKEYcanaryKEYcanary"
     double = GitLabDouble([PROJECT], {token: Token("nixci", {PROJECT: "maintainer", GROUP: "owner"})}, [GROUP])
-    return World(
+    return Environment(
         endpoint={"gitlab_variable": {"url": serve(double.app)}},
         variables={
             "gitlab_token": token,

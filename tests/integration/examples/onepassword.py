@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from lab.clouds.onepassword import OnePasswordDouble
-from tests.integration.examples.world import Serve, World
+from tests.integration.examples.environment import Environment, Serve
 
 OTP = "otpauth://totp/x?secret=JBSWY3DPEHPK3PXP"
 TOKEN = "canary-connect-token"
@@ -19,7 +19,7 @@ ITEMS = {
 }
 
 
-def world(serve: Serve, folder: pathlib.Path) -> World:
+def environment(serve: Serve, folder: pathlib.Path) -> Environment:
     key = ed25519.Ed25519PrivateKey.generate()
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     double = OnePasswordDouble(vaults={"pantherOS": ITEMS}, tokens={TOKEN: {"vaults": {"pantherOS": "write"}}})
@@ -40,7 +40,7 @@ def world(serve: Serve, folder: pathlib.Path) -> World:
         "canary-new-b2-key",
         *(value for fields in ITEMS.values() for value in fields.values() if "canary" in value),
     ]
-    return World(
+    return Environment(
         endpoint={},
         variables={
             "folder": str(folder),

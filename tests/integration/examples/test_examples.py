@@ -11,22 +11,20 @@ import typing as t
 import pytest
 import yaml
 
-from tests.integration.examples.world import Builder
+from tests.integration.examples.environment import Builder
 from tests.support.paths import ROOT
 from tests.support.playbook import play
 
 PREFIX = "pantheros.nixci."
-# Which file beside this one builds the world of a plugin; the host-side modules are run by the role tests.
-WORLDS = {
-    "attic_cache": "attic",
-    "attic_stats_info": "attic_stats",
-    "attic_token": "attic",
-    "b2_application_key": "b2",
-    "b2_bucket": "b2",
-    "cloudflare_record": "cloudflare",
-    "gitlab_variable": "gitlab",
-    "onepassword": "onepassword",
-    "onepassword_item": "onepassword",
+# The file beside this one that builds an environment → the plugins whose examples one play runs in it. The modules for
+# hosts are run by the tests of the roles.
+ENVIRONMENTS = {
+    "attic": ["attic_cache", "attic_token"],
+    "attic_stats": ["attic_stats_info"],
+    "b2": ["b2_bucket", "b2_application_key"],
+    "cloudflare": ["cloudflare_record"],
+    "gitlab": ["gitlab_variable"],
+    "onepassword": ["onepassword", "onepassword_item"],
 }
 ELSEWHERE = {"attic_roundtrip", "nixos_rebuild", "nixos_unit_check"}
 
@@ -44,7 +42,7 @@ def examples(name: str) -> list[dict[str, t.Any]]:
 
 
 def redirect(task: dict[str, t.Any], endpoint: dict[str, dict[str, t.Any]]) -> dict[str, t.Any]:
-    """The same task, led to the doubles; blocks included."""
+    """The same task with the addresses of the doubles, also within blocks."""
     changed = dict(task)
     for key, value in task.items():
         if key in ("block", "rescue", "always"):
@@ -54,18 +52,18 @@ def redirect(task: dict[str, t.Any], endpoint: dict[str, dict[str, t.Any]]) -> d
     return changed
 
 
-@pytest.mark.parametrize("name", sorted(WORLDS))
+@pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_the_examples_work_and_keep_secrets(name: str, serve: t.Callable[[t.Any], str], tmp_path: pathlib.Path) -> None:
-    build: Builder = importlib.import_module(f"tests.integration.examples.{WORLDS[name]}").world
-    world = build(serve, tmp_path)
-    tasks = [redirect(task, world.endpoint) for task in examples(name)]
+    build: Builder = importlib.import_module(f"tests.integration.examples.{name}").environment
+    environment = build(serve, tmp_path)
+    tasks = [redirect(task, environment.endpoint) for plugin in ENVIRONMENTS[name] for task in examples(plugin)]
     played = play(
         tasks,
-        world.variables,
+        environment.variables,
         tmp_path / "play",
-        secrets=world.secrets,
-        environment=world.environment,
-        allowed_files=world.files,
+        secrets=environment.secrets,
+        environment=environment.environment,
+        allowed_files=environment.files,
     )
     assert played.returncode == 0, played.output
     assert played.leaks == []
@@ -74,4 +72,4 @@ def test_the_examples_work_and_keep_secrets(name: str, serve: t.Callable[[t.Any]
 def test_every_plugin_has_its_examples_run() -> None:
     modules = {path.stem for path in (ROOT / "plugins/modules").glob("*.py")}
     lookups = {path.stem for path in (ROOT / "plugins/lookup").glob("*.py")}
-    assert modules | lookups == set(WORLDS) | ELSEWHERE
+    assert modules | lookups == {name for names in ENVIRONMENTS.values() for name in names} | ELSEWHERE

@@ -1,30 +1,29 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whatever goes wrong with Attic's modules, no token, signing key or key pair shows up anywhere."""
+"""Whatever happens to caches and tokens, no token, signing key or key pair shows up anywhere."""
 
 from __future__ import annotations
 
 import base64
+import dataclasses
 import pathlib
 import re
 import time
 import typing as t
+from collections.abc import Iterator
 
 import jwt
 import pytest
-import requests
-from ansible_collections.pantheros.nixci.plugins.module_utils._attic.client import AtticClient
-from ansible_collections.pantheros.nixci.plugins.module_utils._attic.keys import SigningKey, public_half
-from ansible_collections.pantheros.nixci.plugins.module_utils._attic.token import CLAIM
-from ansible_collections.pantheros.nixci.plugins.module_utils._attic.verify import verify
-from ansible_collections.pantheros.nixci.plugins.module_utils._core.errors import NixciError
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from lab.attic.server import create_app
 from lab.clouds._control import Control
-from tests.support.playbook import find, play
+from tests.support.collection import run_module
+from tests.support.secrets import Case, assert_no_secret_in_exceptions, play_cases, raising
+from tests.support.serving import serving
 
 SECRET, FOREIGN = b"canary-CANARY-canary-CANARY-0123", b"other--CANARY-canary-CANARY-0123"
 KEY, FOREIGN_KEY = (base64.b64encode(secret).decode() for secret in (SECRET, FOREIGN))
+CLAIM = "https://jwt.attic.rs/v1"
 RIGHTS = ("r", "w", "d", "cc", "cr", "cq", "cd")
 # Every token of Attic, also those that are minted in the run.
 ANY_TOKEN = re.compile(r"eyJhbGciOi[\w-]+\.[\w-]+\.[\w-]+")
@@ -35,12 +34,14 @@ def token(secret: bytes = SECRET, rights: t.Iterable[str] = RIGHTS, **claims: t.
     return jwt.encode(body, secret, algorithm="HS256")
 
 
-def pair() -> str:
+def pair() -> tuple[str, str]:
+    """A key pair and its public half."""
     key = Ed25519PrivateKey.generate()
-    return f"own-1:{base64.b64encode(key.private_bytes_raw() + key.public_key().public_bytes_raw()).decode()}"
+    public = key.public_key().public_bytes_raw()
+    return tuple(f"own-1:{base64.b64encode(part).decode()}" for part in (key.private_bytes_raw() + public, public))
 
 
-PAIR, OTHER_PAIR = pair(), pair()
+(PAIR, PUBLIC), (OTHER_PAIR, _) = pair(), pair()
 MISFIT = f"own-1:{base64.b64encode(base64.b64decode(PAIR[6:])[:32] + bytes(32)).decode()}"
 SECRETS = [ANY_TOKEN, KEY, FOREIGN_KEY, PAIR[6:], OTHER_PAIR[6:], MISFIT[6:50], "opaque-canary-token"]
 
@@ -54,107 +55,90 @@ ANSWERS: list[dict[str, t.Any]] = [
 ]
 
 
-def cache(**params: t.Any) -> dict[str, t.Any]:
-    wish = {"url": "{{ url }}", "token": "{{ good }}", "name": "c", "retries": 0, **params}
-    return {"pantheros.nixci.attic_cache": wish, "ignore_errors": True}
+def cache(name: str, error: str | None = None, /, **options: t.Any) -> Case:
+    return Case(name, "attic_cache", options, error)
 
 
-def minted(**params: t.Any) -> dict[str, t.Any]:
-    wish = {"signing_key": "{{ key }}", "algorithm": "HS256", "subject": "ci", "validity": "1h", "retries": 0}
-    permissions = [{"caches": "c", "pull": True}]
-    return {"pantheros.nixci.attic_token": {**wish, "permissions": permissions, **params}, "ignore_errors": True}
+def minted(name: str, error: str | None = None, /, **options: t.Any) -> Case:
+    return Case(name, "attic_token", options, error)
 
 
-def fault(**answer: t.Any) -> dict[str, t.Any]:
-    return {"ansible.builtin.uri": {"url": "{{ url }}/_lab/faults", "method": "POST", "body_format": "json",
-                                    "body": answer, "status_code": 204}}  # fmt: skip
+FAILS = [
+    cache("a token of another server", "401", token=token(FOREIGN)),
+    cache("an expired token", "expired", token=token(exp=1000)),
+    cache("a token with another right", "pull", token=token(rights=("w",))),
+    cache("a token that is none", "401", token="opaque-canary-token"),
+    cache("a token to read", "configure_cache", priority=1, token=token(rights=("r",))),
+    cache("a key pair whose halves do not match", "keypair", keypair=MISFIT),
+    cache("another key pair", "keypair", keypair=OTHER_PAIR),
+    cache("a damaged key pair", "keypair", keypair=f"{PAIR}x"),
+    cache("a public key that is none", "replace_public_key", replace_public_key="broken"),
+    cache("a key pair for a public key", "replace_public_key", replace_public_key=PAIR),
+    cache("nobody listens", "cannot reach", url="http://127.0.0.1:9"),
+    cache("another address", "404", url="{url}/c"),
+    cache("a name that is none", "name", name="a/b"),
+    minted("a signing key with a line break", "signing_key", signing_key=f"{KEY}\n"),
+    minted("a damaged signing key", "signing_key", signing_key=f"{KEY}x"),
+    minted("a signing key of another kind", "RSA", algorithm="RS256"),
+    minted("a validity that is none", "validity", validity="soon"),
+    minted("a file of another server", "config_path", current=token(), config_path="{taken}", url="{url}"),
+    minted("a signing key of another server", "does not accept", signing_key=FOREIGN_KEY, url="{url}", verify=True),
+    minted("nobody verifies", "cannot reach", url="http://127.0.0.1:9", verify=True),
+    *(cache(f"answer {number}", "", url=f"{{url}}/answer{number}") for number in range(len(ANSWERS))),
+    *(
+        minted(f"verification {number}", "", url=f"{{url}}/answer{number}", verify=True)
+        for number in range(len(ANSWERS))
+    ),
+    Case("a broken library", "attic_cache", {}, "", broken_library=("jwt", "raise RuntimeError('a broken library')")),
+    Case("a broken library to mint", "attic_token", {}, "", broken_library=("jwt", "raise RuntimeError('broken')")),
+]
+FILES = {"config_path": "{config}", "netrc_path": "{netrc}", "url": "{url}"}
+CASES = [
+    cache("it is created", keypair=PAIR),
+    *FAILS,
+    cache("it gets another key pair", keypair=OTHER_PAIR, replace_public_key=PUBLIC, is_public=True),
+    dataclasses.replace(minted("a token is made", **FILES, verify=True), no_log=True),
+    dataclasses.replace(minted("it is replaced", **FILES, current=token(), subject="b"), no_log=True),
+    cache("it is removed", state="absent"),
+]
 
 
-def test_nothing_leaks_from_a_play(serve: t.Callable[[t.Any], str], tmp_path: pathlib.Path) -> None:
-    (tmp_path / "data").mkdir()
-    url = serve(Control(create_app(data_dir=tmp_path / "data", token_secret_hs256=SECRET)))
-    taken = tmp_path / "taken.toml"
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Case]]:
+    folder = tmp_path_factory.mktemp("attic")
+    (folder / "data").mkdir()
+    taken = folder / "taken.toml"
     taken.write_text('[servers.other]\nendpoint = "https://other.example.org/"\ntoken = "opaque-canary-token"\n')
-    crash = tmp_path / "crash"
-    crash.mkdir()
-    (crash / "jwt.py").write_text("raise RuntimeError('a broken library')\n")
-    failing = [
-        *(cache(token=bad) for bad in ("{{ foreign }}", "{{ expired }}", "{{ weak }}", "{{ opaque }}")),
-        cache(priority=1, token="{{ reader }}"),
-        cache(keypair="{{ misfit }}"),
-        cache(keypair="{{ other_pair }}"),
-        cache(keypair="{{ pair }}x"),
-        cache(replace_public_key="broken"),
-        cache(replace_public_key="{{ pair }}"),
-        cache(url="http://127.0.0.1:9"),
-        cache(url="{{ url }}/c"),
-        {**cache(), "environment": {"PYTHONPATH": str(crash)}},
-        cache(name="a/b"),
-        *(task for answer in ANSWERS[:3] for task in (fault(**answer), cache())),
-        minted(signing_key="{{ key }}\n"),
-        minted(signing_key="{{ key }}", algorithm="RS256"),
-        minted(validity="soon"),
-        minted(current="{{ good }}", config_path=str(taken), url="{{ url }}"),
-        minted(signing_key="{{ foreign_key }}", url="{{ url }}", verify=True),
-        minted(url="http://127.0.0.1:9", verify=True),
-        {**minted(), "environment": {"PYTHONPATH": str(crash)}},
-        *(task for answer in ANSWERS[:3] for task in (fault(**answer), minted(url="{{ url }}", verify=True))),
-    ]
-    files = {"config_path": str(tmp_path / "config.toml"), "netrc_path": str(tmp_path / "netrc"), "url": "{{ url }}"}
-    working = [
-        cache(keypair="{{ pair }}"),
-        cache(keypair="{{ other_pair }}", replace_public_key=public_half(PAIR), is_public=True),
-        cache(token="{{ expired }}"),
-        {**minted(**files, verify=True), "no_log": True, "register": "made"},
-        {**minted(**files, current="{{ made.token }}", subject="b"), "no_log": True},
-        cache(state="absent"),
-    ]
-    counted = {"ansible.builtin.assert": {"that": "made is changed"}}
-    played = play(
-        [working[0], *failing, *working[1:], counted],
-        {
-            "url": url,
-            "good": token(),
-            "reader": token(rights=("r",)),
-            "weak": token(rights=("w",)),
-            "foreign": token(FOREIGN),
-            "expired": token(exp=1000),
-            "opaque": "opaque-canary-token",
-            "key": KEY,
-            "foreign_key": FOREIGN_KEY,
-            "pair": PAIR,
-            "other_pair": OTHER_PAIR,
-            "misfit": MISFIT,
-        },
-        tmp_path / "play",
-        secrets=SECRETS,
-    )
-    asked = sum("ansible.builtin.uri" not in task for task in failing)
-    assert played.returncode == 0, played.output[-3000:]
-    assert f"ignored={asked} " in played.output, played.output[-1000:]
-    assert played.leaks == []
+    double = Control(create_app(data_dir=folder / "data", token_secret_hs256=SECRET))
+    double.faults = [{"times": 99, "path": f"^/answer{number}/", **answer} for number, answer in enumerate(ANSWERS)]
+    with serving(double) as url:
+        places = {"url": url, "taken": taken, "config": folder / "config.toml", "netrc": folder / "netrc"}
+        bases: dict[str, dict[str, t.Any]] = {
+            "attic_cache": {"url": url, "token": token(), "name": "c", "retries": 0},
+            "attic_token": {
+                "signing_key": KEY,
+                "algorithm": "HS256",
+                "subject": "ci",
+                "validity": "1h",
+                "retries": 0,
+                "permissions": [{"caches": "c", "pull": True}],
+            },
+        }
+        made = {}
+        for case in CASES:
+            options = {**bases[case.plugin], **case.options}
+            for name, value in options.items():
+                if isinstance(value, str) and value.startswith("{"):
+                    options[name] = value.format(**places)
+            made[case.name] = dataclasses.replace(case, options=options)
+        yield made
 
 
-@pytest.mark.parametrize("answer", [*ANSWERS, None], ids=str)
-def test_no_exception_holds_a_secret(serve: t.Callable[[t.Any], str], tmp_path: pathlib.Path, answer: t.Any) -> None:
-    url = serve(Control(create_app(data_dir=tmp_path, token_secret_hs256=SECRET))) if answer else "http://127.0.0.1:9"
-    claims = {"sub": "ci", CLAIM: {"caches": {}}}
-    attempts: list[t.Callable[[], t.Any]] = [
-        lambda: AtticClient(url, token(), retries=0).get_cache("c"),
-        lambda: verify(url, SigningKey("HS256", KEY), claims, retries=0),
-        lambda: AtticClient(url, token() + " x"),
-        lambda: AtticClient(url, token(FOREIGN), retries=0).get_cache("c"),
-        lambda: SigningKey("RS256", KEY),
-        lambda: SigningKey("HS256", KEY + "x"),
-        lambda: public_half(MISFIT),
-        lambda: public_half(PAIR + "x"),
-    ]
-    for attempt in attempts:
-        if answer:
-            requests.post(f"{url}/_lab/faults", json=answer, timeout=5)
-        with pytest.raises(NixciError) as caught:
-            attempt()
-        exc: BaseException | None = caught.value
-        while exc is not None:
-            assert find(SECRETS, f"{exc!r} {getattr(exc, 'details', '')}") == []
-            exc = None if exc.__suppress_context__ else exc.__context__
+def test_no_secret_in_a_play(cases: dict[str, Case], tmp_path: pathlib.Path) -> None:
+    play_cases(list(cases.values()), tmp_path, secrets=SECRETS)
+
+
+@pytest.mark.parametrize("name", [case.name for case in raising(CASES)])
+def test_no_secret_in_an_exception(name: str, cases: dict[str, Case]) -> None:
+    run_module("attic_cache", cases["it is created"].options)
+    assert_no_secret_in_exceptions(cases[name], SECRETS)

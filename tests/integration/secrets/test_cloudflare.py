@@ -1,19 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whatever happens to a DNS record, the token is seen nowhere."""
+"""Whatever happens to a DNS record, the token shows up nowhere."""
 
 from __future__ import annotations
 
-import importlib
-import json
+import dataclasses
 import pathlib
 import typing as t
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 import requests
 
 from lab.clouds.cloudflare import ROOT, CloudflareDouble
-from tests.support.playbook import find, play
+from tests.support.secrets import Case, assert_no_secret_in_exceptions, play_cases, raising
 from tests.support.serving import serving
 
 TOKEN, WRONG, READER, ZONE_ONLY = (f"canary{letter}{'0123456789' * 4}" for letter in "twrz")
@@ -35,97 +34,54 @@ FAULTS: dict[str, dict[str, t.Any]] = {
     "lost": {"status": 200, "body": f"<html>{TOKEN}</html>"},
 }
 
-# What fails, and the words that must be told.
-FAILS: dict[str, tuple[dict[str, t.Any], str]] = {
-    "a wrong token": ({"token": WRONG}, "wrong, expired or revoked"),
-    "a malformed token": ({"token": SHORT}, "without 'Bearer'"),
-    "a token of two lines": ({"token": BROKEN}, "holds blanks, line breaks"),
-    "no right to write": ({"token": READER}, "Zone / DNS / Edit"),
-    "no right to read records": ({"token": ZONE_ONLY}, "Zone / DNS / Read"),
-    "no such zone": ({"zone": "none.example"}, "sees no zone"),
-    "wrong content": ({"content": ["nonsense"]}, "not an IPv4 address"),
-    "a refused record": ({"tags": ["a:b"]}, "leave tags out"),
-    "an answer with the token": ({"zone": "echo.example"}, "the token"),
-    "a page": ({"zone": "page.example"}, "502"),
-    "a broken service": ({"zone": "broken.example"}, "500"),
-    "a strange service": ({"zone": "strange.example"}, "check that url is right"),
-    "odd errors": ({"zone": "odd.example"}, "answered 400"),
-    "another service": ({"zone": "lost.example"}, "not JSON"),
-    "nobody listens": ({"url": "http://127.0.0.1:9"}, "cannot reach"),
-    "no URL": ({"url": "api.cloudflare.com"}, "is not a URL"),
-    "a library that fails": ({}, "no attribute"),
-}
-WORKS: dict[str, dict[str, t.Any]] = {
-    "it is created": {},
-    "it is kept": {},
-    "it is changed": {"content": ["203.0.113.2", "203.0.113.3"]},
-    "it is removed": {"state": "absent", "content": ["203.0.113.2", "203.0.113.3"]},
-}
-
-
-def options(address: str, **more: t.Any) -> dict[str, t.Any]:
-    base = {"url": address + ROOT, "token": TOKEN, "zone": "works.example", "name": "cache", "type": "A"}
-    return {**base, "content": ["203.0.113.1"], "retries": 0, **more}
-
 
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
+def cases() -> Iterator[dict[str, Case]]:
     double = CloudflareDouble(ZONES, RIGHTS)
-    with serving(double.app) as address:
+    with serving(double.app) as url:
         for name, fault in FAULTS.items():
             path = f"{double.zone_id(f'{name}.example')}/dns_records"
-            requests.post(f"{address}/_lab/faults", json={"times": 99, "path": path, **fault}, timeout=5)
-        yield address
-
-
-def test_nothing_is_seen_in_a_playbook(url: str, tmp_path: pathlib.Path) -> None:
-    broken = tmp_path / "broken"
-    (broken / "requests").mkdir(parents=True)
-    (broken / "requests/__init__.py").write_text("")
-    variables: dict[str, t.Any] = {}
-    tasks: list[dict[str, t.Any]] = []
-    reasons: list[str] = []
-    for name, more in {**{name: more for name, (more, _words) in FAILS.items()}, **WORKS}.items():
-        given, told = f"given{len(tasks)}", f"told{len(tasks)}"
-        variables[given] = options(url, **more)
-        task: dict[str, t.Any] = {"name": name, "register": told}
-        task["pantheros.nixci.cloudflare_record"] = {
-            option: f"{{{{ {given}.{option} }}}}" for option in variables[given]
+            requests.post(f"{url}/_lab/faults", json={"times": 99, "path": path, **fault}, timeout=5)
+        base = {"url": url + ROOT, "token": TOKEN, "zone": "works.example", "name": "cache", "type": "A", "retries": 0}
+        yield {
+            case.name: dataclasses.replace(case, options={**base, "content": ["203.0.113.1"], **case.options})
+            for case in CASES
         }
-        if name in FAILS:
-            task["ignore_errors"] = True
-            reasons += [f"{told} is failed", f"{told}.msg is search({json.dumps(FAILS[name][1])})"]
-        if name == "a library that fails":
-            task["environment"] = {"PYTHONPATH": str(broken)}
-            reasons[-1] = f"{told} is failed"
-        tasks.append(task)
-    tasks.append({"ansible.builtin.assert": {"that": reasons}})
-    played = play(tasks, variables, tmp_path / "play", secrets=SECRETS)
-    assert played.returncode == 0, played.output[-4000:]
-    assert played.leaks == []
 
 
-@pytest.mark.parametrize("name", [name for name in FAILS if name != "a library that fails"])
-def test_no_message_holds_a_secret(
-    name: str, url: str, module: Callable[..., t.Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of the exception itself: Ansible's own masking of the result is not relied on."""
-    ours = importlib.import_module("ansible_collections.pantheros.nixci.plugins.modules.cloudflare_record")
-    caught: list[Exception] = []
-    run = ours.run
+def case(name: str, error: str | None = None, **options: t.Any) -> Case:
+    return Case(name, "cloudflare_record", options, error)
 
-    def watched(*args: t.Any) -> t.Any:
-        try:
-            return run(*args)
-        except ours.NixciError as exc:
-            caught.append(exc)
-            raise
 
-    monkeypatch.setattr(ours, "run", watched)
-    more, words = FAILS[name]
-    result = module("cloudflare_record", options(url, **more))
-    assert result["failed"]
-    assert words in result["msg"]
-    for exc in caught:
-        assert find(SECRETS, f"{exc} {getattr(exc, 'details', {})!r} {exc.__cause__!r}") == []
-    assert caught or name in ("a token of two lines", "no URL"), "refused before the first call"
+CASES = [
+    case("a wrong token", "wrong, expired or revoked", token=WRONG),
+    case("a malformed token", "without 'Bearer'", token=SHORT),
+    case("a token of two lines", "holds blanks, line breaks", token=BROKEN),
+    case("no right to write", "Zone / DNS / Edit", token=READER),
+    case("no right to read records", "Zone / DNS / Read", token=ZONE_ONLY),
+    case("no such zone", "sees no zone", zone="none.example"),
+    case("wrong content", "not an IPv4 address", content=["nonsense"]),
+    case("a refused record", "leave tags out", tags=["a:b"]),
+    case("an answer with the token", "9000 bad", zone="echo.example"),
+    case("a page", "502", zone="page.example"),
+    case("a broken service", "500", zone="broken.example"),
+    case("a strange service", "check that url is right", zone="strange.example"),
+    case("odd errors", "answered 400", zone="odd.example"),
+    case("another service", "not JSON", zone="lost.example"),
+    case("nobody listens", "cannot reach", url="http://127.0.0.1:9"),
+    case("no URL", "is not a URL", url="api.cloudflare.com"),
+    Case("a broken library", "cloudflare_record", {}, "", broken_library=("requests", "")),
+    case("it is created"),
+    case("it is kept"),
+    case("it is changed", content=["203.0.113.2", "203.0.113.3"]),
+    case("it is removed", state="absent", content=["203.0.113.2", "203.0.113.3"]),
+]
+
+
+def test_no_secret_in_a_play(cases: dict[str, Case], tmp_path: pathlib.Path) -> None:
+    play_cases(list(cases.values()), tmp_path, secrets=SECRETS)
+
+
+@pytest.mark.parametrize("name", [case.name for case in raising(CASES)])
+def test_no_secret_in_an_exception(name: str, cases: dict[str, Case]) -> None:
+    assert_no_secret_in_exceptions(cases[name], SECRETS)

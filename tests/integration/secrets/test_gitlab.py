@@ -1,21 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whatever happens to a GitLab variable, its value and the token are seen nowhere."""
+"""Whatever happens to a GitLab variable, its value and the token show up nowhere."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 import typing as t
-from collections.abc import Callable
 
 import pytest
 import requests
 
 from lab.clouds.gitlab import GitLabDouble, Token
-from tests.support.playbook import find, play
+from tests.support.secrets import Case, assert_no_secret_in_exceptions, play_cases, raising
 from tests.support.serving import serving
 
-MODULE = "pantheros.nixci.gitlab_variable"
 TOKEN, WRONG, EXPIRED, READER, DEVELOPER = (f"glpat-canary{name}CANARYcanary" for name in ("M", "W", "X", "R", "D"))
 SECRET, OTHER, SHORT = "canary$ecret?0123456789", "canary$other?9876543210", "cAn4ry"
 LINES = "-----BEGIN OPENSSH PRIVATE KEY-----\ncanaryLINEcanaryLINEcanaryLINE\n-----END OPENSSH PRIVATE KEY-----"
@@ -36,42 +35,44 @@ FAULTS: list[dict[str, t.Any]] = [
     {"path": "p/strange", "status": 200, "body": [{"value": SECRET}]},
 ]
 
-# What fails, and the words that must be told.
-FAILS: dict[str, tuple[dict[str, t.Any], str]] = {
-    "a wrong token": ({"token": WRONG}, "refuses the token"),
-    "an expired token": ({"token": EXPIRED}, "Token is expired"),
-    "a token of two lines": ({"token": f"{TOKEN}\n{WRONG}"}, "holds blanks, line breaks"),
-    "no scope to write": ({"token": READER}, "scope api"),
-    "no role": ({"token": DEVELOPER}, "role Maintainer"),
-    "no such project": ({"project": "p/none"}, "does not exist"),
-    "too short to be masked": ({"value": SHORT, "masked": True}, "at least 8"),
-    "a file to be masked": ({"value": LINES, "masked": True}, "line breaks"),
-    "not expandable": ({"masked": True, "raw": False}, "raw: true only"),
-    "a key of Windows": ({"value": LINES.replace("\n", "\r\n")}, "line ends of Windows"),
-    "a mapping": ({"value": {"canaryKEYcanary": {"inner": [SECRET]}}}, "is not text"),
-    "a list": ({"value": [SECRET, LINES]}, "is not text"),
-    "a wrong type": ({"variable_type": "secret"}, "variable_type"),
-    "it cannot be hidden": ({"key": "OLD", "hidden": True}, "recreate"),
-    "an answer with the value": ({"project": "p/echo", "key": "OLD", "value": OTHER}, "repeats a secret"),
-    "an answer with the token": ({"project": "p/echo"}, "repeats a secret"),
-    "a page": ({"project": "p/page"}, "502"),
-    "a broken GitLab": ({"project": "p/broken"}, "500"),
-    "a strange GitLab": ({"project": "p/strange"}, "check url"),
-    "nobody listens": ({"url": "http://127.0.0.1:9"}, "cannot reach"),
-    "a library that fails": ({}, "no attribute"),
-}
-WORKS: dict[str, dict[str, t.Any]] = {
-    "it is created": {"masked": True},
-    "it is kept": {"masked": True},
-    "it is changed": {"value": OTHER},
-    "it becomes hidden": {"hidden": True, "recreate": True},
-    "it is hidden and kept": {"hidden": True},
-    "it is hidden and written": {"hidden": True, "rewrite_hidden": True},
-    "a file": {"key": "FILE", "value": LINES, "variable_type": "file"},
-    "a number": {"key": "NUMBER", "value": NUMBER},
-    "it goes": {"state": "absent"},
-    "it is gone, whatever its value": {"state": "absent", "value": {"canaryKEYcanary": SECRET}},
-}
+
+def case(name: str, error: str | None = None, **options: t.Any) -> Case:
+    return Case(name, "gitlab_variable", options, error)
+
+
+CASES = [
+    case("a wrong token", "refuses the token", token=WRONG),
+    case("an expired token", "Token is expired", token=EXPIRED),
+    case("a token of two lines", "holds blanks, line breaks", token=f"{TOKEN}\n{WRONG}"),
+    case("no scope to write", "scope api", token=READER),
+    case("no role", "role Maintainer", token=DEVELOPER),
+    case("no such project", "does not exist", project="p/none"),
+    case("too short to be masked", "at least 8", value=SHORT, masked=True),
+    case("a file to be masked", "line breaks", value=LINES, masked=True),
+    case("not expandable", "raw: true only", masked=True, raw=False),
+    case("a key of Windows", "Windows line endings", value=LINES.replace("\n", "\r\n")),
+    case("a mapping", "is not text", value={"canaryKEYcanary": {"inner": [SECRET]}}),
+    case("a list", "is not text", value=[SECRET, LINES]),
+    case("a wrong type", "variable_type", variable_type="secret"),
+    case("it cannot be hidden", "recreate", key="OLD", hidden=True),
+    case("an answer with the value", "repeats a secret", project="p/echo", key="OLD", value=OTHER),
+    case("an answer with the token", "repeats a secret", project="p/echo"),
+    case("a page", "502", project="p/page"),
+    case("a broken GitLab", "500", project="p/broken"),
+    case("a strange GitLab", "check url", project="p/strange"),
+    case("nobody listens", "cannot reach", url="http://127.0.0.1:9"),
+    Case("a broken library", "gitlab_variable", {}, "no attribute", broken_library=("gitlab", "")),
+    case("it is created", masked=True),
+    case("it is kept", masked=True),
+    case("it is changed", value=OTHER),
+    case("it becomes hidden", hidden=True, recreate=True),
+    case("it is hidden and kept", hidden=True),
+    case("it is hidden and written", hidden=True, rewrite_hidden=True),
+    case("a file", key="FILE", value=LINES, variable_type="file"),
+    case("a number", key="NUMBER", value=NUMBER),
+    case("it is removed", state="absent"),
+    case("it is gone, whatever its value", state="absent", value={"canaryKEYcanary": SECRET}),
+]
 
 
 def double() -> GitLabDouble:
@@ -92,65 +93,18 @@ def double() -> GitLabDouble:
 
 
 @pytest.fixture(scope="module")
-def url() -> t.Iterator[str]:
-    with serving(double().app) as address:
+def cases() -> t.Iterator[dict[str, Case]]:
+    with serving(double().app) as url:
         for fault in FAULTS:
-            requests.post(f"{address}/_lab/faults", json={"times": 99, **fault}, timeout=5)
-        yield address
+            requests.post(f"{url}/_lab/faults", json={"times": 99, **fault}, timeout=5)
+        base = {"url": url, "project": "p/works", "key": "NEW", "value": SECRET, "token": TOKEN, "retries": 0}
+        yield {case.name: dataclasses.replace(case, options={**base, **case.options}) for case in CASES}
 
 
-def test_nothing_is_seen_in_a_playbook(url: str, tmp_path: pathlib.Path) -> None:
-    broken = tmp_path / "broken"
-    (broken / "gitlab").mkdir(parents=True)
-    (broken / "gitlab/__init__.py").write_text("")
-    variables: dict[str, t.Any] = {}
-    tasks: list[dict[str, t.Any]] = []
-    reasons: list[str] = []
-    for name, options in {**{name: options for name, (options, _) in FAILS.items()}, **WORKS}.items():
-        given, told = f"given{len(tasks)}", f"told{len(tasks)}"
-        variables[given] = {
-            "url": url,
-            "project": "p/works",
-            "key": "NEW",
-            "value": SECRET,
-            "token": TOKEN,
-            "retries": 0,
-        }
-        variables[given] |= options
-        task: dict[str, t.Any] = {"name": name, "register": told}
-        task[MODULE] = {option: f"{{{{ {given}.{option} }}}}" for option in variables[given]}
-        if name in FAILS:
-            task["ignore_errors"] = True
-            reasons += [f"{told} is failed", f"{told}.msg is search('{FAILS[name][1]}')"]
-        if name == "a library that fails":
-            task["environment"] = {"PYTHONPATH": str(broken)}
-        tasks.append(task)
-    tasks.append({"ansible.builtin.assert": {"that": reasons}})
-    played = play(tasks, variables, tmp_path / "play", secrets=SECRETS)
-    assert played.returncode == 0, played.output[-4000:]
-    assert played.leaks == []
+def test_no_secret_in_a_play(cases: dict[str, Case], tmp_path: pathlib.Path) -> None:
+    play_cases(list(cases.values()), tmp_path, secrets=SECRETS)
 
 
-@pytest.mark.parametrize("name", [name for name in FAILS if name not in ("a library that fails", "a wrong type")])
-def test_no_message_holds_a_secret(name: str, url: str, module: Callable[..., t.Any]) -> None:
-    """Of the exception itself: Ansible's own masking of the result is not relied on."""
-    from ansible_collections.pantheros.nixci.plugins.module_utils._core.errors import NixciError
-    from ansible_collections.pantheros.nixci.plugins.module_utils._gitlab.client import GitLabClient
-    from ansible_collections.pantheros.nixci.plugins.modules import gitlab_variable
-
-    options, words = FAILS[name]
-    params: dict[str, t.Any] = {"url": url, "project": "p/works", "key": "NEW", "value": SECRET, "token": TOKEN}
-    params |= {"group": None, "timeout": 5, "retries": 0, "ca_path": None, "state": "present", "environment_scope": "*"}
-    params |= dict.fromkeys(("final_newline", "masked", "hidden", "protected", "variable_type", "description"))
-    params |= {"raw": True, "recreate": False, "rewrite_hidden": False, **options}
-
-    class Module:
-        check_mode = False
-
-        def __init__(self) -> None:
-            self.params = params
-
-    with pytest.raises(NixciError, match=words) as caught:
-        gitlab_variable.read_value(params)
-        gitlab_variable.run(Module(), GitLabClient(params))
-    assert find(SECRETS, f"{caught.value} {caught.value.details!r} {caught.value.__cause__!r}") == []
+@pytest.mark.parametrize("name", [case.name for case in raising(CASES)])
+def test_no_secret_in_an_exception(name: str, cases: dict[str, Case]) -> None:
+    assert_no_secret_in_exceptions(cases[name], SECRETS)

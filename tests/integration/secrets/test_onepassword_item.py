@@ -1,26 +1,27 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whatever happens to an item, its values and the credentials are seen nowhere."""
+"""Whatever happens to an item, its values and the credentials show up nowhere."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 import re
 import typing as t
+from collections.abc import Iterator
+from unittest import mock
 
 import pytest
-from ansible_collections.pantheros.nixci.plugins.module_utils._core.errors import NixciError
-from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword import write as writing
-from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.connect import ConnectBackend
-from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.desired import DesiredField, Recipe, Variable
+from ansible.module_utils.basic import AnsibleModule
 
 from lab.clouds.onepassword import OnePasswordDouble, service_account_token
+from tests.support.collection import run_module
 from tests.support.paths import ROOT
-from tests.support.playbook import find, play
+from tests.support.playbook import find
+from tests.support.secrets import Case, assert_no_secret_in_exceptions, play_cases, raising
 from tests.support.serving import serving
 
 OP = ROOT / "lab" / "op"
-MODULE = "pantheros.nixci.onepassword_item"
 WRITER, READER, ONLY, WRONG = (f"canary-connect-{name}-0123456789" for name in ("rw", "ro", "wo", "no"))
 GIVEN, STORED, LINE = "canary$given?0123456789", "canary$stored?0123456789", "canaryLINEcanaryLINEcanary"
 SECRETS: list[str | re.Pattern[str]] = [WRITER, READER, ONLY, WRONG, GIVEN, STORED, LINE, "canary-account-secret"]
@@ -33,41 +34,41 @@ FAULTS: list[dict[str, t.Any]] = [
 ]
 FIELDS = [{"label": "a", "value": GIVEN}, {"label": "lines", "value": f"first\n{LINE}"}]
 
-# What fails, and the words that must be told.
-FAILS: dict[str, tuple[dict[str, t.Any], str]] = {
-    "a wrong token": ({"connect_token": WRONG}, "does not accept the token"),
-    "a token to read": ({"connect_token": READER}, "may not write here"),
-    "a token to write": ({"connect_token": ONLY}, "write-only credential does not suffice"),
-    "another vault": ({"vault": "Private"}, "no vault"),
-    "nobody listens": ({"connect_host": "http://127.0.0.1:9"}, "cannot reach"),
-    "an answer with the values": ({"title": "echo"}, "is bad"),
-    "a page": ({"title": "page"}, "502"),
-    "a broken server": ({"title": "boom"}, "boom at"),
-    "a write that does nothing": ({"title": "mute"}, "does not show it"),
-    "a page instead of an item": ({"title": "html"}, "not JSON"),
-    "a login": ({"title": "Login"}, "passkey"),
-    "a bad date": ({"fields": [{"label": "a", "value": GIVEN, "type": "date"}]}, "is a date"),
-    "a bad type": ({"fields": [{"label": "a", "value": GIVEN, "type": "secret"}]}, "type must be one of"),
-    "two sources": ({"fields": [{"label": "a", "value": GIVEN, "generate": {}}]}, "mutually exclusive"),
-    "lines in a file": (
-        {"fields": [{"label": "env", "env": [{"name": "K", "value": f"x\n{LINE}"}]}]},
-        "cannot hold K",
+
+def case(name: str, error: str | None = None, **options: t.Any) -> Case:
+    return Case(name, "onepassword_item", options, error)
+
+
+CASES = [
+    case("a wrong token", "does not accept the token", connect_token=WRONG),
+    case("a token to read", "may not write here", connect_token=READER),
+    case("a token to write", "write-only credential does not suffice", connect_token=ONLY),
+    case("another vault", "no vault", vault="Private"),
+    case("nobody listens", "cannot reach", connect_host="http://127.0.0.1:9"),
+    case("an answer with the values", "is bad", title="echo"),
+    case("a page", "502", title="page"),
+    case("a broken server", "boom at", title="boom"),
+    case("a write that does nothing", "does not show it", title="mute"),
+    case("a page instead of an item", "not JSON", title="html"),
+    case("a login", "passkey", title="Login"),
+    case("a bad date", "is a date", fields=[{"label": "a", "value": GIVEN, "type": "date"}]),
+    case("a bad type", "type must be one of", fields=[{"label": "a", "value": GIVEN, "type": "secret"}]),
+    case("two sources", "mutually exclusive", fields=[{"label": "a", "value": GIVEN, "generate": {}}]),
+    case("lines in a file", "cannot hold K", fields=[{"label": "env", "env": [{"name": "K", "value": f"x\n{LINE}"}]}]),
+    case("a wrong account", "does not accept the token", service_account_token=f"ops_{WRONG}"),
+    case("an account to read", "service account may not", service_account_token="reader"),
+    case("a write that the account cannot do", "failed", service_account_token="writer", title="echo"),
+    case("it is created"),
+    case("it is kept"),
+    case("it is changed", fields=[{"label": "a", "value": STORED}]),
+    case("the account changes it", service_account_token="writer", fields=FIELDS, mode="replace"),
+    case("it is generated", fields=[{"label": "b", "generate": {"length": 40}}]),
+    case(
+        "it is composed",
+        fields=[{"label": "env", "env": [{"name": "A", "label": "a"}, {"name": "K", "value": GIVEN}]}],
     ),
-    "a wrong account": ({"service_account_token": f"ops_{WRONG}"}, "does not accept the token"),
-    "an account to read": ({"service_account_token": "reader"}, "service account may not"),
-    "an account that is throttled": ({"service_account_token": "writer", "title": "echo"}, "failed"),
-}
-WORKS: dict[str, dict[str, t.Any]] = {
-    "it is created": {},
-    "it is kept": {},
-    "it is changed": {"fields": [{"label": "a", "value": STORED}]},
-    "the account changes it": {"service_account_token": "writer", "fields": FIELDS, "mode": "replace"},
-    "it is generated": {"fields": [{"label": "b", "generate": {"length": 40}}]},
-    "it is composed": {
-        "fields": [{"label": "env", "env": [{"name": "A", "label": "a"}, {"name": "K", "value": GIVEN}]}]
-    },
-    "it goes": {"title": "Login", "state": "absent"},
-}
+    case("it is removed", title="Login", state="absent"),
+]
 
 
 @pytest.fixture
@@ -90,65 +91,47 @@ def double() -> OnePasswordDouble:
     return vault
 
 
-def test_nothing_is_seen_in_a_playbook(double: OnePasswordDouble, tmp_path: pathlib.Path) -> None:
-    variables: dict[str, t.Any] = {}
-    tasks: list[dict[str, t.Any]] = []
-    reasons: list[str] = []
+@dataclasses.dataclass(frozen=True)
+class Environment:
+    double: OnePasswordDouble
+    cases: dict[str, Case]
+    secrets: list[str | re.Pattern[str]]
+
+
+@pytest.fixture
+def environment(double: OnePasswordDouble, monkeypatch: pytest.MonkeyPatch) -> Iterator[Environment]:
+    monkeypatch.setenv("PATH", f"{OP}:/usr/bin:/bin")
     with serving(double.app) as url:
         accounts = {name: service_account_token(url, f"canary-account-secret-{name}") for name in ("reader", "writer")}
         double.service_accounts[accounts["reader"]] = {"vaults": {"V": "read"}}
         double.service_accounts[accounts["writer"]] = {"vaults": {"V": "write"}}
-        for name, options in {**{name: options for name, (options, _) in FAILS.items()}, **WORKS}.items():
-            given, told = f"given{len(tasks)}", f"told{len(tasks)}"
+        cases = {}
+        for case in CASES:
             access = {"connect_host": url, "connect_token": WRITER}
-            if "service_account_token" in options:
-                token = options["service_account_token"]
-                access = {"service_account_token": accounts.get(token, token)}
-            variables[given] = {"vault": "V", "title": "Item", "fields": FIELDS, "retries": 0} | options | access
-            if "connect_token" in options or "connect_host" in options:
-                variables[given] |= options
-            task: dict[str, t.Any] = {"name": name, "register": told}
-            task[MODULE] = {option: f"{{{{ {given}.{option} }}}}" for option in variables[given]}
-            if name in FAILS:
-                task["ignore_errors"] = True
-                reasons += [f"{told} is failed", f"{told}.msg is search('{FAILS[name][1]}')"]
-            tasks.append(task)
-        tasks.append({"ansible.builtin.assert": {"that": reasons}})
-        played = play(
-            tasks,
-            variables,
-            tmp_path / "play",
-            secrets=[*SECRETS, *accounts.values()],
-            environment={"PATH": f"{OP}:/usr/bin:/bin"},
-        )
-    assert played.returncode == 0, played.output[-6000:]
-    assert played.leaks == []
-    assert find([double.values("V", "Item")["b"]], played.output) == []
+            if account := case.options.get("service_account_token"):
+                access = {"service_account_token": accounts.get(account, account)}
+            base = {"vault": "V", "title": "Item", "fields": FIELDS, "retries": 0, **access}
+            options = {**base, **case.options, **(access if account else {})}
+            cases[case.name] = dataclasses.replace(case, options=options)
+        yield Environment(double, cases, [*SECRETS, *accounts.values()])
 
 
-@pytest.mark.parametrize("title", ["echo", "page", "boom", "mute", "html"])
-def test_no_message_holds_a_secret(double: OnePasswordDouble, title: str) -> None:
-    """Of the exception itself: Ansible's own masking of the result is not relied on."""
-    fields = [
-        DesiredField("a", GIVEN),
-        DesiredField("b", generate=Recipe()),
-        DesiredField("env", env=(Variable("L", value=LINE),)),
-    ]
-    with serving(double.app) as url, pytest.raises(NixciError) as caught:
-        writing.store(ConnectBackend(url, WRITER, retries=0), "V", title, fields)
-    assert find(SECRETS, f"{caught.value} {caught.value.details!r} {caught.value.__cause__!r}") == []
+def test_no_secret_in_a_play(environment: Environment, tmp_path: pathlib.Path) -> None:
+    output = play_cases(list(environment.cases.values()), tmp_path, secrets=environment.secrets)
+    assert find([environment.double.values("V", "Item")["b"]], output) == [], "the generated value"
 
 
-def test_a_result_holds_no_value(double: OnePasswordDouble) -> None:
-    """Of the returned objects: what a module returns is made of them."""
-    fields = [
-        DesiredField("a", GIVEN),
-        DesiredField("b", generate=Recipe()),
-        DesiredField("env", env=(Variable("A", label="a"),)),
-    ]
-    with serving(double.app) as url:
-        backend = ConnectBackend(url, WRITER, retries=0)
-        result = writing.manage(backend, {"vault": "V", "title": "New"}, fields, False)
-    stored = list(double.values("V", "New").values())
-    assert len(stored) == 3
-    assert find(stored, json.dumps(result)) == []
+@pytest.mark.parametrize("name", [case.name for case in raising(CASES)])
+def test_no_secret_in_an_exception(name: str, environment: Environment) -> None:
+    assert_no_secret_in_exceptions(environment.cases[name], environment.secrets)
+
+
+def test_no_value_in_a_result(environment: Environment) -> None:
+    """Of what the module returns: Ansible's own masking of it is not relied on."""
+    fields = [{"label": "a", "value": GIVEN}, {"label": "b", "generate": {}}]
+    fields.append({"label": "env", "env": [{"name": "A", "label": "a"}]})
+    with mock.patch.object(AnsibleModule, "exit_json", autospec=True, side_effect=AnsibleModule.exit_json) as exit_json:
+        run_module("onepassword_item", {**environment.cases["it is created"].options, "fields": fields})
+    stored = environment.double.values("V", "Item")
+    assert {"a", "b", "env"} <= stored.keys()
+    assert find([value for value in stored.values() if value], json.dumps(exit_json.call_args.kwargs)) == []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The engine with a docker that says what the test wrote down."""
+"""The container engine, with a fake docker whose output the test writes."""
 
 from __future__ import annotations
 

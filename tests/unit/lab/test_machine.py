@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the lab does to the machine that it runs on."""
+"""Changes that the lab makes to the machine, and how it undoes them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ esac
 
 @pytest.fixture
 def apt(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
-    """A package manager that only speaks; returns the journal of its calls."""
+    """A fake package manager; returns the log of its calls."""
     calls = tmp_path / "calls"
     (tmp_path / "others").touch()
     for name, text in (
@@ -44,7 +44,7 @@ def test_present_packages_are_not_touched(apt: pathlib.Path) -> None:
     assert not apt.exists() and not state.MACHINE.exists()
 
 
-def test_what_an_installation_brings_is_noted_and_purged(apt: pathlib.Path) -> None:
+def test_installed_packages_are_recorded_and_purged(apt: pathlib.Path) -> None:
     machine.install("curl", "docker.io")
     assert state.read(state.MACHINE)["packages"] == ["docker.io", "runc"]  # libc6 was only upgraded
     machine.uninstall()
@@ -58,7 +58,7 @@ def test_packages_that_others_need_now_are_kept(apt: pathlib.Path) -> None:
     assert apt.read_text().splitlines()[-1].endswith("--simulate")
 
 
-def test_the_hosts_line_comes_once_and_goes_without_a_trace(
+def test_the_hosts_line_is_added_once_and_removed_again(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = "127.0.0.1 localhost\n10.0.0.1 mine # nixci-lab is not mine\n"
@@ -73,7 +73,7 @@ def test_the_hosts_line_comes_once_and_goes_without_a_trace(
     assert hosts.read_text() == before + "10.0.0.2 later\n"
 
 
-def test_a_taken_port_is_named_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_in_use_is_named_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as other:
         other.bind(("", 0))
         other.listen()
@@ -84,7 +84,7 @@ def test_a_taken_port_is_named_before_anything_starts(monkeypatch: pytest.Monkey
             machine.check_network()
 
 
-def test_a_used_network_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+def test_a_network_in_use_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
     (tmp_path / "ip").write_text('#!/bin/sh\necho \'[{"dst":"default"},{"dst":"10.213.0.0/16","dev":"vpn0"}]\'\n')
     (tmp_path / "ip").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
@@ -92,7 +92,7 @@ def test_a_used_network_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: path
         machine.check_network()
 
 
-def test_no_root_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_root_the_error_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine.os, "geteuid", lambda: 1000)
     with pytest.raises(LabError, match="needs root"):
         machine.check_platform()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the lab remembers."""
+"""The state that the lab keeps."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.P
     return tmp_path / ".lab"
 
 
-def test_secrets_are_for_root_alone(folder: pathlib.Path) -> None:
+def test_only_root_can_read_secrets(folder: pathlib.Path) -> None:
     state.write_secret("token", "one")
     assert stat.S_IMODE((folder / "secrets").stat().st_mode) == 0o700
     assert stat.S_IMODE((folder / "secrets" / "token").stat().st_mode) == 0o600
@@ -52,7 +52,7 @@ def test_a_digest_follows_names_contents_and_modes(tmp_path: pathlib.Path) -> No
     assert len(seen) == 4
 
 
-def test_a_process_is_known_by_what_it_runs(folder: pathlib.Path) -> None:
+def test_a_process_is_identified_by_its_command_line(folder: pathlib.Path) -> None:
     folder.mkdir()
     with subprocess.Popen([sys.executable, "-c", "input()  # marker"], stdin=subprocess.PIPE) as child:
         (folder / "clouds.pid").write_text(str(child.pid))
@@ -62,7 +62,7 @@ def test_a_process_is_known_by_what_it_runs(folder: pathlib.Path) -> None:
     assert state.process("clouds", "# marker") is None
 
 
-def test_a_program_that_does_not_exist_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_program_is_an_error_of_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAB_ATTICD", "/nowhere/atticd")
     with pytest.raises(LabError, match="LAB_ATTICD=/nowhere/atticd is not a program"):
         image.attic_programs()

@@ -402,7 +402,8 @@ def test_a_public_key_is_shown_wherever_it_appears(attic: Attic) -> None:
     replaced = attic.cache(check=True, replace_public_key=key)
     assert replaced["diff"]["before"]["public_key"] == key
     assert key in replaced.warnings[0]
-    assert replaced["invocation"]["module_args"]["replace_public_key"] == key
+    if "invocation" in replaced:  # until ansible-core 2.20
+        assert replaced["invocation"]["module_args"]["replace_public_key"] == key
     other = f"other-1:{key.partition(':')[2]}"
     kept = attic.cache(replace_public_key=other)
     assert (kept["changed"], kept["cache"]["public_key"]) == (False, key)

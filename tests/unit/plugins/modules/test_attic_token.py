@@ -108,7 +108,8 @@ def test_a_placeholder_for_the_current_token_hides_nothing(mint: Mint, placehold
     result = mint(current=placeholder)
     expected = mint()
     assert {**result, "reason": None, "invocation": None} == {**expected, "reason": None, "invocation": None}
-    assert result["invocation"]["module_args"]["current"] is None
+    if "invocation" in result:  # until ansible-core 2.20
+        assert result["invocation"]["module_args"]["current"] is None
 
 
 def test_a_signing_key_given_as_the_current_token_stays_hidden(mint: Mint) -> None:

@@ -502,9 +502,10 @@ def test_a_short_value_does_not_spoil_the_result(double: OnePasswordDouble, run:
     result = run(*[field(label, value) for label, value in values.items()], tags=["t1"])
     assert (result["changed"], result["item"]["title"], result["item"]["version"]) == (True, "Attic", 2)
     assert result["item"]["labels"] == ["a", "b", "c", "d", "e", "signing-key"]
-    invocation = result["invocation"]["module_args"]
-    assert {one["value"] for one in invocation["fields"]} == {"VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"}
-    assert (invocation["vault"], invocation["tags"]) == ("pantherOS", ["t1"])
+    if "invocation" in result:  # until ansible-core 2.20
+        invocation = result["invocation"]["module_args"]
+        assert {one["value"] for one in invocation["fields"]} == {"VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"}
+        assert (invocation["vault"], invocation["tags"]) == ("pantherOS", ["t1"])
 
 
 WRITES: dict[str, dict[str, t.Any]] = {

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Doubles that are as far away as real services, under their real addresses.
+"""Doubles with the latency of real services, under their real addresses.
 
 Modules that know only the vendor's address reach the double through HTTPS_PROXY, like any client behind a company's
-proxy, and trust its certificate through SSL_CERT_FILE. Nothing of theirs is changed.
+proxy, and trust its certificate through SSL_CERT_FILE. The modules themselves are not changed.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ Wsgi = t.Callable[[dict[str, t.Any], t.Callable[..., t.Any]], Iterable[bytes]]
 LATENCY = 0.1
 
 
-def far(app: Wsgi) -> Wsgi:
-    """The same application, each answer later by the latency."""
+def delayed(app: Wsgi) -> Wsgi:
+    """The same application; each answer arrives later by the latency."""
 
     def answer(environ: dict[str, t.Any], start_response: t.Callable[..., t.Any]) -> Iterable[bytes]:
         time.sleep(LATENCY)
@@ -46,8 +46,8 @@ def listening(app: Wsgi, context: ssl.SSLContext | None = None) -> Iterator[int]
 
 
 @contextlib.contextmanager
-def under_its_name(app: Wsgi, host: str, folder: pathlib.Path) -> Iterator[dict[str, str]]:
-    """The environment in which https://host is this application."""
+def at_real_address(app: Wsgi, host: str, folder: pathlib.Path) -> Iterator[dict[str, str]]:
+    """Environment variables with which https://host is this application."""
     authority = trustme.CA()
     bundle = folder / "authority.pem"
     authority.cert_pem.write_to_path(str(bundle))
@@ -64,7 +64,7 @@ def under_its_name(app: Wsgi, host: str, folder: pathlib.Path) -> Iterator[dict[
 
 
 class Tunnel(socketserver.ThreadingTCPServer):
-    """An HTTP proxy that knows CONNECT, and one place to connect to."""
+    """An HTTP proxy that supports CONNECT only and connects to one place."""
 
     daemon_threads = True
 

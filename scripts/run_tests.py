@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs the parts of the test suite one after another: run_tests.py [PART ...]; without a name, all of them.
+
+It shows how long each part took and why tests were skipped. Its last line is "N passed, N failed, N skipped".
+A part that is not a run of pytest counts as one test. A part in which no test ran has failed.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import functools
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import typing as t
+import xml.etree.ElementTree as ET
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+# The tests of one file share servers; files are independent of each other.
+PARALLEL = ("-n", "auto", "--maxprocesses=8", "--dist=loadfile")
+# For the newest ansible-core, as the interpreter of .venv may be too old for it. All tools ignore what is in .venv.
+NEWEST_VENV = ".venv/newest"
+NEWEST_PYTHONS = ("3.13", "3.14")
+
+
+@dataclasses.dataclass
+class Result:
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+    reasons: dict[str, int] = dataclasses.field(default_factory=dict)
+    """Why tests were skipped → how many."""
+
+    def __str__(self) -> str:
+        return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
+
+    def __add__(self, other: Result) -> Result:
+        reasons = collections.Counter(self.reasons) + collections.Counter(other.reasons)
+        numbers = (self.passed + other.passed, self.failed + other.failed, self.skipped + other.skipped)
+        return Result(*numbers, dict(reasons))
+
+
+def main(names: t.Sequence[str]) -> int:
+    if unknown := set(names) - PARTS.keys():
+        print(f"There is no part {', '.join(sorted(unknown))}; the parts are {', '.join(PARTS)}.", file=sys.stderr)
+        return 2
+    os.environ["PATH"] = f"{pathlib.Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    lines, total = [], Result()
+    for name in names or PARTS:
+        print(f"\n==== {name}", flush=True)
+        start = time.monotonic()
+        result = PARTS[name]()
+        lines.append(f"{name:<12} {result} in {time.monotonic() - start:.0f} s")
+        print(f"==== {lines[-1]}", flush=True)
+        total += result
+    print(summary(lines, total), flush=True)
+    return int(total.failed > 0)
+
+
+def summary(lines: t.Sequence[str], total: Result) -> str:
+    skipped = [f"  {number:>4}  {reason}" for reason, number in sorted(total.reasons.items())]
+    return "\n".join(["", *(["Skipped:", *skipped, ""] if skipped else []), *lines, "", str(total)])
+
+
+# ---- kinds of parts -----------------------------------------------------------------------------------------------
+
+
+def command(*words: str) -> Result:
+    return as_one_test(subprocess.run(words, cwd=ROOT).returncode == 0)
+
+
+def as_one_test(passed: bool) -> Result:
+    return Result(passed=1) if passed else Result(failed=1)
+
+
+def pytest(*words: str, python: str | pathlib.Path = sys.executable) -> Result:
+    with tempfile.TemporaryDirectory() as folder:
+        report = pathlib.Path(folder) / "report.xml"
+        run = [str(python), "-m", "pytest", "-q", "-rfE", f"--junit-xml={report}", *words]
+        return read_report(report, subprocess.run(run, cwd=ROOT).returncode)
+
+
+def read_report(report: pathlib.Path, code: int) -> Result:
+    """The result of a run of pytest from its JUnit report and its exit code."""
+    cases = list(ET.parse(report).iter("testcase")) if report.exists() else []  # noqa: S314 – made by pytest
+    result, reasons = Result(), collections.Counter[str]()
+    for case in cases:
+        outcome = {part.tag: part.get("message", "") for part in case}
+        if outcome.keys() & {"failure", "error"}:
+            result.failed += 1
+        elif "skipped" in outcome:
+            result.skipped += 1
+            reasons[outcome["skipped"]] += 1
+        else:
+            result.passed += 1
+    # An interrupted run may have no failed test, and a run without tests says nothing about the code.
+    if not result.failed and (code or not result.passed):
+        result.failed = 1
+    result.reasons = dict(reasons)
+    return result
+
+
+def build_image() -> Result:
+    """Once for all parts that follow."""
+    sys.path.insert(0, str(ROOT))
+    from lab.shell import LabError
+    from tests.support.lab_image import lab_image
+
+    try:
+        os.environ["NIXCI_LAB_IMAGE"] = lab_image()
+    except LabError as exc:
+        print(exc, file=sys.stderr)
+        return Result(failed=1)
+    return Result(passed=1)
+
+
+def newest_core() -> Result:
+    """The unit tests on the newest ansible-core."""
+    python = find_python(NEWEST_PYTHONS)
+    if not python:
+        return skipped(f"ansible-core's newest version needs Python {' or '.join(NEWEST_PYTHONS)}, which is not here")
+    if sys.version_info[:2] >= (3, 13):
+        return skipped("the unit tests have run on the newest ansible-core already")
+    venv = ["scripts/venv", NEWEST_VENV, "requirements-dev.txt"]
+    if subprocess.run(venv, cwd=ROOT, env={**os.environ, "PYTHON": python}).returncode:
+        return Result(failed=1)
+    version = (
+        "import ansible.release, platform; print(ansible.release.__version__, 'on Python', platform.python_version())"
+    )
+    print("ansible-core", output(f"{NEWEST_VENV}/bin/python", "-c", version), flush=True)
+    return pytest("tests/unit", *PARALLEL, python=f"{NEWEST_VENV}/bin/python")
+
+
+def skipped(reason: str) -> Result:
+    print(reason, flush=True)
+    return Result(skipped=1, reasons={reason: 1})
+
+
+def find_python(versions: t.Sequence[str]) -> str | None:
+    """An interpreter of one of these versions: on PATH, or one that pyenv has."""
+    pyenv = shutil.which("pyenv") or shutil.which("pyenv", path=os.environ.get("PYENV_ROOT", "~/.pyenv") + "/bin")
+    for version in versions:
+        candidates = [shutil.which(f"python{version}")]
+        if pyenv:
+            candidates.append(f"{output(pyenv, 'prefix', version)}/bin/python")
+        for candidate in candidates:
+            # What pyenv puts on PATH may refuse to run.
+            if candidate and output(candidate, "-c", "import sys; print('%d.%d' % sys.version_info[:2])") == version:
+                return candidate
+    return None
+
+
+def output(*words: str) -> str:
+    try:
+        return subprocess.run(
+            words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        ).stdout.strip()
+    except OSError:
+        return ""
+
+
+PARTS: dict[str, t.Callable[[], Result]] = {
+    "lint": functools.partial(command, "scripts/lint"),
+    "unit": functools.partial(pytest, "tests/unit", *PARALLEL),
+    "newest-core": newest_core,
+    "image": build_image,
+    "integration": functools.partial(pytest, "tests/integration", *PARALLEL),
+    "contract": functools.partial(pytest, "tests/contract", *PARALLEL),
+    "nix": functools.partial(pytest, "tests/nix", *PARALLEL),
+    # These share one lab.
+    "e2e": functools.partial(pytest, "tests/e2e"),
+}
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
