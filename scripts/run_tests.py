@@ -143,7 +143,9 @@ def skipped(reason: str) -> Result:
 
 def find_python(versions: t.Sequence[str]) -> str | None:
     """An interpreter of one of these versions: on PATH, or one that pyenv has."""
-    pyenv = shutil.which("pyenv") or shutil.which("pyenv", path=os.environ.get("PYENV_ROOT", "~/.pyenv") + "/bin")
+    pyenv = shutil.which("pyenv") or shutil.which(
+        "pyenv", path=os.path.expanduser(os.environ.get("PYENV_ROOT", "~/.pyenv") + "/bin")
+    )
     for version in versions:
         candidates = [shutil.which(f"python{version}")]
         if pyenv:
