@@ -1,6 +1,6 @@
 # make demo        a whole cache on this machine: the lab, then playbooks/site.yml on it
 # make test        every test
-# make docs        docs/plugins/ and docs/roles/ from the sources
+# make docs        docs/plugins/, docs/roles/ and roles/*/README.md from the sources
 # make bench       what runs cost, beside community.general's modules
 # make demo-clean  removes every trace of the lab
 SHELL := /bin/sh
