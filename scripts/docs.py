@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes docs/plugins/ and docs/roles/, one page each, from the documentation in the sources.
+"""Writes docs/plugins/, docs/roles/README.md and the README.md of each role from the documentation in the sources.
 
 With --check it writes nothing and fails if a page is not what it would write.
 """
@@ -75,18 +75,30 @@ class Plain(MDFormatter):
 
 
 class Links(LinkProvider):
-    """Other plugins of this collection have pages, too; the address is good from both folders."""
+    """Other plugins of this collection have pages, too; the address is relative to the page that links there."""
+
+    def __init__(self, start: pathlib.Path) -> None:
+        self.start = start
 
     def plugin_link(self, plugin: dom.PluginIdentifier) -> str | None:
         collection, _dot, name = plugin.fqcn.rpartition(".")
-        folder = "roles" if plugin.type == "role" else "plugins"
-        return f"../{folder}/{name}.md" if collection == COLLECTION else None
+        target = role_page(name) if plugin.type == "role" else plugin_page(name)
+        return os.path.relpath(target, self.start.parent) if collection == COLLECTION else None
+
+
+def plugin_page(name: str) -> pathlib.Path:
+    return ROOT / f"docs/plugins/{name}.md"
+
+
+def role_page(name: str) -> pathlib.Path:
+    # Galaxy shows a role by the file of this name.
+    return ROOT / f"roles/{name}/README.md"
 
 
 def main() -> int:
     pages = plugin_pages() | role_pages()
-    folders = [ROOT / "docs/plugins", ROOT / "docs/roles"]
-    stale = {path for folder in folders for path in folder.glob("*.md")} - pages.keys()
+    patterns = ("docs/plugins/*.md", "docs/roles/*.md", "roles/*/README.md")
+    stale = {path for pattern in patterns for path in ROOT.glob(pattern)} - pages.keys()
     changed = {path for path, text in pages.items() if not path.exists() or path.read_text() != text}
     if "--check" in sys.argv:
         for path in sorted(stale | changed):
@@ -115,16 +127,16 @@ def plugin_pages() -> dict[pathlib.Path, str]:
         names = sorted(path.stem for path in (ROOT / "plugins" / folder).glob("*.py"))
         for fqcn, plugin in sorted(documented(kind, names).items()):
             name, doc = fqcn.rpartition(".")[2], plugin["doc"]
-            pages[ROOT / f"docs/plugins/{name}.md"] = plugin_page(fqcn, kind, plugin)
+            pages[plugin_page(name)] = plugin_text(fqcn, kind, plugin)
             rows.append(f"| [{name}]({name}.md) | {kind} | {sentence(doc['short_description'])} |")
     table = ["| name | kind | what it does |", "| --- | --- | --- |", *rows]
     pages[ROOT / "docs/plugins/README.md"] = page("# Modules and the lookup", NOTICE, "\n".join(table))
     return pages
 
 
-def plugin_page(fqcn: str, kind: str, plugin: Json) -> str:
+def plugin_text(fqcn: str, kind: str, plugin: Json) -> str:
     doc = plugin["doc"]
-    markup = Markup(dom.PluginIdentifier(fqcn=fqcn, type=kind))
+    markup = Markup(dom.PluginIdentifier(fqcn=fqcn, type=kind), plugin_page(fqcn.rpartition(".")[2]))
     parts = [f"# {fqcn.rpartition('.')[2]}", NOTICE]
     parts += [f"{sentence(doc['short_description'])} ({kind}, since version {doc['version_added']})."]
     parts += [markup.paragraphs(doc["description"])]
@@ -148,22 +160,25 @@ def plugin_page(fqcn: str, kind: str, plugin: Json) -> str:
 
 
 def role_pages() -> dict[pathlib.Path, str]:
-    names = sorted(path.name for path in (ROOT / "roles").iterdir())
+    names = sorted(path.parents[1].name for path in ROOT.glob("roles/*/meta/argument_specs.yml"))
+    index = ROOT / "docs/roles/README.md"
     pages, rows = {}, []
     for fqcn, role in sorted(documented("role", names).items()):
         name = fqcn.rpartition(".")[2]
         parts = [f"# Role {name}", NOTICE]
         # The entry point that a playbook uses without tasks_from comes first.
         for entry, doc in sorted(role["entry_points"].items(), key=lambda item: (item[0] != "main", item[0])):
-            markup = Markup(dom.PluginIdentifier(fqcn=fqcn, type="role"), entry)
+            markup = Markup(dom.PluginIdentifier(fqcn=fqcn, type="role"), role_page(name), entry)
             title = "" if entry == "main" else f"## Entry point `{entry}`\n\n"
             parts += [f"{title}{sentence(doc['short_description'])}", markup.paragraphs(doc.get("description") or [])]
             if doc.get("options"):
                 parts += ["## Variables" if entry == "main" else "Variables:", markup.options(doc["options"])]
-        pages[ROOT / f"docs/roles/{name}.md"] = page(*parts)
-        rows.append(f"| [{name}]({name}.md) | {sentence(role['entry_points']['main']['short_description'])} |")
+        pages[role_page(name)] = page(*parts)
+        if not name.startswith("_"):  # those serve the other roles only
+            link = os.path.relpath(role_page(name), index.parent)
+            rows.append(f"| [{name}]({link}) | {sentence(role['entry_points']['main']['short_description'])} |")
     table = ["| name | what it does |", "| --- | --- |", *rows]
-    pages[ROOT / "docs/roles/README.md"] = page("# Roles", NOTICE, "\n".join(table))
+    pages[index] = page("# Roles", NOTICE, "\n".join(table))
     return pages
 
 
@@ -173,12 +188,13 @@ def role_pages() -> dict[pathlib.Path, str]:
 class Markup:
     """Ansible's markup and data, as Markdown, seen from one plugin or one entry point of a role."""
 
-    def __init__(self, plugin: dom.PluginIdentifier, entry_point: str | None = None) -> None:
+    def __init__(self, plugin: dom.PluginIdentifier, start: pathlib.Path, entry_point: str | None = None) -> None:
         self.context = Context(current_plugin=plugin, role_entrypoint=entry_point)
+        self.links = Links(start)
 
     def text(self, text: str) -> str:
         parsed = parse(str(text), self.context, errors="exception")
-        return to_md(parsed, Plain(), Links(), current_plugin=self.context.current_plugin)
+        return to_md(parsed, Plain(), self.links, current_plugin=self.context.current_plugin)
 
     def paragraphs(self, texts: str | list[str], indent: str = "") -> str:
         texts = [texts] if isinstance(texts, str) else texts

@@ -43,7 +43,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def test_every_copy_of_the_version_is_equal() -> None:
     role = yaml.safe_load((ROOT / "roles/nixos/vars/main.yml").read_text())
     assert role["_nixos_collection_version"] == VERSION
-    assert f"({VERSION})" in (ROOT / "CHANGELOG.md").read_text()
+    changelog = yaml.safe_load((ROOT / "changelogs/changelog.yaml").read_text())
+    assert VERSION in changelog["releases"]
 
 
 def test_the_artefact_has_what_a_user_needs(files: list[str]) -> None:
@@ -55,7 +56,8 @@ def test_the_artefact_has_what_a_user_needs(files: list[str]) -> None:
 
 def test_the_artefact_has_nothing_else(files: list[str]) -> None:
     unwanted = re.compile(
-        r"^(lab|tests|molecule|nix/tests|\.(?!/)|Makefile|ansible\.cfg|pyproject)|__pycache__|\.tar\.gz$"
+        r"^(lab|molecule|nix/tests|build|scripts/(?!deploy)|tests/(?!config\.yml$)|\.(?!/)|Makefile|ansible\.cfg|noxfile|.*nox\.toml|pyproject)"
+        r"|__pycache__|\.tar\.gz$"
     )
     assert [name for name in files if unwanted.match(name)] == []
 

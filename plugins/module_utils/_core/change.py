@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-State = dict[str, t.Any] | None
+State: t.TypeAlias = "dict[str, t.Any] | None"
 
 
 @dataclasses.dataclass(frozen=True)

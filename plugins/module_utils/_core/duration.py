@@ -59,7 +59,7 @@ def _length(option: str, text: str, number: str, unit: str) -> Fraction:
         raise InvalidError(f"{option}: '{unit}' in '{text}' is not a unit of time; use {USUAL}.")
     if any(len(part) > MOST_DIGITS for part in number.split(".")):
         raise InvalidError(f"{option}: a number in '{text}' is too large; give a shorter duration.")
-    whole, _, part = number.partition(".")
+    whole, _point, part = number.partition(".")
     fraction = Fraction(f"0.{part or 0}") * UNITS[unit]
     # Attic refuses what it would have to round.
     smallest = Fraction(1) if UNITS[unit] >= UNITS["h"] else UNITS["ns"]
