@@ -26,10 +26,10 @@ def find_host(url: str) -> str | None:
     """The host of a server's address, None if it is no such address."""
     try:
         parts = urlsplit(url)
-        _ = parts.port  # ValueError if it is not a number
+        valid = parts.scheme in ("https", "http") and parts.port != 0  # ValueError if the port is not a number
     except ValueError:
         return None
-    return parts.hostname if parts.scheme in ("https", "http") else None
+    return parts.hostname if valid else None
 
 
 def client_config(server: str, url: str, *, option: str = "token", value: str) -> str:

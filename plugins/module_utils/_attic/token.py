@@ -116,8 +116,10 @@ def _differing_grants(have: Grants, want: Grants) -> list[str]:
         if gained := old - new:
             found.append(f"on '{pattern}' it should not have {_listed(gained)}")
     # The order only matters among patterns: an exact name wins in any position.
-    order, desired_order = ([pattern for pattern in one if "*" in pattern and pattern in other]
-                           for one, other in ((have, want), (want, have)))  # fmt: skip
+    common = [{pattern for pattern in one if "*" in pattern} for one in (have, want)]
+    order, desired_order = (
+        [pattern for pattern in one if pattern in set.intersection(*common)] for one in (have, want)
+    )
     if order != desired_order:
         found.append(f"its patterns are in the order {', '.join(order)}, not {', '.join(desired_order)}")
     return found
@@ -184,7 +186,7 @@ def malformed(claims: Claims) -> str | None:
         if not PATTERN.fullmatch(pattern) or not isinstance(rights, dict):
             return f"its permissions for '{pattern}' are malformed"
         # The server requires the numbers 0 and 1; Python's True is equal to 1, but JSON's true is not.
-        if any(type(rights[key]) is not int or rights[key] not in (0, 1) for key in RIGHTS.values() if key in rights):
+        if any(repr(rights[key]) not in ("0", "1") for key in RIGHTS.values() if key in rights):
             return f"its permissions for '{pattern}' are not the numbers 0 and 1"
     for key in ("exp", "nbf", "iat"):
         if key in claims and type(claims[key]) not in (int, float):

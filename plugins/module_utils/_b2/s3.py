@@ -21,15 +21,10 @@ from .._core.errors import (
     UnavailableError,
 )
 
-if t.TYPE_CHECKING:
-    from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
-    from botocore.parsers import ResponseParserError
-else:
-    BotoCoreError = ClientError = HTTPClientError = ResponseParserError = Exception
 with optional("boto3"):
     import boto3
     from botocore.config import Config
-    from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+    from botocore.exceptions import BotoCoreError, ClientError
     from botocore.parsers import ResponseParserError
 
 
@@ -134,5 +129,5 @@ def _typed(access: str, action: str, capability: str) -> Iterator[None]:
         raise UnavailableError(
             f"B2: cannot {action} an object with {access}: the answer is not one of S3's API; check that realm is the right address."
         ) from None
-    except (BotoCoreError, HTTPClientError) as exc:
+    except BotoCoreError as exc:
         raise UnavailableError(f"B2: cannot {action} an object with {access}: {str(exc)[:200]}.") from None

@@ -91,7 +91,8 @@ class OpBackend:
 
     def _run(self, vault: str, name: str, *argv: str, stdin: str | None = None) -> bytes:
         """The output of `op`. Secrets go through the environment and a pipe, since every user can see arguments."""
-        process = subprocess.Popen(
+        # A module's run_command knows no time limit, and the lookup has none at all.
+        process = subprocess.Popen(  # pylint: disable=ansible-bad-function
             [self.path, *argv],
             # Without input, `op` would take any other open stdin for a template; it reads one from a pipe only.
             stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,

@@ -33,6 +33,6 @@ def make(recipe: Recipe) -> str:
     It is made here and not by the server: `op` could do it only for the password of a new item.
     """
     while True:
-        value = "".join(secrets.choice("".join(recipe.alphabets)) for _ in range(recipe.length))
+        value = "".join(secrets.SystemRandom().choices("".join(recipe.alphabets), k=recipe.length))
         if all(set(alphabet) & set(value) for alphabet in recipe.alphabets):
             return value

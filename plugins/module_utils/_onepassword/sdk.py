@@ -145,5 +145,5 @@ class SdkBackend:
         if matches(message, ("internal server error",)):
             return UnavailableError("1Password has an internal error; run again later.")
         # Exceptions of other types quote their input, as those of pydantic do.
-        shown = safe_excerpt(message, self.token) if type(exc) is Exception else type(exc).__name__
+        shown = safe_excerpt(message, self.token) if exc.__class__ is Exception else type(exc).__name__
         return NixciError(f"1Password's SDK failed for {what}: {shown}.")
