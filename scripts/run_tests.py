@@ -78,16 +78,17 @@ def as_one_test(passed: bool) -> Result:
     return Result(passed=1) if passed else Result(failed=1)
 
 
-def pytest(*words: str, python: str | pathlib.Path = sys.executable) -> Result:
+def pytest(*words: str) -> Result:
     with tempfile.TemporaryDirectory() as folder:
         report = pathlib.Path(folder) / "report.xml"
-        run = [str(python), "-m", "pytest", "-q", "-rfE", f"--junit-xml={report}", *words]
-        return read_report(report, subprocess.run(run, cwd=ROOT).returncode)
+        run = [sys.executable, "-m", "pytest", "-q", "-rfE", f"--junit-xml={report}", *words]
+        return read_reports([report], subprocess.run(run, cwd=ROOT).returncode)
 
 
-def read_report(report: pathlib.Path, code: int) -> Result:
-    """The result of a run of pytest from its JUnit report and its exit code."""
-    cases = list(ET.parse(report).iter("testcase")) if report.exists() else []  # noqa: S314 – made by pytest
+def read_reports(reports: t.Iterable[pathlib.Path], code: int) -> Result:
+    """The result of runs of pytest from their JUnit reports and their exit code."""
+    made = [report for report in reports if report.exists()]
+    cases = [case for report in made for case in ET.parse(report).iter("testcase")]  # noqa: S314 – made by pytest
     result, reasons = Result(), collections.Counter[str]()
     for case in cases:
         outcome = {part.tag: part.get("message", "") for part in case}
@@ -120,20 +121,34 @@ def build_image() -> Result:
 
 
 def newest_core() -> Result:
-    """The unit tests on the newest ansible-core."""
-    python = find_python(NEWEST_PYTHONS)
-    if not python:
-        return skipped(f"ansible-core's newest version needs Python {' or '.join(NEWEST_PYTHONS)}, which is not here")
+    """`ansible-test units` on the newest ansible-core."""
+    venv, python = NEWEST_VENV, find_python(NEWEST_PYTHONS)
     if sys.version_info[:2] >= (3, 13):
-        return skipped("the unit tests have run on the newest ansible-core already")
-    venv = ["scripts/venv", NEWEST_VENV, "requirements-dev.txt"]
-    if subprocess.run(venv, cwd=ROOT, env={**os.environ, "PYTHON": python}).returncode:
-        return Result(failed=1)
-    version = (
-        "import ansible.release, platform; print(ansible.release.__version__, 'on Python', platform.python_version())"
-    )
-    print("ansible-core", output(f"{NEWEST_VENV}/bin/python", "-c", version), flush=True)
-    return pytest("tests/unit", *PARALLEL, python=f"{NEWEST_VENV}/bin/python")
+        venv = sys.prefix
+    elif not python:
+        return skipped(f"ansible-core's newest version needs Python {' or '.join(NEWEST_PYTHONS)}, which is not here")
+    else:
+        make = ["scripts/venv", venv, "requirements.txt", "tests/unit/requirements.txt"]
+        if subprocess.run(make, cwd=ROOT, env={**os.environ, "PYTHON": python}).returncode:
+            return Result(failed=1)
+    versions = "import ansible.release, sys; print(ansible.release.__version__, '%d.%d' % sys.version_info[:2])"
+    core, version = output(f"{venv}/bin/python", "-c", versions).split()
+    print(f"ansible-core {core} on Python {version}", flush=True)
+    return ansible_test_units(ROOT / venv / "bin/ansible-test", version)
+
+
+def ansible_test_units(program: pathlib.Path, version: str) -> Result:
+    """On a copy of the checkout at the place that ansible-test demands."""
+    sys.path.insert(0, str(ROOT))
+    from tests.sanity.artefact import COLLECTION, copy_checkout
+
+    with tempfile.TemporaryDirectory() as folder:
+        tree = pathlib.Path(folder) / COLLECTION
+        copy_checkout(tree)
+        run = [str(program), "units", "--local", "--python", version, "--color", "no"]
+        run += ["--num-workers", str(min(os.cpu_count() or 1, 8))]
+        code = subprocess.run(run, cwd=tree, stdin=subprocess.DEVNULL).returncode
+        return read_reports((tree / "tests/output/junit").glob("*.xml"), code)
 
 
 def skipped(reason: str) -> Result:
