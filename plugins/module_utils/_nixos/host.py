@@ -116,7 +116,7 @@ class NixosHost:
             if exc.details.get("reason") == "timeout":
                 raise NixciError(
                     f"{exc} The activation itself may still be running in its own unit: "
-                    "look at 'journalctl -u nixos-rebuild-switch-to-configuration*'.",
+                    "see 'journalctl -u nixos-rebuild-switch-to-configuration*'.",
                     **exc.details,
                 ) from None
             raise
