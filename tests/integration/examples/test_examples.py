@@ -28,7 +28,7 @@ WORLDS = {
     "onepassword": "onepassword",
     "onepassword_item": "onepassword",
 }
-ELSEWHERE = {"attic_roundtrip", "nixos_rebuild", "nixos_unit_check"}
+ELSEWHERE = {"attic_roundtrip", "nixos_rebuild", "nixos_check", "nixos_settings"}
 
 
 def plugin_file(name: str) -> pathlib.Path:
