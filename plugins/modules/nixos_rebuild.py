@@ -12,35 +12,34 @@ version_added: 0.1.0
 description:
   - Builds the configuration with C(nixos-rebuild), compares it with the running system and activates it if they
     differ.
-  - Evaluation, build, activation and failed units are told apart, although C(nixos-rebuild) ends with 1 for all.
-  - An activation that was cut off or left failed units behind is repeated by the next run, even if the configuration
-    is the same.
+  - Distinguishes errors of evaluation, build and activation from failed units, although C(nixos-rebuild) exits with 1 for all of them.
+  - Repeats an activation that was interrupted or left failed units behind, even if the configuration is the same.
 extends_documentation_fragment:
   - pantheros.nixci._attributes
 attributes:
   check_mode:
     details:
-      - Builds the configuration, which adds to the Nix store, and asks it what activation would do.
+      - Builds the configuration, which adds to the Nix store, and runs its dry activation.
 options:
   action:
     description:
-      - V(switch) activates the configuration and makes it the one that boots.
+      - V(switch) activates the configuration and makes it the boot default.
     type: str
     choices: [switch]
     default: switch
   flake:
     description:
-      - A flake, optionally with C(#name) of the configuration; the default name is the host name.
-      - Without it C(nixos-rebuild) takes C(/etc/nixos/flake.nix) if there is one, else C(/etc/nixos/configuration.nix).
+      - A flake, optionally with the name of the configuration as in C(/etc/nixos#web). The default name is the host name.
+      - By default, C(nixos-rebuild) uses C(/etc/nixos/flake.nix) if it exists, else C(/etc/nixos/configuration.nix).
     type: str
   timeout:
     description:
-      - Seconds for everything together, from 1 to 86400.
-      - When they are over, an activation that has begun goes on in its own unit.
+      - Time limit for the build and the activation together in seconds, from 1 to 86400.
+      - On timeout, a started activation continues in its own unit.
     type: int
     default: 3600
 requirements:
-  - Runs on the NixOS host, as root, with nothing but Python's standard library.
+  - Runs on the NixOS host as root; needs only Python's standard library.
 author:
   - The pantheros.nixci contributors (@pantheros)
 """
@@ -50,7 +49,7 @@ EXAMPLES = r"""
   pantheros.nixci.nixos_rebuild:
   become: true
 
-- name: See what would change
+- name: Show what would change
   pantheros.nixci.nixos_rebuild:
     flake: /etc/nixos#hetzner-vps
   become: true
@@ -60,7 +59,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 system:
-  description: The configuration that was built and what became of it.
+  description: The configuration that was built, and its state on the host.
   type: dict
   returned: success, and failure after the build
   contains:
@@ -73,7 +72,7 @@ system:
       type: str
       sample: /nix/store/11111111111111111111111111111111-nixos-system-hetzner-vps-25.11
     generation:
-      description: Number of the generation that boots next; in check mode of the one that is there now.
+      description: Number of the generation that boots next; in check mode the current one.
       type: int
       sample: 42
     activated:
@@ -81,12 +80,12 @@ system:
       type: bool
       sample: true
 units:
-  description: What activation does to units, as the configuration itself foretold it before.
+  description: What the activation does to units, as its dry activation predicted.
   type: dict
   returned: when there is something to activate
   sample: {"stop": [], "restart": ["caddy.service"], "reload": [], "start": ["atticd.service"]}
 failed_units:
-  description: Units that failed during the activation, with the last lines of their journal; secrets are masked.
+  description: Units that failed during the activation, with the last lines of their journal. Secrets are masked.
   type: list
   elements: dict
   returned: always
@@ -107,48 +106,26 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._core.change import Change
 from ..module_utils._core.errors import InvalidError, NixciError
+from ..module_utils._core.resource import converge, finish
 from ..module_utils._nixos.command import Runner
 from ..module_utils._nixos.host import NixosHost
+from ..module_utils._nixos.rebuild import RunningSystem
 
 
-def plan(state: dict[str, t.Any], built: str) -> Change:
-    """The configuration shall run, be the one that boots, and have been activated to the end."""
-    return Change(state, {"system": built, "profile": built, "unfinished": None})
-
-
-def run(module: AnsibleModule, host: NixosHost) -> dict[str, t.Any]:
-    before = host.state()
-    change = plan(before, host.build())
-    path = change.after["system"]
-    result = change.result(failed_units=[])
-    if change:
-        result["units"] = host.dry_activate(path)
-        result["diff"]["prepared"] = describe(host.closure_changes(before["system"], path), result["units"])
+def rebuild(module: AnsibleModule) -> dict[str, t.Any]:
+    params = module.params
     try:
-        if change and not module.check_mode:
-            host.switch(path)
+        if not 1 <= params["timeout"] <= 86400:
+            raise InvalidError("timeout must be from 1 to 86400 seconds.", reason="invalid")
+        if os.geteuid() != 0:
+            raise InvalidError("nixos_rebuild needs root on the host; add 'become: true'.", reason="not_root")
+        with tempfile.TemporaryDirectory(prefix="nixci-") as workdir:
+            host = NixosHost(Runner(module, params["timeout"]), params["flake"], workdir)
+            return converge(RunningSystem(host), params, module.check_mode)
     except NixciError as exc:
-        after = system(host, before, path)
-        exc.details = {**result, "changed": host.moved(before), "system": after, **exc.details}
+        exc.details.setdefault("failed_units", [])
         raise
-    return {**result, "system": system(host, before, path)}
-
-
-def system(host: NixosHost, before: dict[str, t.Any], path: str) -> dict[str, t.Any]:
-    return {
-        "path": path,
-        "previous": before["system"],
-        "generation": host.generation(),
-        "activated": host.state()["system"] == path,
-    }
-
-
-def describe(closures: list[str], units: dict[str, list[str]]) -> str:
-    """What a reader of the diff wants to know beside two store paths."""
-    lines = [*closures, *(f"{verb}: {', '.join(names)}" for verb, names in units.items() if names)]
-    return "".join(f"{line}\n" for line in lines)
 
 
 def main() -> None:
@@ -160,17 +137,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    try:
-        if not 1 <= module.params["timeout"] <= 86400:
-            raise InvalidError("timeout must be from 1 to 86400 seconds.", reason="invalid")
-        if os.geteuid() != 0:
-            raise InvalidError("nixos_rebuild needs root on the host; add 'become: true'.", reason="not_root")
-        with tempfile.TemporaryDirectory(prefix="nixci-") as workdir:
-            runner = Runner(module, module.params["timeout"])
-            result = run(module, NixosHost(runner, module.params["flake"], workdir))
-    except NixciError as exc:
-        module.fail_json(msg=str(exc), **{"failed_units": [], **exc.details})
-    module.exit_json(**result)
+    finish(module, lambda: rebuild(module))
 
 
 if __name__ == "__main__":

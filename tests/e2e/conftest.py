@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lab with site.yml run on it, and ways to look at what came out."""
+"""The lab with site.yml run on it, and ways to inspect the result."""
 
 from __future__ import annotations
 
@@ -34,6 +34,11 @@ class PlaybookRun:
         return sum(int(number) for number in re.findall(r"changed=(\d+)", self.out))
 
     @property
+    def tasks(self) -> list[str]:
+        """The names of the tasks that ran or were skipped."""
+        return re.findall(r"^TASK \[(.*)\] \*+$", self.out, re.M)
+
+    @property
     def problem(self) -> str:
         """The text of all failures, in one line so that the terminal's width plays no part."""
         return " ".join(self.out.split())
@@ -50,8 +55,8 @@ def play(
     command = [str(BIN / "ansible-playbook"), playbook, *args]
     if extra:
         command += ["--extra-vars", json.dumps(extra)]
-    whole = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "ANSIBLE_NOCOLOR": "1", **(env or {})}
-    done = subprocess.run(command, cwd=cwd, env=whole, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    merged = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "ANSIBLE_NOCOLOR": "1", **(env or {})}
+    done = subprocess.run(command, cwd=cwd, env=merged, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     return PlaybookRun(done.returncode, done.stdout + done.stderr)
 
 

@@ -117,7 +117,7 @@ def test_the_server_listens_on_the_loopback_address_only(host: t.Any) -> None:
     assert [address for address in listening if address.endswith(":8080")] == ["127.0.0.1:8080"]
 
 
-def test_the_server_is_configured_as_wished(host: t.Any) -> None:
+def test_the_server_has_the_desired_configuration(host: t.Any) -> None:
     command = host.check_output("systemctl show -p ExecStart --value atticd.service")
     path = next(word for word in command.replace(";", " ").split() if word.endswith(".toml"))
     text = host.file(path).content_string

@@ -8,6 +8,9 @@ import pathlib
 import subprocess
 import typing as t
 
+import pytest
+
+from lab import names
 from tests.e2e.conftest import BIN, ROOT, play
 
 
@@ -15,6 +18,41 @@ def test_the_second_run_changes_nothing(demo: t.Any) -> None:
     again = play()
     assert again.rc == 0, again.out
     assert again.changed == 0, again.out
+
+
+def test_it_costs_few_tasks(demo: t.Any) -> None:
+    assert len(play().tasks) <= 35
+
+
+def test_a_limit_leaves_nothing_of_the_controller_out(demo: t.Any) -> None:
+    limited, complete = play("--limit", names.HOST_NAME), play()
+    assert limited.rc == 0, limited.out
+    assert limited.tasks == complete.tasks
+
+
+@pytest.mark.parametrize("playbook", ["preflight", "cloud", "hosts", "caches", "gitlab"])
+def test_each_part_runs_alone(demo: t.Any, playbook: str) -> None:
+    run = play("--limit", names.HOST_NAME, playbook=f"playbooks/{playbook}.yml")
+    assert run.rc == 0, run.out
+    assert run.changed == 0, run.out
+
+
+CREDENTIALS = {"dns": "dns_token", "gitlab": "gitlab_token", "b2": "b2_key"}
+
+
+@pytest.mark.parametrize("tag", CREDENTIALS)
+def test_a_tag_selects_one_part_and_needs_no_other_credential(demo: t.Any, tag: str) -> None:
+    run = play("--tags", tag, **{name: "wrong" for other, name in CREDENTIALS.items() if other != tag})
+    assert run.rc == 0, run.out
+    assert {task.split(" : ")[0] for task in run.tasks if " : " in task} == {f"pantheros.nixci.{tag}"}
+
+
+def test_a_user_s_own_storage_takes_the_place_of_backblaze(demo: t.Any) -> None:
+    storage = {"endpoint": names.URLS["s3"], "region": names.B2_REGION, "bucket": "pantheros-nix-cache"}
+    run = play(attic_storage=storage, b2_key="wrong")  # noqa: S106
+    assert run.rc == 0, run.out
+    assert not [task for task in run.tasks if task.startswith("pantheros.nixci.b2")]
+    assert run.changed == 0, run.out
 
 
 def test_a_preview_changes_nothing(demo: t.Any) -> None:

@@ -21,10 +21,10 @@ def generation(host: t.Any) -> str:
 
 @pytest.fixture
 def sound(demo: t.Any, host: t.Any) -> Iterator[None]:
-    """After the test correct input gives the lab that was there before."""
+    """After the test, a run with correct input restores the lab."""
     yield
-    healed = play()
-    assert healed.rc == 0, healed.out
+    restored = play()
+    assert restored.rc == 0, restored.out
     assert host.run("systemctl is-active atticd caddy").rc == 0
 
 
@@ -43,9 +43,9 @@ def test_a_wrong_or_missing_credential_names_the_service(demo: t.Any, name: str,
     assert run.rc != 0
     assert run.changed == 0
     assert "Nothing was changed" in run.problem
-    told = run.problem.split("To be solved first: ")[1].split(" Origin:")[0]
-    assert WRONG_CREDENTIALS[name] in told
-    assert "|" not in told, "one cause is one problem, however many services it keeps from being checked"
+    listed = run.problem.split("To be solved first: ")[1].split(" Origin:")[0]
+    assert WRONG_CREDENTIALS[name] in listed
+    assert "|" not in listed, "one cause is one problem, however many services it keeps from being checked"
     assert "wrong-credential-canary" not in run.out
     assert "Traceback" not in run.out
 
@@ -53,11 +53,11 @@ def test_a_wrong_or_missing_credential_names_the_service(demo: t.Any, name: str,
 def test_two_problems_are_listed_together(demo: t.Any) -> None:
     run = play(dns_token="wrong", gitlab_token="wrong")  # noqa: S106
     assert run.rc != 0 and run.changed == 0
-    told = run.problem.split("Nothing was changed")[1]
-    assert "Cloudflare" in told and "GitLab" in told
+    listed = run.problem.split("Nothing was changed")[1]
+    assert "Cloudflare" in listed and "GitLab" in listed
 
 
-def test_an_unreachable_host_is_told_before_anything_is_changed(demo: t.Any) -> None:
+def test_an_unreachable_host_is_reported_before_anything_is_changed(demo: t.Any) -> None:
     run = play("--inventory", "inventory/lab", "--timeout", "3", "--limit", "all", ansible_host="10.213.87.99")
     assert run.rc != 0 and run.changed == 0
     assert f"Host {names.HOST_NAME} cannot be reached over SSH" in run.problem
@@ -84,7 +84,7 @@ def test_a_wrong_setting_fails_before_activation(
     assert host.run("systemctl is-active atticd caddy").rc == 0
 
 
-def test_a_configuration_without_our_import_is_told_the_line_to_add(sound: None, host: t.Any) -> None:
+def test_a_configuration_without_our_import_is_reported_with_the_line_to_add(sound: None, host: t.Any) -> None:
     host.run_expect([0], f"cp {CONFIGURATION} {CONFIGURATION}.kept && sed -i '\\#./nixci/modules#d' {CONFIGURATION}")
     try:
         host.run_expect([0], "nixos-rebuild switch")
@@ -95,7 +95,7 @@ def test_a_configuration_without_our_import_is_told_the_line_to_add(sound: None,
     assert "imports = [ ./nixci/modules ];" in run.problem
 
 
-def test_an_untrusted_certificate_is_told(demo: t.Any) -> None:
+def test_an_untrusted_certificate_is_reported(demo: t.Any) -> None:
     run = play(nixci_ca_path="", caddy_certificate_wait=6)
     assert run.rc != 0
     assert "certificate" in run.problem.lower() and names.DOMAIN in run.problem and "nixci_ca_path" in run.problem
@@ -110,7 +110,7 @@ def test_a_server_that_does_not_come_up_shows_its_journal(sound: None, host: t.A
     assert vault.item("Backblaze-B2")["application-key"] not in run.out
 
 
-def test_a_bucket_name_of_somebody_else_is_told(demo: t.Any) -> None:
+def test_a_bucket_name_of_somebody_else_is_reported(demo: t.Any) -> None:
     run = play(b2_bucket_name="somebody-elses-bucket", b2_application_key_recreate=True)
     assert run.rc != 0 and run.changed == 0
     assert "somebody-elses-bucket" in run.problem and "another account" in run.problem

@@ -28,7 +28,7 @@ class Outcome:
 
 
 class Runner:
-    """Runs argument lists, never a shell, all of them together within one time limit."""
+    """Runs argument lists without a shell, all of them together within one time limit."""
 
     def __init__(self, module: AnsibleModule, timeout: float) -> None:
         self.module = module
@@ -36,10 +36,11 @@ class Runner:
         self.deadline = time.monotonic() + timeout
 
     def find(self, program: str) -> str | None:
-        return self.module.get_bin_path(program, opt_dirs=PROGRAM_DIRS)
+        path: str | None = self.module.get_bin_path(program, opt_dirs=PROGRAM_DIRS)
+        return path
 
     def run(self, *argv: str, cwd: str | None = None) -> Outcome:
-        """The outcome whatever the exit code is; raises when there is no program or no time left."""
+        """The outcome for any exit code; raises if the program is missing or the time is up."""
         program = self.find(argv[0])
         limit = self.find("timeout")
         if program is None or limit is None:

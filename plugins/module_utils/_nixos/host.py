@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, The pantheros.nixci contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A NixOS host as its own tools show it. Private: may change without notice.
+"""A NixOS host, through its own tools. Private: may change without notice.
 
-nixos-rebuild ends with 1 for every failure; what really happened stands in its text and in the links of the system.
+nixos-rebuild exits with 1 for every failure; its output and the links of the system show what really happened.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .command import Outcome, Runner
 CURRENT_SYSTEM = "/run/current-system"
 PROFILE = "/nix/var/nix/profiles/system"
 # Holds the path that is being activated. /run/current-system changes before the units do, so without this mark an
-# activation that broke off halfway would look finished. A reboot starts all units anew and forgets the mark.
+# interrupted activation would look finished. A reboot starts all units again and removes the mark.
 UNFINISHED = "/run/nixci/unfinished-activation"
 
 JOURNAL_LINES = 15
@@ -54,7 +54,7 @@ class NixosHost:
                 reason="not_nixos",
             )
 
-    # What is there
+    # Reading
 
     def state(self) -> dict[str, t.Any]:
         """The system that runs and the one that the profile (and so the next boot) has."""
@@ -70,7 +70,7 @@ class NixosHost:
         return int(match[1]) if match else None
 
     def closure_changes(self, before: str | None, after: str) -> list[str]:
-        """Packages that come, go or change their version; nothing when Nix cannot tell."""
+        """Packages that are added, removed or change their version; empty if Nix cannot compare the two."""
         if not before or before == after or self.runner.find("nix") is None:
             return []
         features = "--extra-experimental-features"
@@ -79,7 +79,7 @@ class NixosHost:
             return []
         return re.sub(r"\x1b\[[0-9;]*m", "", outcome.out).strip().splitlines()
 
-    # What can be done
+    # Building and activating
 
     def build(self) -> str:
         """The store path of the configuration; the link in workdir keeps it from being collected."""
@@ -94,7 +94,7 @@ class NixosHost:
         outcome = self.runner.run(os.path.join(path, "bin", "switch-to-configuration"), "dry-activate")
         text = outcome.out + outcome.err
         if outcome.rc != 0:
-            if any(words in text for words in _LOCKED):
+            if any(pattern in text for pattern in _LOCKED):
                 raise _locked()
             raise NixciError(
                 "The new configuration was built, but its checks before activation failed; nothing was changed:\n"
@@ -116,7 +116,7 @@ class NixosHost:
             if exc.details.get("reason") == "timeout":
                 raise NixciError(
                     f"{exc} The activation itself may still be running in its own unit: "
-                    "look at 'journalctl -u nixos-rebuild-switch-to-configuration*'.",
+                    "see 'journalctl -u nixos-rebuild-switch-to-configuration*'.",
                     **exc.details,
                 ) from None
             raise
@@ -129,7 +129,7 @@ class NixosHost:
         match = _STATUS.search(text)
         status = int(match[1]) if match else 0
         names = [name for units in _UNITS_FAILED.findall(text) for name in _names(units)]
-        if any(words in text for words in _LOCKED):
+        if any(pattern in text for pattern in _LOCKED):
             return _locked()
         if status == 100 or "won't take effect until you reboot" in text:
             return NixciError(
@@ -153,8 +153,8 @@ class NixosHost:
             )
         if "error:" in text and not match:
             return build_error(outcome)
-        words = f" with status {status}" if status else ""
-        return NixciError(f"The activation ended{words}:\n" + _tail(text), reason="activation")
+        suffix = f" with status {status}" if status else ""
+        return NixciError(f"The activation ended{suffix}:\n" + _tail(text), reason="activation")
 
     def failed_units(self) -> list[str]:
         outcome = self.runner.run("systemctl", "list-units", "--failed", "--plain", "--no-legend", "--no-pager")
@@ -162,14 +162,14 @@ class NixosHost:
 
 
 def journal(runner: Runner, unit: str, since: int = 0) -> str:
-    """The unit's last words since a moment in seconds of the epoch, secrets masked."""
+    """The unit's last journal lines since a time in seconds of the epoch, with secrets masked."""
     argv = ["journalctl", "--no-pager", "--output=cat", f"--lines={JOURNAL_LINES}", f"--since=@{since}"]
     outcome = runner.run(*argv, f"--unit={unit}")
     return redact_log(outcome.out).strip() or "(the journal has nothing about it)"
 
 
 def build_error(outcome: Outcome) -> NixciError:
-    """What to tell about a configuration that gave no system: the cause first, without the evaluator's trace."""
+    """The error for a configuration that gave no system: the cause first, without the evaluator's trace."""
     text = outcome.err or outcome.out
     ours = _COMMAND_FAILED.search(text)
     text = text[: ours.start()] if ours else text
@@ -188,7 +188,7 @@ def _first_error(text: str) -> str:
 
 
 def _last_error(text: str) -> str:
-    """The evaluator prints its trace first and the module system's own words behind the last 'error:'."""
+    """The evaluator prints its trace first and the module system's own message after the last 'error:'."""
     starts = [match.start() for match in re.finditer(r"^\s*error:[ \t]*\S", text, re.M)]
     return _readable(text[starts[-1] :] if starts else _tail(text))
 
@@ -212,10 +212,12 @@ def _names(units: str) -> list[str]:
 
 
 def _locked() -> NixciError:
-    return ConflictError(
+    error = ConflictError(
         "Another activation is running on this host, so this one did not start; run again when it is finished.",
         reason="locked",
     )
+    error.plan_again = False  # it may take an hour
+    return error
 
 
 def _target(link: str) -> str | None:

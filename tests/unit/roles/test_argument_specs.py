@@ -28,18 +28,14 @@ def test_every_default_is_documented_with_its_value(role: pathlib.Path) -> None:
     documented: dict[str, t.Any] = {}
     for entry in load(role / "meta/argument_specs.yml")["argument_specs"].values():
         documented |= entry["options"]
-    # The folder of the configuration has one default for all roles.
-    defaults = {
-        name: "/etc/nixos" if name.endswith("_config_dir") else value
-        for name, value in load(role / "defaults/main.yml").items()
-    }
+    defaults = load(role / "defaults/main.yml")
     assert documented.keys() == defaults.keys()
     for name, option in documented.items():
         if "default" in option:
             assert option["default"] == defaults[name], name
         elif defaults[name] is not None:
             # Ansible evaluates the defaults of a specification even where they are overridden, and the documentation
-            # takes no expression for a dict. Such a default is told in words.
+            # takes no expression for a dict. Such a default is described.
             assert "{{" in json.dumps(defaults[name]), name
             assert "By default" in " ".join(option["description"]), name
 
@@ -51,8 +47,14 @@ def test_every_entry_point_has_its_tasks(role: pathlib.Path) -> None:
         assert entry["description"]
 
 
-def test_the_role_ends_with_a_verification(role: pathlib.Path) -> None:
-    assert (role / "tasks/verify.yml").exists()
+def test_the_role_is_verified(role: pathlib.Path) -> None:
+    checks = f"_{role.name}_nixci_checks"
+    assert (role / "tasks/verify.yml").exists() or checks in load(role / "vars/main.yml")
+
+
+def test_the_role_takes_values_of_other_hosts_as_parameters_only(role: pathlib.Path) -> None:
+    text = "".join(path.read_text() for path in role.rglob("*.yml"))
+    assert "hostvars" not in text
 
 
 def test_variables_carry_the_name_of_the_role(role: pathlib.Path) -> None:

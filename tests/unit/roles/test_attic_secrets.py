@@ -25,7 +25,7 @@ def test_the_key_is_made_once_and_the_environment_follows_the_bucket_s_key(tmp_p
         role = {"name": "pantheros.nixci.attic", "tasks_from": "secrets"}
         tasks: list[dict[str, t.Any]] = [
             {"ansible.builtin.include_role": role},
-            {"ansible.builtin.debug": {"msg": "version={{ attic_environment_version }};"}},
+            {"ansible.builtin.debug": {"msg": "version={{ attic_secrets_result.item.version }};"}},
         ]
         variables = {"nixci_onepassword_vault": "V", "nixci_cache_domain": "cache.example.com"}
         with serving(double.app) as url:
@@ -59,7 +59,7 @@ def test_the_key_is_made_once_and_the_environment_follows_the_bucket_s_key(tmp_p
 
 
 def test_a_working_environment_is_not_overwritten_without_the_bucket_s_key(tmp_path: pathlib.Path) -> None:
-    """As when only one of the two roles was told another title."""
+    """As when only one of the two roles has another title."""
     working = {"signing-key": "canary-signing-key", "environment": "canary-environment"}
     double = OnePasswordDouble(vaults={"V": {"Attic-server": working}}, tokens={TOKEN: {"vaults": {"V": "write"}}})
     variables = {"nixci_onepassword_vault": "V", "nixci_cache_domain": "cache.example.com"}

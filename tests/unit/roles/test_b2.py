@@ -18,11 +18,11 @@ from lab.clouds.s3 import S3Double
 from tests.support.paths import ROOT
 from tests.support.playbook import Played, play
 
-SITE = ROOT / "playbooks/site.yml"
+CACHES = ROOT / "playbooks/caches.yml"
 TOKEN, VAULT, ITEM = "connect-canary-token", "pantherOS", "Backblaze-B2"
 
 
-class World:
+class Environment:
     def __init__(self, serve: Callable[[t.Any], str], folder: pathlib.Path) -> None:
         self.folder, self.runs = folder, 0
         self.b2 = B2Double()
@@ -39,10 +39,10 @@ class World:
             "nixci_onepassword_connect_token": TOKEN,
         }
 
-    def run(self, *parts: str, **variables: t.Any) -> Played:
-        """Plays parts of the role in one run."""
+    def run(self, *parts: str, then: t.Sequence[dict[str, t.Any]] = (), **variables: t.Any) -> Played:
+        """Plays parts of the role, and then other tasks, in one run."""
         self.runs += 1
-        tasks = [{"include_role": {"name": "pantheros.nixci.b2", "tasks_from": part}} for part in parts]
+        tasks = [{"include_role": {"name": "pantheros.nixci.b2", "tasks_from": part}} for part in parts] + [*then]
         secrets = [TOKEN, self.variables["b2_key"], *(key.secret for key in self.b2.keys.values())]
         folder = self.folder / str(self.runs)
         played = play(tasks, {**self.variables, **variables}, folder, secrets=secrets)
@@ -59,47 +59,76 @@ class World:
 
 
 @pytest.fixture
-def world(serve: Callable[[t.Any], str], tmp_path: pathlib.Path) -> World:
-    return World(serve, tmp_path)
+def environment(serve: Callable[[t.Any], str], tmp_path: pathlib.Path) -> Environment:
+    return Environment(serve, tmp_path)
 
 
-def test_interrupted_rotation_keeps_the_old_key_until_it_is_retired(world: World) -> None:
-    assert world.run("main", "retire").returncode == 0
-    old = world.stored()
-    assert world.keys() == [old]
+def test_interrupted_rotation_keeps_the_old_key_until_it_is_retired(environment: Environment) -> None:
+    assert environment.run("main", "retire").returncode == 0
+    old = environment.stored()
+    assert environment.keys() == [old]
 
     # A rotation that stops before the hosts are rebuilt …
-    assert world.run("main", b2_application_key_rotate=True).returncode == 0
-    new = world.stored()
-    assert new != old and world.keys() == sorted([old, new])
+    assert environment.run("main", b2_application_key_rotate=True).returncode == 0
+    new = environment.stored()
+    assert new != old and environment.keys() == sorted([old, new])
 
     # … and the next run: the old key is there as long as it lasts, and goes at its end.
-    again = world.run("preflight", "main")
+    again = environment.run("preflight", "main")
     assert (again.returncode, "changed=0" in again.output) == (0, True)
-    assert world.stored() == new and world.keys() == sorted([old, new])
-    assert world.run("main", "retire").returncode == 0
-    assert world.keys() == [new]
+    assert environment.stored() == new and environment.keys() == sorted([old, new])
+    assert environment.run("main", "retire").returncode == 0
+    assert environment.keys() == [new]
 
 
-def test_preflight_finds_a_missing_right_and_changes_nothing(world: World) -> None:
-    poor = world.b2.add_key("poor", ["listBuckets", "writeBuckets", "readBucketEncryption", "writeBucketEncryption"])
-    played = world.run("preflight", b2_key_id=poor.id, b2_key=poor.secret)
+def test_preflight_finds_a_missing_right_and_changes_nothing(environment: Environment) -> None:
+    poor = environment.b2.add_key(
+        "poor", ["listBuckets", "writeBuckets", "readBucketEncryption", "writeBucketEncryption"]
+    )
+    played = environment.run("preflight", b2_key_id=poor.id, b2_key=poor.secret)
     assert played.returncode != 0 and "lacks the capability listKeys" in played.output
-    assert world.b2.buckets == {} and world.keys() == [poor.id]
+    assert environment.b2.buckets == {} and environment.keys() == [poor.id]
+
+
+def test_an_interrupted_rotation_is_retired_after_a_preflight_alone(environment: Environment) -> None:
+    """As when the run after it finds nothing to change, so that the playbooks skip the role itself."""
+    assert environment.run("main").returncode == 0
+    assert environment.run("main", b2_application_key_rotate=True).returncode == 0
+    assert len(environment.keys()) == 2
+    assert environment.run("preflight", "retire").returncode == 0
+    assert environment.keys() == [environment.stored()]
+
+
+def test_preflight_shows_whether_the_role_would_change_something(environment: Environment) -> None:
+    differs = "b2_bucket_result.diff.before != b2_bucket_result.diff.after or b2_key_result.diff.before != b2_key_result.diff.after"
+    report = {"ansible.builtin.debug": {"msg": "differs={{ " + differs + " }};"}}
+
+    def compare(**variables: t.Any) -> bool:
+        played = environment.run("preflight", then=[report], **variables)
+        assert played.returncode == 0 and "changed=0" in played.output
+        return "differs=True;" in played.output
+
+    assert compare()
+    assert environment.run("main").returncode == 0
+    assert not compare()
+    assert compare(b2_lifecycle_rules=[])
+    assert compare(b2_application_key_rotate=True)
 
 
 @pytest.mark.parametrize(
-    ("have", "retired"),
-    [({"one": "new", "two": "new"}, True), ({"one": "new", "two": "old"}, False), ({"one": "new"}, False)],
-    ids=["every server", "one has the old key", "one has failed"],
+    ("verified", "retired"),
+    [({"one", "two"}, True), ({"one"}, False), (set(), False)],
+    ids=["every server", "one has failed", "none"],
 )
-def test_site_retires_when_every_server_has_the_key(have: dict[str, str], retired: bool) -> None:
-    plays = yaml.safe_load(SITE.read_text())
-    (task,) = [task for each in plays for task in each.get("tasks", []) if "were replaced" in task["name"]]
+def test_keys_are_retired_when_every_server_was_rebuilt_and_verified(verified: set[str], retired: bool) -> None:
+    plays = yaml.safe_load(CACHES.read_text())
+    (task,) = [task for each in plays for task in each["tasks"] if "were replaced" in task["name"]]
+    result = {"nixos_check_result": {"units": {}}}
     variables = {
-        "b2_current_key_id": "new",
+        "b2_key_result": {"superseded": ["old"]},
         "groups": {"cache_servers": ["one", "two"]},
-        "hostvars": {name: {"nixci_bucket_key_id": have[name]} if name in have else {} for name in ("one", "two")},
+        "hostvars": {name: result if name in verified else {} for name in ("one", "two")},
     }
     templar = Templar(loader=DataLoader(), variables=variables)
-    assert templar.evaluate_conditional(trust_as_template(task["when"])) is retired
+    conditions = [templar.evaluate_conditional(trust_as_template(condition)) for condition in task["when"]]
+    assert all(conditions) is retired

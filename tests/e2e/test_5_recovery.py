@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whatever an interrupted run or a careless hand leaves behind, the next run makes whole."""
+"""Whatever an interrupted run or a manual change leaves behind, the next run repairs."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tests.e2e.conftest import BIN, ROOT, play
 SETTINGS = "/etc/nixos/nixci/settings"
 
 
-def heal() -> None:
-    """One run makes it whole (and proves the way from push to substitution), the next has nothing to do."""
-    healed = play()
-    assert healed.rc == 0, healed.out
+def recover() -> None:
+    """One run repairs everything (and verifies the way from push to substitution), the next has nothing to do."""
+    repaired = play()
+    assert repaired.rc == 0, repaired.out
     again = play()
     assert (again.rc, again.changed) == (0, 0), again.out
 
@@ -30,14 +30,16 @@ def test_a_lost_secret_is_replaced_everywhere(vault: t.Any, cache: t.Any, title:
     (item,) = vault.get(f"/{vault.id}/items", filter=f'title eq "{title}"')
     before = vault.item(title)
     vault.session.delete(f"{vault.url}/{vault.id}/items/{item['id']}", timeout=10).raise_for_status()
-    heal()
+    recover()
     after = vault.item(title)
     assert set(after) == set(before)
     assert not [label for label, value in before.items() if value and after[label] == value]
     assert cache("/public-cache/nix-cache-info").status_code == 200
 
 
-@pytest.mark.parametrize("moment", ["Make the restricted key", "Write settings/caddy.json", "Build and activate"])
+@pytest.mark.parametrize(
+    "moment", ["Manage the restricted key", "Write the modules and the settings", "Build and activate"]
+)
 def test_a_killed_run_is_finished_by_the_next(demo: t.Any, host: t.Any, moment: str) -> None:
     host.run_expect([0], f"rm {SETTINGS}/caddy.json {SETTINGS}/backup.json")
     command = [str(BIN / "ansible-playbook"), "playbooks/site.yml"]
@@ -48,15 +50,15 @@ def test_a_killed_run_is_finished_by_the_next(demo: t.Any, host: t.Any, moment: 
             break
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    heal()
+    recover()
 
 
-def test_files_changed_by_hand_are_set_right(demo: t.Any, host: t.Any) -> None:
+def test_files_changed_by_hand_are_restored(demo: t.Any, host: t.Any) -> None:
     host.run_expect(
         [0], f"sed -i s/30/3000/ {SETTINGS}/backup.json && echo '# mine' >> {SETTINGS}/../modules/caddy.nix"
     )
     # As of a role that the playbook no longer uses.
     host.run_expect([0], f"echo '{{}}' > {SETTINGS}/old.json")
-    heal()
+    recover()
     assert "3000" not in host.file(f"{SETTINGS}/backup.json").content_string
     assert not host.file(f"{SETTINGS}/old.json").exists
