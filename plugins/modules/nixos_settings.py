@@ -33,7 +33,7 @@ options:
   private_files:
     description:
       - Path to text of files that only root may read, such as the token of OpNix. They are never shown and not part of C(files).
-      - A file with the same text keeps its owner, group and mode; otherwise it is replaced by one of root with the mode V(0600).
+      - A file with the same text keeps its mode; otherwise it gets the mode V(0600). An existing file keeps its owner and group.
     type: dict
     default: {}
 requirements:

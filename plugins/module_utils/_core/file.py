@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A file that a module writes, with Ansible's own options for files. Private: may change without notice.
 
-The module sets `add_file_common_args=True` and documents `ansible.builtin.files`.
+A module that offers these options sets `add_file_common_args=True` and documents `ansible.builtin.files`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class File:
         """`mode` applies when the task sets none."""
         self.module = module
         self.path = os.path.realpath(path)  # a link keeps pointing to its file
-        options = {**module.params, "path": self.path, "mode": module.params["mode"] or mode}
+        options = {**module.params, "path": self.path, "mode": module.params.get("mode") or mode}
         self._options = {**module.load_file_common_arguments(options), "path": self.path}
 
     def read(self, errors: str = "strict") -> str | None:
@@ -91,7 +91,7 @@ class File:
         self._set_attributes(temporary, mode=mode, attributes=None)
 
     def _move(self, temporary: str) -> None:
-        unsafe = bool(self.module.params["unsafe_writes"])
+        unsafe = bool(self.module.params.get("unsafe_writes"))
         if unsafe and os.path.exists(self.path):
             self._set_attributes(self.path, attributes=None)  # it may be written in place
         # atomic_move gives a new file the mode that the umask allows, before anybody can set another one.

@@ -11,11 +11,11 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 import typing as t
 
 from .._core.change import Change
 from .._core.errors import InvalidError, NixciError
+from .._core.file import File
 from .host import UNFINISHED
 
 if t.TYPE_CHECKING:
@@ -109,9 +109,9 @@ class Settings:
             for folder in OURS:
                 os.makedirs(os.path.join(self.folder, folder), mode=0o755, exist_ok=True)
             for path, text in plan.write.items():
-                self._write(os.path.join(self.folder, path), text)
+                File(self.module, os.path.join(self.folder, path), "0644").write(text)
             for path, text in plan.private.items():
-                self._write_private(path, text)
+                File(self.module, path).write(text)
             for path in plan.remove:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(os.path.join(self.folder, path))
@@ -128,32 +128,13 @@ class Settings:
         except OSError as exc:
             raise NixciError(f"{exc.filename} cannot be read: {exc.strerror}.") from None
 
-    def _write(self, path: str, text: str) -> None:
-        handle, temporary = tempfile.mkstemp(dir=self.module.tmpdir)
-        with open(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        self.module.atomic_move(temporary, path)
-        os.chmod(path, 0o644)
-
-    def _write_private(self, path: str, text: str) -> None:
-        """Never open in between, so not with atomic_move, which gives a new file the mode of the umask first."""
-        folder, name = os.path.split(path)
-        handle, temporary = tempfile.mkstemp(prefix=f".{name}-", dir=folder)  # mode 0600
-        try:
-            with open(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
-
 
 def _desired(params: Params) -> Texts:
     texts = {f"modules/{name}": text for name, text in params["modules"].items()}
     for role, settings in params["settings"].items():
         texts[f"settings/{role}.json"] = json.dumps({role: settings}, indent=4, sort_keys=True) + "\n"
     for path in texts:
-        folder, _, name = path.partition("/")
+        folder, name = path.split("/", 1)
         if not OURS[folder].fullmatch(name):
             raise InvalidError(f"'{name}' is not the name of a file below {folder}.")
     return texts
