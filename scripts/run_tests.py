@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs the parts of the test suite one after another: run_tests.py [PART ...]; without a name, all of them.
 
-It shows how long each part took and why tests were skipped. Its last line is "N passed, N failed, N skipped".
+The end-to-end tests run beside the others. It shows how long each part took and why tests were skipped. Its last line is "N passed, N failed, N skipped".
 A part that is not a run of pytest counts as one test. A part in which no test ran has failed.
 """
 
@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import typing as t
 import xml.etree.ElementTree as ET
@@ -51,11 +52,20 @@ def main(names: t.Sequence[str]) -> int:
         return 2
     os.environ["PATH"] = f"{pathlib.Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     lines, total = [], Result()
-    for name in names or PARTS:
+    chosen = list(names or PARTS)
+    waiting: Background | None = None
+    for name in chosen:
+        if waiting is None and name not in ("image", BACKGROUND) and BACKGROUND in chosen:
+            waiting = Background(PARTS[BACKGROUND])
+            print(f"\n==== {BACKGROUND} begins and is shown at its turn", flush=True)
         print(f"\n==== {name}", flush=True)
         start = time.monotonic()
-        result = PARTS[name]()
-        lines.append(f"{name:<12} {result} in {time.monotonic() - start:.0f} s")
+        if waiting and name == BACKGROUND:
+            result, seconds = waiting.result()
+        else:
+            result = PARTS[name]()
+            seconds = time.monotonic() - start
+        lines.append(f"{name:<12} {result} in {seconds:.0f} s")
         print(f"==== {lines[-1]}", flush=True)
         total += result
     print(summary(lines, total), flush=True)
@@ -65,6 +75,27 @@ def main(names: t.Sequence[str]) -> int:
 def summary(lines: t.Sequence[str], total: Result) -> str:
     skipped = [f"  {number:>4}  {reason}" for reason, number in sorted(total.reasons.items())]
     return "\n".join(["", *(["Skipped:", *skipped, ""] if skipped else []), *lines, "", str(total)])
+
+
+class Background:
+    """A part that runs beside the others, because it waits more than it computes."""
+
+    def __init__(self, part: t.Callable[..., Result]) -> None:
+        self.output = tempfile.TemporaryFile("w+")  # noqa: SIM115 – closed with this object
+        self.outcome: list[tuple[Result, float]] = []
+        self.thread = threading.Thread(target=self._run, args=(part,))
+        self.thread.start()
+
+    def _run(self, part: t.Callable[..., Result]) -> None:
+        start = time.monotonic()
+        self.outcome.append((part(output=self.output), time.monotonic() - start))
+
+    def result(self) -> tuple[Result, float]:
+        """Wait for the end, show what was printed, and return the result with the seconds that it took."""
+        self.thread.join()
+        self.output.seek(0)
+        print(self.output.read(), end="", flush=True)
+        return self.outcome[0] if self.outcome else (Result(failed=1), 0)
 
 
 # ---- kinds of parts -----------------------------------------------------------------------------------------------
@@ -78,11 +109,12 @@ def as_one_test(passed: bool) -> Result:
     return Result(passed=1) if passed else Result(failed=1)
 
 
-def pytest(*words: str) -> Result:
+def pytest(*words: str, output: t.IO[str] | None = None) -> Result:
     with tempfile.TemporaryDirectory() as folder:
         report = pathlib.Path(folder) / "report.xml"
         run = [sys.executable, "-m", "pytest", "-q", "-rfE", f"--junit-xml={report}", *words]
-        return read_reports([report], subprocess.run(run, cwd=ROOT).returncode)
+        done = subprocess.run(run, cwd=ROOT, stdout=output, stderr=output and subprocess.STDOUT)
+        return read_reports([report], done.returncode)
 
 
 def read_reports(reports: t.Iterable[pathlib.Path], code: int) -> Result:
@@ -107,7 +139,7 @@ def read_reports(reports: t.Iterable[pathlib.Path], code: int) -> Result:
 
 
 def build_image() -> Result:
-    """Once for all parts that follow."""
+    """Once for all parts."""
     sys.path.insert(0, str(ROOT))
     from lab.shell import LabError
     from tests.support.lab_image import lab_image
@@ -181,17 +213,18 @@ def output(*words: str) -> str:
         return ""
 
 
-PARTS: dict[str, t.Callable[[], Result]] = {
+PARTS: dict[str, t.Callable[..., Result]] = {
+    "image": build_image,
     "lint": functools.partial(command, "scripts/lint"),
     "unit": functools.partial(pytest, "tests/unit", *PARALLEL),
     "newest-core": newest_core,
-    "image": build_image,
     "integration": functools.partial(pytest, "tests/integration", *PARALLEL),
     "contract": functools.partial(pytest, "tests/contract", *PARALLEL),
     "nix": functools.partial(pytest, "tests/nix", *PARALLEL),
     # These share one lab.
     "e2e": functools.partial(pytest, "tests/e2e"),
 }
+BACKGROUND = "e2e"
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

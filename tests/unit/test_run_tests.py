@@ -66,9 +66,35 @@ def test_the_last_line_is_the_sum_of_all_parts(
     assert "     4  no real service" in lines
 
 
+@pytest.mark.parametrize(("exit_code", "failed"), [(0, 0), (1, 1)])
+def test_a_part_in_the_background_counts_and_is_shown_at_its_turn(
+    runner: t.Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], exit_code: int, failed: int
+) -> None:
+    def beside(output: t.IO[str]) -> t.Any:
+        output.write("what it printed\n")
+        return runner.Result(2 - failed, failed)
+
+    parts = {"image": lambda: runner.Result(1), "other": lambda: runner.Result(1), "e2e": beside}
+    monkeypatch.setattr(runner, "PARTS", parts)
+    assert runner.main([]) == exit_code
+    lines = [line for line in capfd.readouterr().out.splitlines() if line]
+    assert lines.index("==== other") < lines.index("==== e2e") == lines.index("what it printed") - 1
+    assert lines[-1] == f"{4 - failed} passed, {failed} failed, 0 skipped"
+
+
+def test_a_part_that_crashes_in_the_background_has_failed(
+    runner: t.Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    parts = {"other": lambda: runner.Result(1), "e2e": lambda: runner.Result(1)}  # takes no output
+    monkeypatch.setattr(runner, "PARTS", parts)
+    monkeypatch.setattr(runner.threading, "excepthook", lambda args: None)
+    assert runner.main([]) == 1
+    assert capfd.readouterr().out.splitlines()[-1] == "1 passed, 1 failed, 0 skipped"
+
+
 def test_an_unknown_part_is_refused(runner: t.Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert runner.main(["unti"]) == 2
-    assert "no part unti; the parts are lint, unit," in capsys.readouterr().err
+    assert "no part unti; the parts are image, lint," in capsys.readouterr().err
 
 
 def test_an_interpreter_that_does_not_run_is_passed_over(
