@@ -153,7 +153,7 @@ def build_image() -> Result:
 
 
 def newest_core() -> Result:
-    """`ansible-test units` on the newest ansible-core."""
+    """`ansible-test sanity` and `ansible-test units` on the newest ansible-core."""
     venv, python = NEWEST_VENV, find_python(NEWEST_PYTHONS)
     if sys.version_info[:2] >= (3, 13):
         venv = sys.prefix
@@ -166,7 +166,8 @@ def newest_core() -> Result:
     versions = "import ansible.release, sys; print(ansible.release.__version__, '%d.%d' % sys.version_info[:2])"
     core, version = output(f"{venv}/bin/python", "-c", versions).split()
     print(f"ansible-core {core} on Python {version}", flush=True)
-    return ansible_test_units(ROOT / venv / "bin/ansible-test", version)
+    sanity = command(str(ROOT / venv / "bin/python"), "-m", "tests.sanity.ansible_test")
+    return sanity + ansible_test_units(ROOT / venv / "bin/ansible-test", version)
 
 
 def ansible_test_units(program: pathlib.Path, version: str) -> Result:
