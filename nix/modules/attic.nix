@@ -16,6 +16,13 @@ let
   configFile =
     atticd.configFile or ((pkgs.formats.toml { }).generate "server.toml" atticd.settings);
 
+  environmentFile =
+    if cfg.environmentFile != null then
+      cfg.environmentFile
+    else
+      config.services.onepassword-secrets.secretPaths.atticEnvironment
+        or "/var/lib/opnix/secrets/atticEnvironment";
+
   # Units that do not exist here are ignored. The target is younger than the service: where it
   # exists, the service alone is up before the database is there.
   dependencies = [
@@ -38,7 +45,7 @@ in
     domain = t.option t.domain "Name under which clients reach the cache.";
     listen = t.optionOr "127.0.0.1:8080" t.listen "Address of the server.";
     databaseUrl = t.optionOr "postgresql://atticd@localhost/atticd?host=/run/postgresql" t.databaseUrl "Database; the default is the local socket.";
-    environmentFile = t.optionOr "/var/lib/opnix/secrets/atticEnvironment" t.path "File with the signing key and the S3 credentials, read by systemd.";
+    environmentFile = t.optionOr null (t.nullOr t.path) "File with the signing key and the S3 credentials, read by systemd; null means OpNix's secret atticEnvironment.";
     storage = lib.mkOption {
       description = "S3 bucket with the chunks.";
       type = t.submodule {
@@ -78,7 +85,7 @@ in
           message = "nixci: settings/attic.json needs services.atticd. NixOS has it since 24.11; on older releases import inputs.attic.nixosModules.atticd (github:zhaofengli/attic).";
         }
         {
-          assertion = !lib.hasPrefix builtins.storeDir cfg.environmentFile;
+          assertion = !lib.hasPrefix builtins.storeDir environmentFile;
           message = "nixci.attic.environmentFile is in the Nix store, which everybody can read. Use a path outside.";
         }
         {
@@ -92,7 +99,7 @@ in
       services.atticd = {
         enable = true;
         mode = "monolithic";
-        inherit (cfg) environmentFile;
+        inherit environmentFile;
         settings = {
           inherit (cfg) listen;
           # Without these two the server believes whatever Host header it gets.

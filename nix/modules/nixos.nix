@@ -19,6 +19,7 @@ in
   config = lib.mkIf (cfg != null) {
     environment.etc."nixci/manifest.json".text = builtins.toJSON {
       version = cfg.collectionVersion;
+      inherit (config.nixci) checks;
       files =
         hashes ./. "modules"
         // lib.optionalAttrs (builtins.pathExists ../settings) (hashes ../settings "settings");

@@ -39,7 +39,7 @@ class Runner:
         path: str | None = self.module.get_bin_path(program, opt_dirs=PROGRAM_DIRS)
         return path
 
-    def run(self, *argv: str, cwd: str | None = None) -> Outcome:
+    def run(self, *argv: str, cwd: str | None = None, env: dict[str, str] | None = None) -> Outcome:
         """The outcome for any exit code; raises if the program is missing or the time is up."""
         program = self.find(argv[0])
         limit = self.find("timeout")
@@ -53,7 +53,7 @@ class Runner:
             rc, out, err = self.module.run_command(
                 command,
                 cwd=cwd,
-                environ_update={"LC_ALL": "C", "LANGUAGE": "C"},
+                environ_update={"LC_ALL": "C", "LANGUAGE": "C", **(env or {})},
                 expand_user_and_vars=False,
                 handle_exceptions=False,
             )
