@@ -100,6 +100,8 @@ class HostCheck:
         """What cannot be checked, for want of a program or of time, is a problem beside the others."""
         try:
             return check()
+        except InvalidError:
+            raise  # waiting does not help
         except NixciError as exc:
             return [str(exc)]
 
