@@ -335,6 +335,11 @@ def take_values(module: AnsibleModule) -> Params:
             # "1" or a part of a name.
             if len(value) < SHORTEST or any(value in name for name in public):
                 module.no_log_values.discard(value)
+    for token in filter(None, (params["connect_token"], params["service_account_token"])):
+        # A file or a secret store ends it with a newline, and blanks alone would mask every word.
+        module.no_log_values.discard(token)
+        if token.strip():
+            module.no_log_values.add(token.strip())
     return params
 
 
