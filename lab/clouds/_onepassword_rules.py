@@ -93,12 +93,18 @@ def checked(vault_id: str, before: Json | None, types: set[str], zone: datetime.
     document = {key: value for key, value in copy.deepcopy(document).items() if key not in READ_ONLY}
     fields, sections = document.get("fields") or [], document.get("sections") or []
     known = {section.get("id") for section in sections}
+    stored = {field["id"]: (field["type"], field.get("value")) for field in (before or {}).get("fields", [])}
     for number, field in enumerate(fields):
         for name in READ_ONLY_FIELD & field.keys():
             del field[name]
         if field.get("section") and field["section"].get("id") not in known:
             raise Refusal(400, "Invalid item: field names an unknown section")
-        check_field(number, field, types, zone)
+        check_type(number, field, types)
+        # What the item holds already was accepted once.
+        if field.get("generate") or stored.get(field.get("id")) != (field.get("type") or "STRING", field.get("value")):
+            check_value(number, field, zone)
+        field.pop("generate", None)
+        field.pop("recipe", None)
     purposes = [field["purpose"] for field in fields if field.get("purpose")]
     for purpose in set(purposes):
         if purposes.count(purpose) > 1:
@@ -150,17 +156,20 @@ def invalid(why: str) -> Refusal:
     )
 
 
-def check_field(number: int, field: Json, types: set[str], zone: datetime.tzinfo) -> None:
-    """Check one field, and give it the value that is stored."""
+def check_type(number: int, field: Json, types: set[str]) -> None:
     where = f"details.sections[0].fields[{number}]"
     kind, purpose = field.get("type") or "STRING", field.get("purpose") or ""
     if kind not in types:
         raise invalid(f"{where} has unsupported field type: {kind.lower()}")
     if purpose not in PURPOSES:
         raise invalid(f"{where} has unsupported purpose: {purpose}")
-    if field.pop("generate", False) and not field.get("value"):
+
+
+def check_value(number: int, field: Json, zone: datetime.tzinfo) -> None:
+    """Check the value, and give the field the one that is stored."""
+    where, kind = f"details.sections[0].fields[{number}]", field.get("type") or "STRING"
+    if field.get("generate") and not field.get("value"):
         field["value"] = generated(field.get("recipe") or {})
-    field.pop("recipe", None)
     value = field.get("value") or ""
     if value and kind == "OTP" and otp_key(value) is None:
         raise invalid(f"{where} has a malformed one-time password")

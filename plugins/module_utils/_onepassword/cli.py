@@ -191,7 +191,7 @@ class OpBackend:
             return AmbiguousError(f"Item '{name}' in vault '{vault}'", set(AN_ID.findall(message)))
         if matches(unquoted, ("isn't an item", "could not get item", "couldn't find item")):
             return missing_item
-        unknown = UNKNOWN.match(message)
+        unknown = UNKNOWN.match(message) or UNKNOWN.search(unquoted)
         if unknown:
             return UnknownOptionError(
                 f"This 'op' does not know {unknown[1]}; install 1Password CLI 2.23 or newer on the machine that runs this task."

@@ -141,6 +141,11 @@ def test_blanks_around_credentials_do_not_matter(
 ) -> None:
     reference = "op://pantherOS/B2/id"
     assert lookup(reference, connect_host=url + end, connect_token=f"canary-token{end}") == ["k"]
+    if not end.strip("\r\n"):
+        assert lookup(f"op://pantherOS{end}/B2{end}/id{end}", f"op://pantherOS{end}/B2/id?attribute=value{end}") == [
+            "k",
+            "k",
+        ]
     ended = {**account, "service_account_token": account["service_account_token"] + end}
     assert lookup(reference, **ended) == ["k"]
     assert lookup(reference, **{**ended, "connect_host": end, "connect_token": end, "backend": "auto"}) == ["k"]

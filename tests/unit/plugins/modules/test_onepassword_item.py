@@ -25,6 +25,7 @@ def double() -> OnePasswordDouble:
             "canary-ro": {"vaults": {"pantherOS": "read"}},
             "canary-wo": {"vaults": {"pantherOS": "write-only"}},
         },
+        lag=0.01,
     )
 
 

@@ -231,7 +231,10 @@ def test_an_op_without_reveal_is_asked_once(
     assert after.value("a") == "3"
 
 
-@pytest.mark.parametrize("what", ["unknown flag: --format", 'unknown command "item" for "op"'])
+@pytest.mark.parametrize(
+    "what",
+    ["unknown flag: --format", "Usage:  op item get\nunknown flag: --format", 'unknown command "item" for "op"'],
+)
 def test_an_op_that_is_too_old_is_one_sentence(
     script: t.Callable[[str], None], tmp_path: pathlib.Path, what: str
 ) -> None:
