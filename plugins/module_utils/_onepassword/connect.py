@@ -129,7 +129,7 @@ class ConnectBackend(JsonClient):
         current = self._shown(found) or next(iter(latest), None)
         if current is None:
             what = f"accepted the change of item '{item.title}' ({item.id})"
-            raise self._behind(what, f"still shows its version {item.version}", f"it shows version {item.version + 1}")
+            raise self._behind(what, "does not show it", f"it shows version {item.version + 1}")
         return current
 
     def delete(self, item: Item, archive: bool = False) -> None:
@@ -167,8 +167,8 @@ class ConnectBackend(JsonClient):
 
     def _behind(self, done: str, but: str, until: str) -> BehindError:
         return BehindError(
-            f"1Password Connect at {self.base_url} {done} but {but} after {self.timeout:g} s, because its copy of the "
-            f"vault is behind; check its sync container, and run again when {until}."
+            f"1Password Connect at {self.base_url} {done} but {but} after {self.timeout:g} s; its copy of the vault "
+            f"is probably behind, so check its sync container, and run again when {until}."
         )
 
     def close(self) -> None:
