@@ -35,6 +35,10 @@ class Runner:
         self.timeout = timeout
         self.deadline = time.monotonic() + timeout
 
+    def left(self) -> float:
+        """Seconds until the time is up."""
+        return self.deadline - time.monotonic()
+
     def find(self, program: str) -> str | None:
         path: str | None = self.module.get_bin_path(program, opt_dirs=PROGRAM_DIRS)
         return path
@@ -54,7 +58,7 @@ class Runner:
             missing = "timeout" if program else argv[0]
             raise missing_program(missing)
         # coreutils' timeout ends the whole process group, which killing one process does not
-        left = max(1, round(self.deadline - time.monotonic()))
+        left = max(1, round(self.left()))
         command = [limit, "--kill-after=10", str(left), program, *argv[1:]]
         try:
             rc, out, err = self.module.run_command(
