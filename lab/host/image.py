@@ -19,7 +19,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 LAB = ROOT / "lab"
 SUITE = "trixie"
 DOUBLE = "double"  # as the value of LAB_ATTICD or LAB_ATTIC: not a real program, even if there is one on the PATH
-PROGRAMS = {"atticd": "attic-server ", "attic": "attic "}  # how each begins to tell its version
+PROGRAMS = {"atticd": "attic-server ", "attic": "attic-client "}  # how each begins to tell its version
 CONTEXT = ("Dockerfile", "init", "acme.Caddyfile")
 # The lab needs no manuals. In a hook, because --dpkgopt would filter the essential packages too, which costs more time
 # than it saves.

@@ -89,6 +89,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._attic.client_files import client_config, netrc
+from ..module_utils._attic.texts import strip_blanks
 from ..module_utils._core.errors import InvalidError, NixciError
 from ..module_utils._core.redact import redact_log
 from ..module_utils._core.resource import Result, finish
@@ -176,11 +177,10 @@ def verify(module: AnsibleModule) -> Result:
         return {"skipped": True, "msg": "Nothing is pushed in check mode."}
     if not 1 <= module.params["timeout"] <= 3600:
         raise InvalidError("timeout must be from 1 to 3600 seconds.")
+    strip_blanks(module, "url", "token", "public_key")
     folder = tempfile.mkdtemp(dir=module.tmpdir)
-    # Secrets that come from files end with a newline, which belongs neither into a header nor into netrc.
-    params = {**module.params, **{option: module.params[option].strip() for option in ("token", "public_key")}}
     try:
-        return go(Roundtrip(Runner(module, params["timeout"]), params, folder))
+        return go(Roundtrip(Runner(module, module.params["timeout"]), module.params, folder))
     finally:
         # Directories in a store that Nix made are not writable.
         module.run_command(["chmod", "-R", "u+w", folder])

@@ -87,7 +87,7 @@ def test_what_cannot_be_removed_is_a_warning(module: t.Any, machine: t.Any) -> N
     machine(**{"nix-store": NIX_STORE.replace("exec rm", "exit 1; rm")})
     result = module("attic_roundtrip", PARAMS)
     assert not result["failed"]
-    (warning,) = map(str, result["warnings"])
+    (warning,) = result.warnings
     assert "nix-store --delete" in warning and result["path"] in warning
 
 
