@@ -219,7 +219,10 @@ in
         after = dependencies;
         # A stop of PostgreSQL stops the server, because the service's own module requires it; so its
         # start has to start the server.
-        wantedBy = lib.optional config.services.postgresql.enable "postgresql.service";
+        wantedBy = lib.optionals config.services.postgresql.enable [
+          "postgresql.service"
+          "postgresql.target"
+        ];
         startLimitIntervalSec = instead 0; # what it waits for may take longer than a few attempts
         serviceConfig = {
           Restart = instead "always";

@@ -61,7 +61,7 @@ def test_attic_units_wait_and_use_plain_s3(host: t.Any, unit: str) -> None:
 
 def test_the_server_comes_back(host: t.Any) -> None:
     got = host.value("{ inherit (config.systemd.services.atticd) wantedBy startLimitIntervalSec serviceConfig; }")
-    assert {"multi-user.target", "postgresql.service"} <= set(got["wantedBy"])
+    assert {"multi-user.target", "postgresql.service", "postgresql.target"} <= set(got["wantedBy"])
     assert got["startLimitIntervalSec"] == 0
     service = got["serviceConfig"]
     assert (service["Restart"], service["RestartSec"], service["TimeoutStopSec"]) == ("always", 2, 300)
