@@ -172,3 +172,40 @@ def test_secrets_of_the_hosts_own_need_no_opnix(host: t.Any) -> None:
     host.settings("attic", environmentFile="/run/secrets/atticd.env")
     got = host.value("builtins.seq config.system.build.toplevel config.services.atticd.environmentFile")
     assert got == "/run/secrets/atticd.env"
+
+
+def test_opnix_keeps_the_hosts_folder_and_token_file(host: t.Any) -> None:
+    host.configure(
+        """{ services.onepassword-secrets = { outputDir = "/run/opnix"; tokenFile = "/persist/opnix-token"; }; }"""
+    )
+    host.settings("opnix", tokenFile="/etc/opnix-token")
+    got = host.value("""{
+      inherit (config.services.onepassword-secrets) tokenFile;
+      environment = config.services.atticd.environmentFile;
+      checked = config.nixci.checks.files;
+      manifest = (builtins.fromJSON config.environment.etc."nixci/manifest.json".text).checks.files;
+    }""")
+    assert got == {
+        "tokenFile": "/persist/opnix-token",
+        "environment": "/run/opnix/atticEnvironment",
+        "checked": {"/run/opnix/atticEnvironment": "0400"},
+        "manifest": {"/run/opnix/atticEnvironment": "0400"},
+    }
+
+
+def test_our_token_file_is_used_where_the_host_has_none(host: t.Any) -> None:
+    token_file = "config.services.onepassword-secrets.tokenFile"
+    assert host.value(token_file) == "/etc/opnix-token"
+    host.settings("opnix", tokenFile="/var/lib/opnix/token")
+    assert host.value(token_file) == "/var/lib/opnix/token"
+
+
+def test_checks_follow_the_hosts_own_values(host: t.Any) -> None:
+    host.settings("attic", listen="127.0.0.1:8081")
+    host.settings("backup", location="/srv/dumps")
+    host.configure("{ services.postgresql.settings.port = 5433; }")
+    checks = host.value("config.nixci.checks")
+    assert list(checks["urls"]) == ["http://127.0.0.1:8081/_api/v1/cache-config/nixci-no-such-cache"]
+    assert checks["dumps"] == {"atticd": {"folder": "/srv/dumps", "unit": "nixci-backup-atticd.service"}}
+    assert checks["postgresql"]["PGPORT"] == "5433"
+    assert "atticd.service" in checks["logins"]
