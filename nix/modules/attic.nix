@@ -8,6 +8,7 @@
 }:
 let
   t = import ./types.nix { inherit lib; };
+  postgresql = import ./postgresql-host.nix { inherit config lib; };
   cfg = config.nixci.attic;
   available = options.services ? atticd;
   atticd = config.services.atticd;
@@ -136,7 +137,7 @@ in
   options.nixci.attic = t.role {
     domain = t.option t.domain "Name under which clients reach the cache.";
     listen = t.optionOr "127.0.0.1:8080" t.listen "Address of the server.";
-    databaseUrl = t.optionOr "postgresql://${user}@localhost/${user}?host=/run/postgresql" t.databaseUrl "Database; the default is the local socket.";
+    databaseUrl = t.optionOr (postgresql.url user user) t.databaseUrl "Database; the default is PostgreSQL's local socket.";
     environmentFile = t.optionOr null (t.nullOr t.path) "File with the signing key and the S3 credentials, read by systemd; null means OpNix's secret atticEnvironment.";
     storage = lib.mkOption {
       description = "S3 bucket with the chunks.";
@@ -206,7 +207,9 @@ in
         {
           assertion =
             overSocket && config.nixci.postgresql != null
-            -> lib.elem (lib.last login) config.services.postgresql.ensureDatabases;
+            -> lib.elem (lib.last login) (
+                config.nixci.postgresql.databases ++ config.services.postgresql.ensureDatabases
+              );
           message = "nixci: the Attic server uses the database ${lib.last login}, which the role postgresql does not make. Set postgresql_databases and backup_databases to [${lib.last login}].";
         }
       ];
