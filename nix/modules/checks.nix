@@ -7,7 +7,7 @@ let
   cfg = config.nixci;
   atticd = config.services.atticd;
   opnix = config.services.onepassword-secrets;
-  postgresql = config.services.postgresql.settings;
+  host = import ./postgresql-host.nix { inherit config lib; };
   dump = name: "nixci-backup-${name}";
 in
 {
@@ -39,13 +39,7 @@ in
     })
 
     (lib.mkIf (cfg.postgresql != null || cfg.backup != null) {
-      postgresql = {
-        # The first of several, without the blanks and quotes that PostgreSQL allows.
-        PGHOST = lib.head (
-          builtins.match "[ '\"]*([^, '\"]+).*" (postgresql.unix_socket_directories or "/run/postgresql")
-        );
-        PGPORT = toString (postgresql.port or 5432);
-      };
+      postgresql = host.environment;
     })
 
     (lib.mkIf (cfg.backup != null) {

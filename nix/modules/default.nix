@@ -10,5 +10,6 @@
     ./attic.nix
     ./caddy.nix
     ./backup.nix
+    ./ports.nix
   ];
 }

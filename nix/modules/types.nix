@@ -60,6 +60,11 @@ in
     default: type: description:
     lib.mkOption { inherit type default description; };
 
+  # A value that any definition in the host's own configuration replaces, also one with mkDefault.
+  hostDecides = lib.mkOverride 1100;
+  # A value that replaces NixOS' defaults, and that a plain definition in the host's own configuration replaces.
+  overDefaults = lib.mkOverride 900;
+
   submodule = options: types.submodule { inherit options; };
   byDomain = named domainPattern "domain names in lower case";
   bySecretName = named secretPattern "camelCase words (as OpNix demands)";

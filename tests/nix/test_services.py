@@ -5,21 +5,49 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pathlib
+import re
+import subprocess
 import typing as t
 
 import pytest
+
+from .conftest import EVALUATORS, Host
 
 
 def test_all_roles_together_make_a_system(host: t.Any) -> None:
     assert host.value("config.system.build.toplevel.drvPath").endswith(".drv")
 
 
-def test_postgresql_owns_a_database_per_role(host: t.Any) -> None:
-    got = host.value("{ inherit (config.services.postgresql) enable ensureDatabases ensureUsers; }")
+def test_postgresql_has_a_database_per_role(host: t.Any) -> None:
+    unit = "config.systemd.services.nixci-postgresql"
+    got = host.value(f"""{{ inherit (config.services.postgresql) enable ensureDatabases ensureUsers;
+      inherit ({unit}) wantedBy partOf after before script environment; }}""")
     assert got["enable"] is True
-    assert got["ensureDatabases"] == ["atticd"]
-    [user] = got["ensureUsers"]
-    assert (user["name"], user["ensureDBOwnership"]) == ("atticd", True)
+    # A failure must not keep PostgreSQL from starting.
+    assert (got["ensureDatabases"], got["ensureUsers"]) == ([], [])
+    assert got["wantedBy"] == ["multi-user.target", "postgresql.service"]
+    assert got["partOf"] == ["postgresql.service"]
+    assert {"postgresql.service", "postgresql.target"} <= set(got["after"])
+    assert got["before"] == ["atticd.service"]
+    assert "for name in atticd; do" in got["script"]
+    assert "TEMPLATE template0" in got["script"]
+    assert (got["environment"]["PGHOST"], got["environment"]["PGPORT"]) == ("/run/postgresql", "5432")
+
+
+@pytest.mark.parametrize(
+    ("postgresql", "url"),
+    [
+        ("settings.port = 5433;", "postgresql://atticd@localhost:5433/atticd?host=/run/postgresql"),
+        (
+            'settings.unix_socket_directories = "/tmp,/srv/sock , /run/other";',
+            "postgresql://atticd@localhost/atticd?host=/srv/sock",
+        ),
+    ],
+)
+def test_attic_finds_postgresql_where_the_host_has_it(host: t.Any, postgresql: str, url: str) -> None:
+    host.configure(f"{{ services.postgresql = {{ {postgresql} }}; }}")
+    assert host.value("config.services.atticd.settings.database.url") == url
 
 
 def test_attic_listens_on_loopback_and_stores_in_s3(host: t.Any) -> None:
@@ -49,6 +77,34 @@ def test_attic_units_wait_and_use_plain_s3(host: t.Any, unit: str) -> None:
     assert {"opnix-secrets.service", "postgresql.service", "postgresql.target"} <= set(got["after"])
     assert got["environment"]["AWS_REQUEST_CHECKSUM_CALCULATION"] == "when_required"
     assert got["environment"]["AWS_RESPONSE_CHECKSUM_VALIDATION"] == "when_required"
+    assert got["environment"]["AWS_EC2_METADATA_DISABLED"] == "true"
+    assert got["environment"]["AWS_REGION"] == "eu-central-003"
+    assert got["environment"]["RUST_LOG"] == "attic_server=info"
+
+
+def test_the_server_comes_back(host: t.Any) -> None:
+    got = host.value("{ inherit (config.systemd.services.atticd) wantedBy startLimitIntervalSec serviceConfig; }")
+    assert {"multi-user.target", "postgresql.service", "postgresql.target"} <= set(got["wantedBy"])
+    assert got["startLimitIntervalSec"] == 0
+    service = got["serviceConfig"]
+    assert (service["Restart"], service["RestartSec"], service["TimeoutStopSec"]) == ("always", 2, 300)
+
+
+def test_the_users_own_service_settings_win(host: t.Any) -> None:
+    host.configure("""{ lib, ... }: {
+      systemd.services.atticd.serviceConfig.RestartSec = lib.mkForce 30;
+      systemd.services.atticd.environment.RUST_LOG = "debug";
+    }""")
+    got = host.value("{ inherit (config.systemd.services.atticd) environment serviceConfig; }")
+    assert (got["serviceConfig"]["RestartSec"], got["environment"]["RUST_LOG"]) == (30, "debug")
+
+
+def test_a_start_releases_what_interrupted_uploads_hold(host: t.Any) -> None:
+    [before] = host.value("config.systemd.services.atticd.serviceConfig.ExecStartPre")
+    assert before.startswith("-/nix/store/") and "/bin/psql --no-psqlrc" in before
+    assert before.endswith(" postgresql://atticd@localhost/atticd?host=/run/postgresql")
+    host.settings("attic", databaseUrl="postgresql://atticd@db.example.org/atticd?sslmode=verify-full")
+    assert "ExecStartPre" not in host.value("config.systemd.services.atticd.serviceConfig")
 
 
 def test_garbage_collector_runs_as_the_server_does(host: t.Any) -> None:
@@ -58,9 +114,33 @@ def test_garbage_collector_runs_as_the_server_does(host: t.Any) -> None:
         assert collector[key] == server[key]
     assert collector["DynamicUser"] is True
     assert collector["Type"] == "oneshot"
-    assert "Restart" not in collector
-    assert collector["ExecStart"].endswith(" --mode garbage-collector-once")
-    assert "/bin/atticd -f /nix/store/" in collector["ExecStart"]
+    assert not {"Restart", "ExecStartPre", "TimeoutStopSec"} & collector.keys()
+    assert collector["ExecStart"].endswith("-atticd-gc")
+
+
+@pytest.mark.parametrize(
+    ("program", "code", "said"),
+    [
+        ("echo Deleted 5 orphan chunks", 0, ""),
+        ("echo WARN Deletion failed: 503; echo WARN Deletion failed: 503 >&2; echo Deleted 3", 1, "delete 2 chunks"),
+        ("echo thread panicked >&2; exit 101", 101, ""),
+    ],
+)
+def test_a_collection_that_leaves_chunks_behind_fails(
+    tmp_path: pathlib.Path, program: str, code: int, said: str
+) -> None:
+    """The script of the unit, with another program in the place of atticd."""
+    unit = "config.systemd.services.atticd-gc.serviceConfig.ExecStart"
+    script = Host(tmp_path, EVALUATORS["lab"]).value(f'builtins.readFile "${{{unit}}}"')
+    atticd = tmp_path / "atticd"
+    atticd.write_text(f"#!/bin/sh\n{program}\n")
+    atticd.chmod(0o755)
+    script, replaced = re.subn(r"/nix/store/\S+/bin/atticd(?= )", str(atticd), script)
+    assert replaced == 1
+    run = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert run.returncode == code
+    assert said in run.stderr and bool(said) == ("the next collection tries them again" in run.stderr)
+    assert run.stdout, "what the server logs is shown"
 
 
 def test_garbage_collector_timer(host: t.Any) -> None:
@@ -96,8 +176,10 @@ def test_a_new_version_of_a_secret_changes_the_unit_that_fetches_it(host: t.Any)
 
 
 def test_caddy_proxies_the_domain(host: t.Any) -> None:
-    got = host.value("{ inherit (config.services.caddy) enable email acmeCA virtualHosts; }")
-    assert (got["enable"], got["email"], got["acmeCA"]) == (True, "admin@hbohlen.systems", None)
+    got = host.value("{ inherit (config.services.caddy) enable globalConfig virtualHosts; }")
+    assert got["enable"] is True
+    assert got["globalConfig"].startswith("email admin@hbohlen.systems\n")
+    assert "acme_ca" not in got["globalConfig"]
     site = got["virtualHosts"]["cache.hbohlen.systems"]
     assert site["extraConfig"].startswith("reverse_proxy 127.0.0.1:8080 {\n")
     assert "max_size" not in site["extraConfig"]
@@ -105,9 +187,8 @@ def test_caddy_proxies_the_domain(host: t.Any) -> None:
 
 def test_caddy_trusts_a_private_acme_authority(host: t.Any) -> None:
     host.settings("caddy", acmeCa="https://acme.test/acme/local/directory", acmeCaRoot="/etc/acme/root.pem")
-    got = host.value("{ inherit (config.services.caddy) acmeCA globalConfig; }")
-    assert got["acmeCA"] == "https://acme.test/acme/local/directory"
-    assert "acme_ca_root /etc/acme/root.pem\n" in got["globalConfig"] + "\n"
+    lines = host.value("config.services.caddy.globalConfig").split("\n")
+    assert {"acme_ca https://acme.test/acme/local/directory", "acme_ca_root /etc/acme/root.pem"} <= set(lines)
 
 
 def test_firewall_lets_https_in_and_nothing_of_attic(host: t.Any) -> None:
@@ -120,23 +201,51 @@ def test_firewall_lets_https_in_and_nothing_of_attic(host: t.Any) -> None:
     assert 443 not in host.value("config.networking.firewall.allowedTCPPorts")
 
 
-def test_backup_dumps_and_keeps_dated_copies(host: t.Any) -> None:
-    got = host.value("{ inherit (config.services.postgresqlBackup) enable databases startAt location compression; }")
-    assert got == {
-        "enable": True,
-        "databases": ["atticd"],
-        "startAt": "*-*-* 02:30:00",
-        "location": "/var/backup/postgresql",
-        "compression": "zstd",
-    }
-    unit = host.value("{ inherit (config.systemd.services.postgresqlBackup-atticd) after postStart restartIfChanged; }")
-    assert "postgresql.service" in unit["after"]
+def test_firewall_follows_the_ports_of_caddy(host: t.Any) -> None:
+    host.configure('{ services.caddy.globalConfig = "http_port 8081\\nhttps_port 8443"; }')
+    got = host.value("{ inherit (config.networking.firewall) allowedTCPPorts allowedUDPPorts; }")
+    assert {8081, 8443} <= set(got["allowedTCPPorts"])
+    assert {80, 443}.isdisjoint(got["allowedTCPPorts"])
+    assert 8443 in got["allowedUDPPorts"]
+
+
+def test_dumps_have_a_unit_and_a_timer_of_their_own(host: t.Any) -> None:
+    assert host.value("config.services.postgresqlBackup.enable") is False
+    unit = host.value("""{ inherit (config.systemd.services.nixci-backup-atticd)
+      after wants script restartIfChanged environment serviceConfig unitConfig; }""")
+    assert {"postgresql.service", "postgresql.target", "nixci-postgresql.service"} <= set(unit["after"])
+    assert unit["wants"] == ["postgresql.service"]
     assert unit["restartIfChanged"] is False
-    assert "cd /var/backup/postgresql\nln atticd.sql.zstd atticd-" in unit["postStart"]
-    assert "-mmin +43200 -delete" in unit["postStart"]
-    timer = host.value("config.systemd.timers.postgresqlBackup-atticd.timerConfig")
-    assert timer["Persistent"] is True
-    assert timer["OnCalendar"] in ("*-*-* 02:30:00", ["*-*-* 02:30:00"])
+    assert unit["unitConfig"]["RequiresMountsFor"] == "/var/backup/nixci"
+    assert (unit["serviceConfig"]["Type"], unit["serviceConfig"]["User"]) == ("oneshot", "postgres")
+    assert unit["environment"]["PGHOST"] == "/run/postgresql"
+    assert "cd /var/backup/nixci\n" in unit["script"]
+    assert "-mmin +43200" in unit["script"]
+    timer = host.value("{ inherit (config.systemd.timers.nixci-backup-atticd) wantedBy timerConfig; }")
+    assert timer["wantedBy"] == ["timers.target"]
+    assert timer["timerConfig"]["Persistent"] is True
+    assert timer["timerConfig"]["OnCalendar"] in ("*-*-* 02:30:00", ["*-*-* 02:30:00"])
+
+
+def test_ansible_finds_a_python_that_gives_way_to_the_hosts_own(host: t.Any) -> None:
+    got = host.value(
+        'map (p: p.meta.priority or 5) (lib.filter (p: lib.getName p == "python3") config.environment.systemPackages)'
+    )
+    assert got == [100]
+
+
+def test_a_release_that_is_too_old_is_refused(host: t.Any) -> None:
+    supported = json.loads((host.folder / "nixci/modules/supported.json").read_text())
+    supported["nixos"]["minimum"] = "99.05"
+    (host.folder / "nixci/modules/supported.json").write_text(json.dumps(supported))
+    assert "need 99.05 or later" in host.refusal()
+
+
+def test_a_release_that_is_too_new_is_a_warning(host: t.Any) -> None:
+    supported = json.loads((host.folder / "nixci/modules/supported.json").read_text())
+    supported["nixos"] |= {"minimum": "20.03", "newest": "20.09"}
+    (host.folder / "nixci/modules/supported.json").write_text(json.dumps(supported))
+    assert any("is newer than 20.09" in text for text in host.value("config.warnings"))
 
 
 def test_manifest_names_every_file_by_its_hash(host: t.Any) -> None:
@@ -144,6 +253,7 @@ def test_manifest_names_every_file_by_its_hash(host: t.Any) -> None:
     ours = host.folder / "nixci"
     assert manifest == {
         "version": "0.1.0",
+        "hostName": "hetzner-vps",
         "files": {
             str(path.relative_to(ours)): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in ours.rglob("*")
