@@ -46,6 +46,7 @@ def gitlab_argument_spec() -> dict[str, t.Any]:
         "url": {"type": "str", "default": "https://gitlab.com"},
         "project": {"type": "str"},
         "group": {"type": "str"},
+        "longest_pause": {"type": "int", "default": 30},
         **http_argument_spec(),
     }
 
@@ -64,7 +65,7 @@ class GitLabClient:
             raise InvalidError(f"GitLab: '{self.url}' is not a URL; it must start with https:// or http://.")
         token = checked_token(params["token"], "The GitLab token")
         self.secrets = [token, params.get("value") or ""]
-        session = bounded_session(params["retries"], params["ca_path"])
+        session = bounded_session("GitLab", params["retries"], params["ca_path"], params["longest_pause"])
         session.max_redirects = 0  # a redirect would send the token to another server
         client = gitlab.Gitlab(
             self.url,
