@@ -48,6 +48,7 @@ class CloudflareDouble:
             self.add_zone(name)
         self.flask = flask.Flask("cloudflare")
         self.flask.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY
+        self.flask.url_map.merge_slashes = False
         self._route()
         self.app = Control(self._one_at_a_time)
 
