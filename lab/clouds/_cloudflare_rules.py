@@ -97,9 +97,11 @@ def validation(code: int, message: str) -> Refused:
 
 def number(highest: float, lowest: float = 0, kinds: tuple[type, ...] = (int,)) -> Check:
     def check(value: t.Any) -> t.Any:
-        if type(value) not in kinds or not lowest <= value <= highest:
+        if type(value) not in (int, float) or not lowest <= value <= highest:
             raise ValueError
-        return value
+        if float not in kinds and value != int(value):
+            raise ValueError
+        return value if float in kinds else int(value)  # Cloudflare's own SDK sends 10.0
 
     return check
 

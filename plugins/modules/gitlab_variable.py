@@ -235,6 +235,11 @@ status:
   returned: when GitLab rejects the request
   type: int
   sample: 403
+retry_after:
+  description: The pause in seconds that GitLab requested, if it is longer than O(longest_pause).
+  returned: failure
+  type: float
+  sample: 300
 answer:
   description: GitLab's error message, unless it repeats a secret or may repeat a value of less than 8 characters.
   returned: when GitLab rejects the request
