@@ -195,7 +195,7 @@ class JsonClient:
 
     def explain(self, status: int, body: t.Any) -> str:
         """The error message of the service, without secrets."""
-        return redact(shown(body), [self.token])
+        return redact(shown(body, longest=10_000), [self.token])[:300]
 
     def send(
         self,
@@ -264,7 +264,7 @@ class JsonClient:
         return "" if isinstance(content, dict) else f"; this is not {self.service}'s API, so check url and the network"
 
 
-def shown(body: t.Any) -> str:
+def shown(body: t.Any, longest: int = 300) -> str:
     """What an error body says, on one line: a message in JSON, the title of a web page, or a short text."""
     if isinstance(body, dict):
         found = [body.get(name) for name in ("message", "error", "title", "detail")]
@@ -274,7 +274,7 @@ def shown(body: t.Any) -> str:
         text = f"a web page '{html.unescape(title[1]).strip()}'" if title and title[1].strip() else "a web page"
     else:
         text = body if isinstance(body, str) else ""
-    return "".join(one if one.isprintable() else " " for one in " ".join(text.split()))[:300]
+    return "".join(one if one.isprintable() else " " for one in " ".join(text.split()))[:longest]
 
 
 def parse(response: requests.Response) -> t.Any:

@@ -23,7 +23,7 @@ from .._core.errors import (
     NotFoundError,
     UnavailableError,
 )
-from .._core.http import bounded_session, checked_token, http_argument_spec, no_answer
+from .._core.http import bounded_session, checked_token, http_argument_spec, no_answer, shown
 from .._core.redact import SHORTEST, repeats
 
 with optional("python-gitlab"):
@@ -180,7 +180,7 @@ class GitLabClient:
 
     def _entity(self, response: t.Any) -> dict[str, t.Any]:
         fields = response if isinstance(response, dict) else getattr(response, "attributes", {})
-        if not fields.keys() >= {"key", "value"}:
+        if not isinstance(fields.get("key"), str) or not isinstance(fields.get("value", 0), str | None):
             raise self._unexpected()
         return {"environment_scope": "*", **fields}
 
@@ -277,7 +277,8 @@ def message_of(message: t.Any, body: t.Any = None) -> str:
             f"{field} {', '.join(map(str, texts)) if isinstance(texts, list) else texts}"
             for field, texts in message.items()
         )
-    text = message.decode(errors="replace") if isinstance(message, bytes) else str(message)
+    # It is cut after the search for secrets, which might otherwise miss a part of one.
+    text = shown(message.decode(errors="replace") if isinstance(message, bytes) else message, longest=10_000)
     with contextlib.suppress(TypeError, ValueError, KeyError):  # only rejected tokens have a description
         text = f"{text}: {json.loads(body)['error_description']}"
-    return "no reason given" if not text or "<" in text else text
+    return text or "no reason given"

@@ -705,6 +705,47 @@ def test_a_response_of_another_service_is_reported(gitlab: GitLabEnvironment, bo
     assert "check url" in result["msg"]
 
 
+ODD: list[t.Any] = [
+    "",
+    "null",
+    "7",
+    "[]",
+    "[7]",
+    "[[]]",
+    "[{}]",
+    {},
+    {"key": 1},
+    {"key": "K", "value": 1},
+    {"value": None},
+]
+
+
+@pytest.mark.parametrize("body", ODD)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_odd_json_is_no_traceback(gitlab: GitLabEnvironment, body: t.Any, method: str) -> None:
+    gitlab.fault(status=200, body=body, method=method, times=9)
+    result = gitlab.run(value="UPPER_CASE", masked=True)
+    assert not result["failed"] or "GitLab" in result["msg"]
+
+
+PAGE = "<html><head><title>502 Bad Gateway</title></head><body><h1>nginx</h1></body></html>"
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 500, 502, 530])
+@pytest.mark.parametrize("body", [PAGE, "", "null", [], ["boom"], "error code: 1033", {"message": None}, {"error": []}])
+def test_a_page_instead_of_an_answer_is_told_in_one_sentence(
+    gitlab: GitLabEnvironment, status: int, body: t.Any, pauses: list[float]
+) -> None:
+    gitlab.fault(status=status, body=body, times=99)
+    result = gitlab.run(value="some-longer-value")
+    assert result["failed"]
+    assert "GitLab" in result["msg"]
+    assert str(status) in result["msg"] or status in (403, 404)
+    for part in ("<", "\n", "Traceback", "None"):
+        assert part not in result["msg"]
+    assert result["msg"].count(". ") <= 1
+
+
 def test_an_empty_value_is_not_a_difference(gitlab: GitLabEnvironment) -> None:
     gitlab.add(value=None)
     gitlab.assert_unchanged(value="")
