@@ -41,7 +41,8 @@ class Control:
         entry = {"method": method, "path": path[:LONGEST_PATH], "query": query[:LONGEST_PATH], "status": None}
         with self.lock:
             self.requests.append(entry)
-            del self.requests[:-LONGEST_JOURNAL]
+            if len(self.requests) > LONGEST_JOURNAL:
+                del self.requests[0]
             fault = self._take_fault(method, path)
         if fault is not None:
             entry["status"] = fault["status"]
