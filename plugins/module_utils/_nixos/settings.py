@@ -24,7 +24,7 @@ if t.TYPE_CHECKING:
 # The running system's list of the files that it was built from; nix/modules/nixos.nix writes it.
 MANIFEST = "/etc/nixci/manifest.json"
 # Folder below nixci/ -> the names in it that are ours. Other names stay, but a rebuild depends on them as well.
-OURS = {"modules": re.compile(r"[\w-]+\.nix"), "settings": re.compile(r"[\w-]+\.json")}
+OURS = {"modules": re.compile(r"[\w-]+\.(nix|json)"), "settings": re.compile(r"[\w-]+\.json")}
 
 # What stands for the text of a private file in the diff.
 HIDDEN = "not shown"
