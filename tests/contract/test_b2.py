@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import requests
 from b2sdk.v3 import SSE_B2_AES, B2Api, B2HttpApiConfig, InMemoryAccountInfo
-from b2sdk.v3.exception import BucketIdNotFound, Conflict, DuplicateBucketName, InvalidAuthToken, Unauthorized
+from b2sdk.v3.exception import BucketIdNotFound, Conflict, DuplicateBucketName, Unauthorized
 
 from lab.clouds.b2 import B2Double
 
@@ -45,11 +45,18 @@ class Service:
         self.url = answer["apiInfo"]["storageApi"]["apiUrl"]
         return answer
 
-    def call(self, operation: str, token: str | None = None, **body: t.Any) -> tuple[int, dict[str, t.Any]]:
+    def log_in(self, version: int, key_id: str, key: str) -> tuple[int, dict[str, t.Any]]:
+        base = "https://api.backblazeb2.com" if self.realm == "production" else self.realm
+        answer = requests.get(f"{base}/b2api/v{version}/b2_authorize_account", auth=(key_id, key), timeout=30)
+        return answer.status_code, answer.json()
+
+    def call(
+        self, operation: str, token: str | None = None, version: int = 4, **body: t.Any
+    ) -> tuple[int, dict[str, t.Any]]:
         if not self.token:
             self.authorize()
         response = requests.post(
-            f"{self.url}/b2api/v4/{operation}",
+            f"{self.url}/b2api/v{version}/{operation}",
             json=body,
             headers={"Authorization": self.token if token is None else token},
             timeout=30,
@@ -102,10 +109,10 @@ def test_authorize_names_account_addresses_and_rights(b2: Service) -> None:
 
 
 @pytest.mark.parametrize("key_id", [None, "000000000000"])
-def test_wrong_key_is_bad_auth_token(b2: Service, key_id: str | None) -> None:
-    with pytest.raises(InvalidAuthToken) as caught:
+def test_wrong_key_is_unauthorized(b2: Service, key_id: str | None) -> None:
+    with pytest.raises(Unauthorized) as caught:
         b2.login(key_id, "K000wrong")
-    assert caught.value.code == "bad_auth_token"
+    assert caught.value.code == "unauthorized"
 
 
 def test_wrong_token_is_bad_auth_token(b2: Service) -> None:
@@ -248,8 +255,58 @@ def test_key_lives_with_its_rights_and_shows_its_secret_once(b2: Service, api: B
         assert [each.name for each in low.list_buckets(bucket_name=name)] == [name]
     finally:
         api.delete_key(key)
-    with pytest.raises(InvalidAuthToken):
+    with pytest.raises(Unauthorized):
         b2.login(key.id_, key.application_key)
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_key_of_version_4_cannot_log_in_through_an_older_one(
+    b2: Service, api: B2Api, bucket: t.Any, name: str, version: int
+) -> None:
+    key = api.create_key(["listBuckets"], name, bucket_ids=[bucket.id_])
+    try:
+        status, body = b2.log_in(version, key.id_, key.application_key)
+        assert (status, body["code"]) == (400, "bad_request")
+        assert body["message"] == f"This request is not currently supported on API version number {version}"
+        assert b2.log_in(4, key.id_, key.application_key)[0] == 200
+    finally:
+        api.delete_key(key)
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_key_of_an_older_version_can_log_in_through_all(b2: Service, bucket: t.Any, name: str, version: int) -> None:
+    b2.authorize()
+    desired = {"accountId": b2.account_id, "keyName": name, "capabilities": ["listBuckets"], "bucketId": bucket.id_}
+    status, key = b2.call("b2_create_key", version=version, **desired)
+    assert (status, key["bucketId"]) == (200, bucket.id_)
+    try:
+        for each in (1, 2, 3, 4):
+            status, body = b2.log_in(each, key["applicationKeyId"], key["applicationKey"])
+            place = body if each < 3 else body["apiInfo"]["storageApi"]
+            allowed = place if each == 3 else place["allowed"]
+            assert (status, allowed["capabilities"]) == (200, ["listBuckets"])
+            expected = [{"id": bucket.id_, "name": name}]
+            assert (
+                allowed["buckets"] if each == 4 else [{"id": allowed["bucketId"], "name": allowed["bucketName"]}]
+            ) == expected
+            assert place["apiUrl"] and place["downloadUrl"] and place["recommendedPartSize"]
+    finally:
+        b2.call("b2_delete_key", applicationKeyId=key["applicationKeyId"])
+
+
+def test_each_version_lists_its_own_keys(b2: Service, api: B2Api, bucket: t.Any, name: str) -> None:
+    b2.authorize()
+    desired = {"accountId": b2.account_id, "keyName": name, "capabilities": ["listBuckets"]}
+    old = b2.call("b2_create_key", version=3, **desired, bucketId=bucket.id_)[1]["applicationKeyId"]
+    new = b2.call("b2_create_key", **desired, bucketIds=[bucket.id_])[1]["applicationKeyId"]
+    try:
+        for version, shown in ((3, old), (4, new)):
+            status, page = b2.call("b2_list_keys", version=version, accountId=b2.account_id, maxKeyCount=1000)
+            ids = [each["applicationKeyId"] for each in page["keys"] if each["keyName"] == name]
+            assert (status, ids) == (200, [shown])
+    finally:
+        for each in (old, new):
+            b2.call("b2_delete_key", applicationKeyId=each)
 
 
 def test_restricted_key_may_do_nothing_else(b2: Service, api: B2Api, bucket: t.Any, name: str) -> None:
@@ -311,7 +368,7 @@ def test_unknown_key_is_bad_request(b2: Service) -> None:
 def test_names_of_keys_are_not_unique_and_lists_have_pages(double: tuple[B2Double, Service]) -> None:
     b2, service = double
     for _ in range(3):
-        b2.add_key("twin", ["listFiles"])
+        b2.add_key("twin", ["listFiles"], bucket_ids=["0" * 24], multi_bucket=True)
     api = service.login()
     first = api.session.list_keys(b2.account_id, 2)
     rest = api.session.list_keys(b2.account_id, 2, first["nextApplicationKeyId"])
@@ -372,7 +429,8 @@ def test_some_members_need_their_own_capability(
         ("b2_list_buckets", {}, 400, "bad_json"),
         ("b2_list_buckets", {"accountId": "1a2b3c4d5e6f", "colour": "red"}, 400, "bad_json"),
         ("b2_list_buckets", {"accountId": "000000000000"}, 400, "bad_request"),
-        ("b2_upload_file", {}, 404, "not_found"),
+        ("b2_list_buckets", {"accountId": ["1a2b3c4d5e6f"]}, 400, "bad_json"),
+        ("b2_fly_to_the_moon", {}, 501, "not_implemented"),
     ],
 )
 def test_unknown_input_is_refused(
@@ -383,5 +441,103 @@ def test_unknown_input_is_refused(
 
 def test_other_methods_and_versions_are_not_served(double: tuple[B2Double, Service]) -> None:
     url = double[1].realm
-    assert requests.get(f"{url}/b2api/v4/b2_list_buckets", timeout=5).json()["code"] == "method_not_allowed"
-    assert requests.post(f"{url}/b2api/v1/b2_list_buckets", json={}, timeout=5).json()["code"] == "not_found"
+    assert requests.get(f"{url}/b2api/v4/b2_create_bucket", timeout=5).json()["code"] == "method_not_allowed"
+    assert requests.post(f"{url}/b2api/v5/b2_list_buckets", json={}, timeout=5).json()["code"] == "not_found"
+
+
+def test_what_only_reads_may_be_a_get_request(b2: Service, bucket: t.Any, name: str) -> None:
+    b2.authorize()
+    query = {"accountId": b2.account_id, "bucketName": name, "bucketTypes": "allPrivate,allPublic"}
+    token = {"Authorization": b2.token}
+    answer = requests.get(f"{b2.url}/b2api/v4/b2_list_buckets", params=query, headers=token, timeout=30).json()
+    assert [each["bucketId"] for each in answer["buckets"]] == [bucket.id_]
+    query = {"accountId": b2.account_id, "maxKeyCount": "1"}
+    assert requests.get(f"{b2.url}/b2api/v3/b2_list_keys", params=query, headers=token, timeout=30).status_code == 200
+
+
+# Replication.
+
+
+@pytest.fixture
+def source(double: tuple[B2Double, Service]) -> dict[str, t.Any]:
+    """A valid replication of one bucket to another, and the key that it uses."""
+    b2, service = double
+    service.authorize()
+    ids = [
+        service.call("b2_create_bucket", accountId=b2.account_id, bucketName=name, bucketType="allPrivate")[1]
+        for name in ("the-source", "the-target")
+    ]
+    rule = {
+        "destinationBucketId": ids[1]["bucketId"],
+        "fileNamePrefix": "",
+        "includeExistingFiles": True,
+        "isEnabled": True,
+        "priority": 1,
+        "replicationRuleName": "to-the-target",
+    }
+    key = b2.add_key("replication", ["readFiles"])
+    return {"id": ids[0]["bucketId"], "rule": rule, "key": key.id}
+
+
+def replicate(service: Service, source: dict[str, t.Any], **changed: t.Any) -> tuple[int, dict[str, t.Any]]:
+    key = changed.pop("sourceApplicationKeyId", source["key"])
+    rules = changed.pop("replicationRules", [{**source["rule"], **changed}])
+    desired = {"asReplicationSource": {"replicationRules": rules, "sourceApplicationKeyId": key}}
+    return service.call(
+        "b2_update_bucket",
+        accountId=service.account_id,
+        bucketId=source["id"],
+        replicationConfiguration=desired,
+    )
+
+
+def test_replication_is_kept_and_reads_null_when_cleared(
+    double: tuple[B2Double, Service], source: dict[str, t.Any]
+) -> None:
+    _, service = double
+    status, body = replicate(service, source)
+    assert (status, body["replicationConfiguration"]["value"]["asReplicationDestination"]) == (200, None)
+    bucket = {"accountId": service.account_id, "bucketId": source["id"]}
+    status, body = service.call("b2_update_bucket", **bucket, replicationConfiguration={})
+    assert (status, body["replicationConfiguration"]) == (200, {"isClientAuthorizedToRead": True, "value": None})
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        {"replicationRuleName": "not a name"},
+        {"replicationRuleName": ""},
+        {"priority": 0},
+        {"priority": True},
+        {"priority": 2**31},
+        {"destinationBucketId": "0" * 24},
+        {"destinationBucketId": None},
+        {"color": "red"},
+        {"replicationRules": []},
+        {"replicationRules": "all"},
+        {"replicationRules": [1]},
+        {"sourceApplicationKeyId": "0030000000000000000000000"},
+        {"sourceApplicationKeyId": ""},
+    ],
+    ids=str,
+)
+def test_replication_nonsense_is_refused(
+    double: tuple[B2Double, Service], source: dict[str, t.Any], nonsense: dict[str, t.Any]
+) -> None:
+    assert replicate(double[1], source, **nonsense)[0] == 400
+
+
+def test_two_replication_rules_must_differ(double: tuple[B2Double, Service], source: dict[str, t.Any]) -> None:
+    assert replicate(double[1], source, replicationRules=[source["rule"]] * 2)[0] == 400
+    own = {**source["rule"], "destinationBucketId": source["id"]}
+    assert replicate(double[1], source, replicationRules=[own])[0] == 400
+
+
+def test_source_of_a_replication_cannot_get_a_file_lock(
+    double: tuple[B2Double, Service], source: dict[str, t.Any]
+) -> None:
+    _, service = double
+    replicate(service, source)
+    bucket = {"accountId": service.account_id, "bucketId": source["id"]}
+    status, body = service.call("b2_update_bucket", **bucket, fileLockEnabled=True)
+    assert (status, body["code"]) == (400, "source_replication_conflict")

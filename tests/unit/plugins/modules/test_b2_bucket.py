@@ -268,8 +268,21 @@ def test_bad_name_is_refused(env: BucketEnvironment, name: str, check: bool) -> 
 def test_wrong_key(env: BucketEnvironment, wrong: dict[str, str]) -> None:
     failed = env.run(**wrong)
     assert "does not know this key id with this secret" in failed["msg"]
-    assert (failed["status"], failed["code"]) == (401, "bad_auth_token")
+    assert (failed["status"], failed["code"]) == (401, "unauthorized")
     assert "K003wrong" not in str(failed)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("bad_auth_token", "does not know this key id with this secret"),
+        ("", "does not know this key id with this secret"),
+        ("email_not_verified", "verify the e-mail address of the account"),
+    ],
+)
+def test_other_refusals_of_a_login(env: BucketEnvironment, code: str, message: str) -> None:
+    env.fault(status=401, path="b2_authorize_account", body={"status": 401, "code": code, "message": ""})
+    assert message in env.run()["msg"]
 
 
 @pytest.mark.parametrize("check", [True, False])
