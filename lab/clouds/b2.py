@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Backblaze B2's native API, versions 1 to 4: authorisation, buckets and application keys.
 
-The S3 API (s3.py) handles the files; it registers itself as `storage`. The versions differ in what they say about a key:
+The files (_b2_files.py) are those of the S3 API (s3.py) too. The versions differ in what they say about a key:
 https://www.backblaze.com/docs/cloud-storage-native-api-versions
 """
 
@@ -20,23 +20,15 @@ from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from lab.clouds import _b2_rules as rules
+from lab.clouds._b2_files import Files
 from lab.clouds._b2_rules import Refused, bad_request
 from lab.clouds._control import Control
 
 BUCKET_LIMIT = 100
 TOKEN_LIFE = 24 * 3600
+TOKENS = 10_000  # so many are remembered
 
 Body = dict[str, t.Any]
-
-
-class Storage(t.Protocol):
-    """The storage of the files."""
-
-    def create(self, bucket: str) -> None: ...
-
-    def delete(self, bucket: str) -> None: ...
-
-    def is_empty(self, bucket: str) -> bool: ...
 
 
 @dataclasses.dataclass
@@ -79,7 +71,7 @@ class B2Double:
         self.region = region
         self.s3_url = s3_url or f"https://s3.{region}.backblazeb2.com"
         self.foreign_buckets = {name.lower() for name in foreign_buckets}
-        self.storage: Storage | None = None
+        self.files = Files()
         self.buckets: dict[str, Body] = {}
         self.tokens: dict[str, Token] = {}
         self.keys: dict[str, Key] = {}
@@ -104,6 +96,11 @@ class B2Double:
             )
             self.keys[made.id] = made
             return made
+
+    def is_empty(self, name: str) -> bool:
+        """Whether a bucket has no files, old versions and unfinished files included."""
+        found = self.bucket(name)
+        return found is None or self.files.is_empty(found["bucketId"])
 
     def bucket(self, name: str) -> Body | None:
         return next((each for each in self.buckets.values() if each["bucketName"].lower() == name.lower()), None)
@@ -142,6 +139,8 @@ class B2Double:
             key = self._basic_auth(request.headers.get("Authorization", ""))
             if key.multi_bucket and g.version < 4:
                 raise bad_request(f"This request is not currently supported on API version number {g.version}")
+            if len(self.tokens) >= TOKENS:
+                del self.tokens[next(iter(self.tokens))]
             token = secrets.token_urlsafe(48)
             self.tokens[token] = Token(key, time.time() + TOKEN_LIFE)
             url = request.host_url.rstrip("/")
@@ -235,7 +234,7 @@ class B2Double:
             wanted_name is None or wanted_name.lower() in names
         )
 
-    def _create_bucket(self, key: Key, body: Body) -> Body:
+    def create_bucket(self, key: Key, body: Body) -> Body:
         name = rules.bucket_name(body["bucketName"])
         members = self._members(key, body)
         self._check_replication(None, members)
@@ -258,12 +257,10 @@ class B2Double:
             "revision": 2,
             **members,
         }
-        if self.storage:
-            self.storage.create(name)
         self.buckets[bucket["bucketId"]] = bucket
         return self._shown(bucket, key)
 
-    def _update_bucket(self, key: Key, body: Body) -> Body:
+    def update_bucket(self, key: Key, body: Body) -> Body:
         bucket = self._bucket_by_id(body)
         members = self._members(key, body)
         if body.get("ifRevisionIs", bucket["revision"]) != bucket["revision"]:
@@ -308,12 +305,10 @@ class B2Double:
                 _need(key, capability)
         return {member: check(body[member]) for member, check in checks.items() if member in body}
 
-    def _delete_bucket(self, key: Key, body: Body) -> Body:
+    def delete_bucket(self, key: Key, body: Body) -> Body:
         bucket = self._bucket_by_id(body)
-        if self.storage and not self.storage.is_empty(bucket["bucketName"]):
+        if not self.files.is_empty(bucket["bucketId"]):
             raise Refused(400, "cannot_delete_non_empty_bucket", "Cannot delete non-empty bucket")
-        if self.storage:
-            self.storage.delete(bucket["bucketName"])
         return self._shown(self.buckets.pop(bucket["bucketId"]), key)
 
     def _bucket_by_id(self, body: Body) -> Body:
@@ -454,15 +449,15 @@ OPERATIONS: dict[str, tuple[str, set[str], set[str], Handler]] = {
         "writeBuckets",
         {"accountId", "bucketName", "bucketType"},
         SETTINGS,
-        B2Double._create_bucket,
+        B2Double.create_bucket,
     ),
     "b2_update_bucket": (
         "writeBuckets",
         {"accountId", "bucketId"},
         {"bucketType", "ifRevisionIs", "defaultRetention"} | SETTINGS,
-        B2Double._update_bucket,
+        B2Double.update_bucket,
     ),
-    "b2_delete_bucket": ("deleteBuckets", {"accountId", "bucketId"}, set(), B2Double._delete_bucket),
+    "b2_delete_bucket": ("deleteBuckets", {"accountId", "bucketId"}, set(), B2Double.delete_bucket),
     "b2_create_key": (
         "writeKeys",
         {"accountId", "keyName", "capabilities"},

@@ -399,7 +399,7 @@ def verify(env: BucketEnvironment) -> dict[str, str]:
 def test_round_trip_verifies_the_key_and_leaves_nothing(env: BucketEnvironment, verify: dict[str, str]) -> None:
     result = env.run(verify_with=verify)
     assert (result["failed"], result["changed"], result["verified"]) == (False, False, True)
-    assert env.b2.storage.is_empty("nix-cache")
+    assert env.b2.is_empty("nix-cache")
 
 
 def test_round_trip_is_skipped_in_check_mode(env: BucketEnvironment, verify: dict[str, str]) -> None:
@@ -410,7 +410,7 @@ def test_round_trip_is_skipped_in_check_mode(env: BucketEnvironment, verify: dic
 def test_round_trip_without_deleteFiles_hides(env: BucketEnvironment, verify: dict[str, str]) -> None:
     env.b2.keys[verify["key_id"]].capabilities.remove("deleteFiles")
     assert env.run(verify_with=verify)["verified"]
-    assert not env.b2.storage.is_empty("nix-cache")
+    assert not env.b2.is_empty("nix-cache")
 
 
 @pytest.mark.parametrize(("missing", "action"), [("writeFiles", "write"), ("readFiles", "read")])
