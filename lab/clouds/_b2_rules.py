@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import re
 import typing as t
+from urllib.parse import parse_qsl
 
 # fmt: off
 CAPABILITIES = frozenset(
@@ -69,10 +70,14 @@ def json_object(data: bytes) -> t.Any:
         raise Refused(400, "bad_json", "the request body is not JSON") from None
 
 
-def from_query(query: t.Mapping[str, str]) -> dict[str, t.Any]:
+def from_query(query: bytes) -> dict[str, t.Any]:
     """The parameters of a GET request, as a body would have them."""
+    try:
+        pairs = parse_qsl(query.decode(), keep_blank_values=True, errors="strict")
+    except ValueError:
+        raise bad_request("the query is not UTF-8") from None
     body: dict[str, t.Any] = {}
-    for member, text in query.items():
+    for member, text in pairs:
         kind = TYPES.get(member)
         if kind is int and re.fullmatch("[0-9]{1,18}", text):
             body[member] = int(text)

@@ -199,7 +199,7 @@ class B2Double:
             return rules.json_object(request.get_data())
         if not operation.startswith("b2_list_"):
             raise Refused(405, "method_not_allowed", "this operation takes POST")
-        return rules.from_query(request.args.to_dict())
+        return rules.from_query(request.query_string)
 
     def _key_of_token(self, text: str) -> Key:
         token = self.tokens.get(text)
