@@ -12,7 +12,10 @@ import base64
 import dataclasses
 import hashlib
 import os
+import re
 import socket
+import subprocess
+import sys
 import typing as t
 import uuid
 from collections.abc import Callable, Iterator
@@ -33,6 +36,7 @@ from moto.server import ThreadedMotoServer
 
 from lab.clouds.b2 import B2Double, Key
 from lab.clouds.s3 import S3Double
+from tests.support.paths import ROOT
 
 REGION = "eu-central-003"
 ATTIC = ["listBuckets", "listFiles", "readFiles", "writeFiles", "deleteFiles"]
@@ -635,3 +639,41 @@ def test_unusable_authorization_is_refused(env: Environment, key: Key) -> None:
     assert (basic.status_code, "InvalidRequest" in basic.text) == (400, True)
     malformed = requests.get(f"{env.url}/the-cache/x", headers={"Authorization": "AWS4-HMAC-SHA256 x"}, timeout=5)
     assert (malformed.status_code, "AuthorizationHeaderMalformed" in malformed.text) == (400, True)
+
+
+# Our own server.
+
+STORE_AND_READ = """
+import sys
+from lab.attic.storage import S3Storage
+storage = S3Storage({"type": "s3", "region": sys.argv[1], "bucket": "the-cache", "endpoint": sys.argv[2]})
+reference, _ = storage.reference("a chunk")
+storage.put("a chunk", b"chunk")
+assert storage.get(reference) == b"chunk"
+storage.delete(reference)
+"""
+
+
+def settings_of_atticd() -> dict[str, str]:
+    """The checksum settings that the NixOS module gives to atticd."""
+    source = (ROOT / "nix/modules/attic.nix").read_text()
+    return dict(re.findall(r'^\s*(AWS_\w+_CHECKSUM_\w+) = "(\w+)";$', source, re.MULTILINE))
+
+
+def store_and_read(env: Environment, key: Key, settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    credentials = {"AWS_ACCESS_KEY_ID": key.id, "AWS_SECRET_ACCESS_KEY": key.secret}
+    command = [sys.executable, "-c", STORE_AND_READ, REGION, env.url]
+    variables = {**kept, **credentials, **settings}
+    return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=60)
+
+
+def test_server_with_the_settings_of_our_module_can_use_b2(env: Environment, key: Key) -> None:
+    done = store_and_read(env, key, settings_of_atticd())
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("missing", ["AWS_REQUEST_CHECKSUM_CALCULATION", "AWS_RESPONSE_CHECKSUM_VALIDATION"])
+def test_server_needs_each_checksum_setting(env: Environment, key: Key, missing: str) -> None:
+    settings = {name: value for name, value in settings_of_atticd().items() if name != missing}
+    assert "Unsupported header 'x-amz-" in store_and_read(env, key, settings).stderr
