@@ -41,10 +41,18 @@ TYPES: dict[str, type] = {
     "bucketIds": list,
     "bucketName": str,
     "bucketTypes": list,
+    "bypassGovernance": bool,
+    "delimiter": str,
+    "fileId": str,
+    "fileName": str,
     "ifRevisionIs": int,
+    "maxFileCount": int,
     "maxKeyCount": int,
     "namePrefix": str,
+    "prefix": str,
     "startApplicationKeyId": str,
+    "startFileId": str,
+    "startFileName": str,
 }
 MAX_BODY = 1_000_000
 
@@ -94,6 +102,8 @@ def members(body: t.Any) -> dict[str, t.Any]:
     for member, value in body.items():
         if member in TYPES and type(value) is not TYPES[member]:
             raise Refused(400, "bad_json", f"{member} must be of the type {TYPES[member].__name__}")
+        if isinstance(value, str) and not value.isascii() and value.encode(errors="replace").decode() != value:
+            raise Refused(400, "bad_json", f"{member} is not Unicode")
     return body
 
 

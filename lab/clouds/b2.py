@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from flask import Flask, Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException
 
+from lab.clouds import _b2_native as native
 from lab.clouds import _b2_rules as rules
 from lab.clouds._b2_files import Files
 from lab.clouds._b2_rules import Refused, bad_request
@@ -74,6 +75,7 @@ class B2Double:
         self.files = Files()
         self.buckets: dict[str, Body] = {}
         self.tokens: dict[str, Token] = {}
+        self.upload_tokens: dict[str, tuple[str, Key]] = {}
         self.keys: dict[str, Key] = {}
         self.lock = threading.RLock()
         self._serial = 0
@@ -116,11 +118,14 @@ class B2Double:
         app.json.sort_keys = False  # type: ignore[attr-defined]
         versions = "/b2api/v<any('1', '2', '3', '4'):version>"
         app.add_url_rule(f"{versions}/b2_authorize_account", view_func=self._authorize, methods=["GET", "POST"])
+        app.add_url_rule(f"{versions}/b2_upload_file/<bucket_id>/<pod>", view_func=self._upload, methods=["POST"])
+        app.add_url_rule(f"{versions}/b2_download_file_by_id", view_func=self._download_by_id, methods=["GET"])
+        app.add_url_rule("/file/<bucket>/<path:name>", view_func=self._download, methods=["GET"])
         app.add_url_rule(f"{versions}/<operation>", view_func=self._operate, methods=["GET", "POST"])
 
         @app.url_value_preprocessor
         def take_version(endpoint: str | None, values: dict[str, t.Any] | None) -> None:
-            if values is not None:
+            if values is not None and "version" in values:
                 g.version = int(values.pop("version"))
 
         @app.errorhandler(Refused)
@@ -197,7 +202,7 @@ class B2Double:
         """The parameters: JSON, or the query of a GET request for what only reads."""
         if request.method == "POST":
             return rules.json_object(request.get_data())
-        if not operation.startswith("b2_list_"):
+        if not operation.startswith(("b2_list_", "b2_get_")):
             raise Refused(405, "method_not_allowed", "this operation takes POST")
         return rules.from_query(request.query_string)
 
@@ -208,6 +213,49 @@ class B2Double:
         if token.expires <= time.time() or token.key.expired:
             raise Refused(401, "expired_auth_token", "Authorization token has expired")
         return token.key
+
+    # Files, whose operations are in _b2_native.py.
+
+    def _upload(self, bucket_id: str, pod: str) -> Response:
+        return jsonify(native.upload(self, bucket_id))
+
+    def _download(self, bucket: str, name: str) -> Response:
+        with self.lock:
+            found = self.bucket(bucket)
+            self._may_read(found, name)
+            return native.download(self, self.files.current(found["bucketId"], name) if found else None)
+
+    def _download_by_id(self) -> Response:
+        with self.lock:
+            version = self.files.find(request.args.get("fileId", ""))
+            self._may_read(self.buckets.get(version.bucket) if version else None, version.name if version else "")
+            return native.download(self, version)
+
+    def _may_read(self, bucket: Body | None, name: str) -> None:
+        if bucket and bucket["bucketType"] == "allPublic":
+            return
+        key = self._key_of_token(request.headers.get("Authorization", ""))
+        _need(key, "readFiles")
+        if bucket:
+            self.bucket_of(key, bucket)
+        self.check_name(key, name)
+
+    def bucket_of(self, key: Key, body: Body) -> Body:
+        """The bucket of a request, if the key may use it."""
+        if key.bucket_ids is not None and body["bucketId"] not in key.bucket_ids:
+            raise Refused(401, "unauthorized", "unauthorized")
+        return self._bucket_by_id(body)
+
+    def check_name(self, key: Key, name: str) -> None:
+        if not name.startswith(key.name_prefix or ""):
+            raise Refused(401, "unauthorized", "unauthorized")
+
+    def count(self, body: Body, member: str, default: int, most: int) -> int:
+        """How many members a page may have."""
+        count = body.get(member, default)
+        if not 1 <= count <= most:
+            raise Refused(400, "out_of_range", f"{member} must be between 1 and {most}")
+        return count
 
     # Buckets.
 
@@ -365,9 +413,7 @@ class B2Double:
 
     def _list_keys(self, key: Key, body: Body) -> Body:
         """Version 4 lists multi-bucket keys alone, the others list all other keys alone."""
-        count = body.get("maxKeyCount", 100)
-        if not 1 <= count <= 10_000:
-            raise Refused(400, "out_of_range", "maxKeyCount must be between 1 and 10000")
+        count = self.count(body, "maxKeyCount", 100, 10_000)
         start = body.get("startApplicationKeyId", "")
         listed = [each for each in self.keys.values() if not each.master and each.multi_bucket == (g.version == 4)]
         ids = sorted(each.id for each in listed if each.id >= start)
@@ -436,6 +482,7 @@ OF_THEIR_OWN = {
 }
 # Members of an answer that are shown together, as fileLockConfiguration.
 HIDDEN = {"fileLockEnabled", "defaultRetention"}
+LISTING = {"startFileName", "maxFileCount", "prefix", "delimiter"}
 Handler = t.Callable[[B2Double, Key, Body], Body]
 # operation: capability, required members, optional members, handler
 OPERATIONS: dict[str, tuple[str, set[str], set[str], Handler]] = {
@@ -466,4 +513,22 @@ OPERATIONS: dict[str, tuple[str, set[str], set[str], Handler]] = {
     ),
     "b2_list_keys": ("listKeys", {"accountId"}, {"maxKeyCount", "startApplicationKeyId"}, B2Double._list_keys),
     "b2_delete_key": ("deleteKeys", {"applicationKeyId"}, set(), B2Double._delete_key),
+    "b2_get_upload_url": ("writeFiles", {"bucketId"}, set(), native.get_upload_url),
+    "b2_list_file_names": ("listFiles", {"bucketId"}, LISTING, native.list_file_names),
+    "b2_list_file_versions": ("listFiles", {"bucketId"}, LISTING | {"startFileId"}, native.list_file_versions),
+    "b2_hide_file": ("writeFiles", {"bucketId", "fileName"}, set(), native.hide_file),
+    "b2_delete_file_version": (
+        "deleteFiles",
+        {"fileId", "fileName"},
+        {"bypassGovernance"},
+        native.delete_file_version,
+    ),
+    "b2_get_file_info": ("readFiles", {"fileId"}, set(), native.get_file_info),
+    "b2_list_unfinished_large_files": (
+        "listFiles",
+        {"bucketId"},
+        {"namePrefix", "startFileId", "maxFileCount"},
+        native.list_unfinished_large_files,
+    ),
+    "b2_cancel_large_file": ("writeFiles", {"fileId"}, set(), native.cancel_large_file),
 }

@@ -6,6 +6,9 @@ B2_TEST_KEY_ID and B2_TEST_KEY name a key that may do everything with buckets an
 
 from __future__ import annotations
 
+import hashlib
+import importlib
+import io
 import os
 import secrets
 import time
@@ -15,7 +18,14 @@ from collections.abc import Callable, Iterator
 import pytest
 import requests
 from b2sdk.v3 import SSE_B2_AES, B2Api, B2HttpApiConfig, InMemoryAccountInfo
-from b2sdk.v3.exception import BucketIdNotFound, Conflict, DuplicateBucketName, Unauthorized
+from b2sdk.v3.exception import (
+    BucketIdNotFound,
+    Conflict,
+    DuplicateBucketName,
+    FileAlreadyHidden,
+    FileNotPresent,
+    Unauthorized,
+)
 
 from lab.clouds.b2 import B2Double
 
@@ -541,3 +551,83 @@ def test_source_of_a_replication_cannot_get_a_file_lock(
     bucket = {"accountId": service.account_id, "bucketId": source["id"]}
     status, body = service.call("b2_update_bucket", **bucket, fileLockEnabled=True)
     assert (status, body["code"]) == (400, "source_replication_conflict")
+
+
+# Files, through the SDK's own objects.
+
+
+@pytest.fixture(params=["b2sdk.v2", "b2sdk.v3"])
+def sdk(request: pytest.FixtureRequest, b2: Service, bucket: t.Any) -> Iterator[t.Any]:
+    """The bucket as this version of the SDK sees it, with a key that our module would make: v2 speaks version 3."""
+    library = importlib.import_module(request.param)
+    b2.authorize()
+    capabilities = ["listBuckets", "listFiles", "readFiles", "writeFiles", "deleteFiles"]
+    desired = {"accountId": b2.account_id, "keyName": "nixci-test", "capabilities": capabilities}
+    key = b2.call("b2_create_key", version=3, **desired, bucketId=bucket.id_)[1]
+    api = library.B2Api(library.InMemoryAccountInfo())
+    login = {"application_key_id": key["applicationKeyId"], "application_key": key["applicationKey"]}
+    api.authorize_account(realm=b2.realm, **login)
+    yield api.get_bucket_by_name(bucket.name)
+    b2.call("b2_delete_key", applicationKeyId=key["applicationKeyId"])
+
+
+def test_files_are_uploaded_listed_read_hidden_and_deleted(sdk: t.Any) -> None:
+    names = ["a folder/\u00fcmlaut+1", "a folder/two", "b"]
+    for content in (b"old", b"new"):
+        for name in names:
+            sdk.upload_bytes(content, name, content_type="text/plain", file_info={"by": "t\u00ebst"})
+    out = io.BytesIO()
+    downloaded = sdk.download_file_by_name(names[0])
+    downloaded.save(out)
+    assert (out.getvalue(), downloaded.download_version.file_info) == (b"new", {"by": "t\u00ebst"})
+    assert [folder or file.file_name for file, folder in sdk.ls(fetch_count=1)] == ["a folder/", "b"]
+    found = [file for file, _ in sdk.ls(recursive=True, latest_only=False, fetch_count=2)]
+    assert [file.file_name for file in found] == [name for name in sorted(names) for _ in range(2)]
+    assert [file.size for file in found] == [3] * 6
+    sdk.hide_file("b")
+    assert "b" not in [file.file_name for file, _ in sdk.ls(recursive=True)]
+    with pytest.raises(FileAlreadyHidden):
+        sdk.hide_file("b")
+    with pytest.raises(FileNotPresent):
+        sdk.download_file_by_name("b").save(io.BytesIO())
+    for file, _ in sdk.ls(recursive=True, latest_only=False):
+        sdk.delete_file_version(file.id_, file.file_name)
+    assert list(sdk.ls(recursive=True, latest_only=False)) == []
+
+
+@pytest.mark.parametrize("sha1", ["0" * 40, "x", ""])
+def test_upload_with_a_wrong_checksum_is_refused(b2: Service, bucket: t.Any, sha1: str) -> None:
+    b2.authorize()
+    place = b2.call("b2_get_upload_url", bucketId=bucket.id_)[1]
+    headers = {
+        "Authorization": place["authorizationToken"],
+        "X-Bz-File-Name": "a",
+        "Content-Type": "b2/x-auto",
+        "X-Bz-Content-Sha1": sha1,
+    }
+    assert requests.post(place["uploadUrl"], data=b"abc", headers=headers, timeout=30).status_code == 400
+    headers["X-Bz-Content-Sha1"] = hashlib.sha1(b"abc", usedforsecurity=False).hexdigest()
+    made = requests.post(place["uploadUrl"], data=b"abc", headers=headers, timeout=30).json()
+    assert made["contentLength"] == 3
+    deleted = b2.call("b2_delete_file_version", fileId=made["fileId"], fileName="a")
+    assert deleted == (200, {"fileId": made["fileId"], "fileName": "a"})
+
+
+def test_native_files_are_those_of_s3(double: tuple[B2Double, Service]) -> None:
+    b2, service = double
+    service.authorize()
+    bucket = service.call("b2_create_bucket", accountId=b2.account_id, bucketName="the-cache", bucketType="allPrivate")[
+        1
+    ]
+    where = bucket["bucketId"]
+    b2.files.put(where, "by-s3", b2.files.store([b"x"]), {"content-type": "text/plain", "x-amz-meta-by": "s3"})
+    upload = b2.files.start(where, "large", {})
+    (file,) = service.call("b2_list_file_names", bucketId=where)[1]["files"]
+    assert (file["fileName"], file["contentType"], file["fileInfo"]) == ("by-s3", "text/plain", {"by": "s3"})
+    (unfinished,) = service.call("b2_list_unfinished_large_files", bucketId=where)[1]["files"]
+    assert unfinished["fileId"] == upload.id
+    assert service.call("b2_cancel_large_file", fileId=upload.id)[0] == 200
+    assert service.call("b2_start_large_file", bucketId=where)[0] == 501
+    assert service.call("b2_delete_bucket", accountId=b2.account_id, bucketId=where)[1]["code"] == (
+        "cannot_delete_non_empty_bucket"
+    )

@@ -108,6 +108,8 @@ def test_operations_of_b2_survive_odd_values(b2: B2Double) -> None:
     token, bucket_id = token_of(b2), b2.bucket("the-cache")["bucketId"]  # type: ignore[index]
     good = {"accountId": b2.account_id, "bucketId": bucket_id, "bucketName": "the-cache", "bucketType": "allPrivate"}
     good |= {"keyName": "x", "capabilities": ["listBuckets"], "applicationKeyId": "0" * 25}
+    version = b2.files.put(bucket_id, "a", b2.files.store([b"x"]), {})
+    good |= {"fileId": version.id, "fileName": "a"}
 
     @PATIENT
     @hypothesis.given(
