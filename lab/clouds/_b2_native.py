@@ -8,7 +8,7 @@ import secrets
 import typing as t
 from urllib.parse import quote, unquote_to_bytes
 
-from flask import Response, request
+from flask import Response, g, request
 
 from lab.clouds._b2_files import PIECE, Body, Position, Upload, Version, position_of
 from lab.clouds._b2_rules import Refused, bad_request
@@ -154,6 +154,8 @@ def _list(b2: B2Double, key: Key, body: Json, listing: t.Any, position: Position
     page = listing(bucket, prefix, delimiter, position, b2.count(body, "maxFileCount", 100, 10_000))
     files = [shown(b2, each) for each in page.items]
     files += [{**_common(b2, "folder", name), "fileId": None, "contentLength": 0} for name in page.folders]
+    if g.version == 1:
+        files = [{**file, "size": file["contentLength"]} for file in files]  # its name there
     answer = {
         "files": sorted(files, key=lambda file: file["fileName"].encode()),
         "nextFileName": None,

@@ -227,7 +227,7 @@ class B2Double:
 
     def _download_by_id(self) -> Response:
         with self.lock:
-            version = self.files.find(request.args.get("fileId", ""))
+            version = self.files.find(rules.members(rules.from_query(request.query_string)).get("fileId", ""))
             self._may_read(self.buckets.get(version.bucket) if version else None, version.name if version else "")
             return native.download(self, version)
 

@@ -98,3 +98,37 @@ def test_restic_backs_up_prunes_checks_and_restores(
     assert all(each.name.startswith("restic/") for each in listed)
     assert restic("cat", "config", AWS_SECRET_ACCESS_KEY="K003wrong").returncode != 0
     assert restic("init", RESTIC_REPOSITORY=f"s3:{s3_url}/nix-cache/elsewhere").returncode != 0
+
+
+def test_rclone_copies_checks_and_deletes_through_the_native_api(
+    key: KeyEnvironment, program: Program, tmp_path: pathlib.Path
+) -> None:
+    """It logs in through version 1 of the API, which refuses keys that version 4 made for a bucket."""
+    made = key.run()
+
+    def rclone(*command: str, account: str, secret: str) -> subprocess.CompletedProcess[str]:
+        access = {"TYPE": "b2", "ACCOUNT": account, "KEY": secret, "ENDPOINT": key.url}
+        variables = {f"RCLONE_CONFIG_B2_{name}": value for name, value in access.items()}
+        return program.run("rclone", "--config=", "--retries=1", *command, **variables)
+
+    def works(*command: str) -> str:
+        done = rclone(*command, account=made["application_key"]["id"], secret=made["secret"])
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    data = tmp_path / "data"
+    (data / "folder").mkdir(parents=True)
+    (data / "folder/ümlaut+1").write_bytes(bytes(range(256)) * 1000)
+    (data / "b").write_text("b")
+    works("copy", "/work/data", "B2:nix-cache/backup")
+    works("check", "--download", "/work/data", "B2:nix-cache/backup")
+    assert sorted(works("lsf", "--recursive", "B2:nix-cache/backup").split()) == ["b", "folder/", "folder/ümlaut+1"]
+    works("deletefile", "B2:nix-cache/backup/b")
+    assert works("lsf", "B2:nix-cache/backup").split() == ["folder/"]
+    works("purge", "B2:nix-cache/backup")
+    works("cleanup", "B2:nix-cache")
+    assert key.b2.is_empty("nix-cache")
+
+    newer = key.seed("newer", multi_bucket=True)
+    refused = rclone("lsf", "B2:nix-cache", account=newer.id, secret=newer.secret)
+    assert "This request is not currently supported on API version number 1" in refused.stderr

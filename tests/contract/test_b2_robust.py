@@ -159,6 +159,8 @@ def test_bodies_that_are_not_what_b2_expects(b2: B2Double, body: bytes, headers:
     path=st.one_of(
         st.text(max_size=20).map("/".__add__),
         st.sampled_from(["/b2api/v4/b2_list_buckets", "/b2api/v9/x", "/b2api/v4/", "/b2api/v2/b2_fly", "//", "/%00"]),
+        st.sampled_from(["/file/the-cache/a", "/file/nowhere/a", "/file/the-cache/", "/b2api/v4/b2_upload_file/x/y"]),
+        st.just("/b2api/v4/b2_download_file_by_id"),
     ),
     query=st.text(max_size=30),
     authorization=st.one_of(st.none(), st.text(max_size=30), st.sampled_from(["Basic", "Basic =", "Basic eA==", "B\xff"])),
@@ -170,6 +172,34 @@ def test_paths_methods_and_credentials_of_b2(
     headers = {} if authorization is None else {"Authorization": authorization}
     status, text = ask(b2.app, method, path, query, headers, body)
     assert status < 500 or status == 501, text
+
+
+def test_odd_uploads_to_b2(b2: B2Double) -> None:
+    token, bucket_id = token_of(b2), b2.bucket("the-cache")["bucketId"]  # type: ignore[index]
+
+    @PATIENT
+    @hypothesis.given(
+        headers=st.dictionaries(
+            st.sampled_from(
+                ["X-Bz-File-Name", "X-Bz-Content-Sha1", "Content-Type", "Content-Length", "X-Bz-Info-x", "X-Bz-Info-%"]
+            ),
+            st.one_of(st.text(max_size=20), st.sampled_from(["%ff", "do_not_verify", "hex_digits_at_end", "-1", "9", "%00"])),
+            max_size=4,
+        ),
+        body=st.binary(max_size=60),
+    )  # fmt: skip
+    def check(headers: dict[str, str], body: bytes) -> None:
+        query = f"bucketId={bucket_id}"
+        place = json.loads(ask(b2.app, "GET", "/b2api/v2/b2_get_upload_url", query, {"Authorization": token}, b"")[1])
+        right = {
+            "X-Bz-File-Name": "a",
+            "X-Bz-Content-Sha1": "do_not_verify",
+            "Authorization": place["authorizationToken"],
+        }
+        path = place["uploadUrl"].removeprefix("http://127.0.0.1")
+        assert_native(ask(b2.app, "POST", path, "", {**right, **headers}, body))
+
+    check()
 
 
 # S3.
