@@ -80,8 +80,8 @@ def plan_key(params: Json, found: Found, capabilities: Capabilities) -> KeyPlan:
             key = None
         if key and key["multi_bucket"]:
             warnings.append(
-                f"B2: the key '{key['name']}' ({key['id']}) was created through version 4 of B2's API. Attic can use it, but "
-                "restic, rclone, s3ql and Backblaze's web page cannot; set recreate: true once to replace it."
+                f"B2: the key '{key['name']}' ({key['id']}) was created through version 4 of B2's API, so restic, rclone, s3ql "
+                "and Backblaze's web page cannot use it; set recreate: true once to replace it."
             )
         plan = _plan(_change(params, found, rights, key["id"] if key else NEW), rights, key, tuple(warnings))
         if params["bucket"] and not found.bucket_id:

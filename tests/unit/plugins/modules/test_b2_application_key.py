@@ -93,7 +93,7 @@ def test_key_of_version_4_is_kept_with_a_warning_and_replaced_on_request(env: Ke
         old.id,
         True,
     )
-    assert "restic, rclone, s3ql and Backblaze's web page cannot; set recreate: true once" in str(kept.warnings)
+    assert "restic, rclone, s3ql and Backblaze's web page cannot use it; set recreate: true once" in str(kept.warnings)
 
     checked, made = (env.run(check, stored_key_id=old.id, recreate=True) for check in (True, False))
     new = made["application_key"]
