@@ -8,6 +8,7 @@
 }:
 let
   t = import ./types.nix { inherit lib; };
+  postgresql = import ./postgresql-host.nix { inherit config lib; };
   cfg = config.nixci.attic;
   available = options.services ? atticd;
   atticd = config.services.atticd;
@@ -37,7 +38,7 @@ in
   options.nixci.attic = t.role {
     domain = t.option t.domain "Name under which clients reach the cache.";
     listen = t.optionOr "127.0.0.1:8080" t.listen "Address of the server.";
-    databaseUrl = t.optionOr "postgresql://atticd@localhost/atticd?host=/run/postgresql" t.databaseUrl "Database; the default is the local socket.";
+    databaseUrl = t.optionOr (postgresql.url "atticd" "atticd") t.databaseUrl "Database; the default is PostgreSQL's local socket.";
     environmentFile = t.optionOr "/var/lib/opnix/secrets/atticEnvironment" t.path "File with the signing key and the S3 credentials, read by systemd.";
     storage = lib.mkOption {
       description = "S3 bucket with the chunks.";

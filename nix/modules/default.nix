@@ -9,5 +9,6 @@
     ./attic.nix
     ./caddy.nix
     ./backup.nix
+    ./ports.nix
   ];
 }

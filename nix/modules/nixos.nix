@@ -1,9 +1,20 @@
 # The proof of import: after a rebuild, /etc/nixci/manifest.json says which of our files the
 # running system was made from. The base role compares that with the files on the host.
-{ config, lib, ... }:
+{
+  config,
+  lib,
+  modulesPath,
+  options,
+  pkgs,
+  ...
+}:
 let
   t = import ./types.nix { inherit lib; };
+  theirs = import ./theirs.nix { inherit lib modulesPath; };
   cfg = config.nixci.nixos;
+  settings = theirs.show options.nixci.nixos.files;
+  supported = (lib.importJSON ./supported.json).nixos;
+  release = config.system.nixos.release;
 
   hashes =
     folder: name:
@@ -17,11 +28,32 @@ in
   };
 
   config = lib.mkIf (cfg != null) {
+    assertions = [
+      {
+        assertion = lib.versionAtLeast release supported.minimum;
+        message = "nixci: this configuration is NixOS ${release}, but the modules of ${settings} need ${supported.minimum} or later: ${supported.reason}. Update nixpkgs.";
+      }
+    ];
+    warnings =
+      lib.optional (lib.versionOlder supported.newest release)
+        "nixci: NixOS ${release} is newer than ${supported.newest}, the newest release that this version of the collection (${cfg.collectionVersion}) was tried with."
+      ++ lib.optional (!config.nix.enable)
+        "nixci: ${settings} is for hosts that rebuild themselves, but ${theirs.where [ options.nix.enable ]} sets nix.enable to false, so nixos-rebuild cannot work on this host."
+      ++ lib.optional (!(config.system.switch.enable or true))
+        "nixci: ${settings} is for hosts that switch to a new system, but ${
+          theirs.where [ options.system.switch.enable ]
+        } sets system.switch.enable to false, so nixos-rebuild cannot activate it.";
+
     environment.etc."nixci/manifest.json".text = builtins.toJSON {
       version = cfg.collectionVersion;
+      # Whose system this is, to be compared with the running one before it is activated.
+      inherit (config.networking) hostName;
       files =
         hashes ./. "modules"
         // lib.optionalAttrs (builtins.pathExists ../settings) (hashes ../settings "settings");
     };
+
+    # Ansible needs one on the host. Any other Python of the host goes first.
+    environment.systemPackages = [ (lib.meta.setPrio 100 pkgs.python3) ];
   };
 }

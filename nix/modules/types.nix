@@ -55,6 +55,11 @@ in
     default: type: description:
     lib.mkOption { inherit type default description; };
 
+  # A value that any definition in the host's own configuration replaces, also one with mkDefault.
+  hostDecides = lib.mkOverride 1100;
+  # A value that replaces NixOS' defaults, and that a plain definition in the host's own configuration replaces.
+  overDefaults = lib.mkOverride 900;
+
   submodule = options: types.submodule { inherit options; };
   byDomain = named patterns.domain.pattern "domain names in lower case";
   bySecretName = named patterns.secretName.pattern "camelCase words (as OpNix demands)";

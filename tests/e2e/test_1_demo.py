@@ -92,7 +92,7 @@ def test_the_database_belongs_to_the_user_of_the_server(host: t.Any) -> None:
     assert int(tables) >= 2
 
 
-@pytest.mark.parametrize("timer", ["postgresqlBackup-atticd.timer", "atticd-gc.timer"])
+@pytest.mark.parametrize("timer", ["nixci-backup-atticd.timer", "atticd-gc.timer"])
 def test_timers_are_scheduled_and_catch_up(host: t.Any, timer: str) -> None:
     shown = host.check_output(f"systemctl show -p ActiveState,Persistent,TimersCalendar {timer}")
     assert "ActiveState=active" in shown
@@ -101,11 +101,10 @@ def test_timers_are_scheduled_and_catch_up(host: t.Any, timer: str) -> None:
 
 
 def test_a_dump_can_be_made_and_is_kept_under_its_date(host: t.Any) -> None:
-    assert host.run("systemctl start postgresqlBackup-atticd.service").rc == 0
-    dumps = host.check_output("ls /var/backup/postgresql").split()
-    assert "atticd.sql.zstd" in dumps
-    assert any(name.startswith("atticd-2") for name in dumps)
-    assert "CREATE TABLE" in host.check_output("zstd -dc /var/backup/postgresql/atticd.sql.zstd")
+    assert host.run("systemctl start nixci-backup-atticd.service").rc == 0
+    newest = host.check_output("ls /var/backup/nixci").split()[-1]
+    assert newest.startswith("atticd-2") and newest.endswith("Z.dump")
+    assert "TABLE DATA public" in host.check_output(f"pg_restore --list /var/backup/nixci/{newest}")
 
 
 def test_garbage_can_be_collected(host: t.Any) -> None:

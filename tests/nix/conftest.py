@@ -64,7 +64,7 @@ def on_nixos(folder: pathlib.Path, expression: str) -> subprocess.CompletedProce
         [os.environ["NIXOS_EVAL"], *(f"--module={m}" for m in modules), f"--attr={'=' + expression}", "--show-trace"],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
 
 
@@ -87,12 +87,13 @@ class Host:
         shutil.copytree(EXAMPLE, folder / "nixci/settings")
         self.configure("{ }")
 
-    def configure(self, module: str) -> None:
-        """What the user's own configuration says beside the import."""
+    def configure(self, module: str, *imports: str, alone: bool = False) -> None:
+        """What the user's own configuration says beside the import of our modules, or `alone`."""
         (self.folder / "own.nix").write_text(module)
         # A classic host always has these two; NixOS asserts the first.
         hardware = '{ networking.hostName = "hetzner-vps"; }'
-        (self.folder / "configuration.nix").write_text(f"{{ imports = [ ./nixci/modules ./own.nix {hardware} ]; }}\n")
+        files = [*imports, "./own.nix", hardware, *([] if alone else ["./nixci/modules"])]
+        (self.folder / "configuration.nix").write_text(f"{{ imports = [ {' '.join(files)} ]; }}\n")
 
     def settings(self, role: str, **changes: t.Any) -> None:
         """Change some of a role's settings in its file."""

@@ -115,11 +115,13 @@ in
 
   config = lib.mkIf cfg.enable {
     services.caddy = {
-      globalConfig = lib.mkMerge [
-        (lib.mkIf (cfg.email != null) "email ${cfg.email}")
-        (lib.mkIf (cfg.acmeCA != null) "acme_ca ${cfg.acmeCA}")
-        "log {\n${cfg.logFormat}\n}"
-      ];
+      globalConfig = ''
+        ${lib.optionalString (cfg.email != null) "email ${cfg.email}"}
+        ${lib.optionalString (cfg.acmeCA != null) "acme_ca ${cfg.acmeCA}"}
+        log {
+          ${cfg.logFormat}
+        }
+      '';
     };
     networking.firewall = lib.mkIf cfg.openFirewall {
       allowedTCPPorts = [

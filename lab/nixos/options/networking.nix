@@ -7,11 +7,18 @@ let
     default = [ ];
     apply = list: lib.sort builtins.lessThan (lib.unique list);
   };
+  ranges = mkOption {
+    type = types.listOf (types.attrsOf types.port);
+    default = [ ];
+  };
   accept =
     interface: protocol: port:
     "iptables -w -A nixos-fw ${lib.optionalString (interface != null) "-i ${lib.escapeShellArg interface} "}-p ${protocol} --dport ${toString port} -j nixos-fw-accept";
+  span = range: "${toString range.from}:${toString range.to}";
   acceptAll =
-    interface: set: map (accept interface "tcp") set.allowedTCPPorts ++ map (accept interface "udp") set.allowedUDPPorts;
+    interface: set:
+    map (accept interface "tcp") (set.allowedTCPPorts ++ map span set.allowedTCPPortRanges)
+    ++ map (accept interface "udp") (set.allowedUDPPorts ++ map span set.allowedUDPPortRanges);
   stop = ''
     iptables -w -D INPUT -j nixos-fw 2>/dev/null || true
     for chain in nixos-fw nixos-fw-accept nixos-fw-refuse; do
@@ -41,6 +48,8 @@ in
       };
       allowedTCPPorts = ports;
       allowedUDPPorts = ports;
+      allowedTCPPortRanges = ranges;
+      allowedUDPPortRanges = ranges;
       interfaces = mkOption {
         default = { };
         type = types.attrsOf (
@@ -48,6 +57,8 @@ in
             options = {
               allowedTCPPorts = ports;
               allowedUDPPorts = ports;
+              allowedTCPPortRanges = ranges;
+              allowedUDPPortRanges = ranges;
             };
           }
         );

@@ -109,6 +109,13 @@ in
     }) cfg.ensureUsers;
 
     services.postgresql = {
+      # NixOS keeps the version that a host was installed with, until it no longer has it.
+      package = lib.mkDefault (
+        if lib.versionAtLeast config.system.stateVersion "22.05" then
+          pkgs.postgresql
+        else
+          throw "postgresql_11 was removed, please upgrade your postgresql version."
+      );
       authentication = lib.mkAfter ''
         local all postgres         peer map=postgres
         local all all              peer
@@ -122,7 +129,7 @@ in
         listen_addresses = lib.mkDefault (if cfg.enableTCPIP then "*" else "localhost");
         log_destination = "stderr";
         jit = lib.mkDefault "off";
-        unix_socket_directories = "/run/postgresql";
+        unix_socket_directories = lib.mkDefault "/run/postgresql";
       };
     };
 

@@ -21,10 +21,20 @@ in
       type = types.nullOr types.str;
       default = null;
     };
+    nixos.release = mkOption {
+      type = types.str;
+      default = "26.05";
+      internal = true;
+    };
     nixos.version = mkOption {
       type = types.str;
-      default = "26.05.lab";
+      default = "${cfg.nixos.release}.lab";
       internal = true;
+    };
+    checks = mkOption {
+      type = types.listOf types.package;
+      default = [ ];
+      description = "Packages that must build with the system.";
     };
     build = mkOption {
       type = types.lazyAttrsOf types.unspecified;
@@ -69,6 +79,7 @@ in
     pkgs.runCommand "nixos-system-${config.networking.hostName}-${cfg.nixos.version}"
       {
         inherit (cfg.build) etc path;
+        inherit (cfg) checks;
         inherit (cfg.nixos) version;
         activation = builtins.toJSON cfg.activation;
         passAsFile = [ "activation" ];
