@@ -133,6 +133,7 @@ def test_a_server_of_ones_own_is_one_message_with_every_conflict(host: t.Any) ->
         ('settings.compression.type = "xz";', "settings.compression"),
         ("settings.database = lib.mkForce { };", "settings.database.url"),
         ('settings.allowed-hosts = lib.mkForce [ "cache.example.org" ];', "settings.allowed-hosts"),
+        ('settings.database = lib.mkIf true { url = "postgresql:///mine"; };', "settings.database.url"),
         ('settings.jwt.signing.token-hs256-secret-base64 = "eHg=";', "settings.jwt"),
     ],
 )
