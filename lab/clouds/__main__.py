@@ -58,6 +58,7 @@ def doubles() -> dict[str, object]:
             secret("controller-service-account-token"): {"vaults": {VAULT: VAULT_RIGHTS["controller"]}},
             secret("host-service-account-token"): {"vaults": {VAULT: VAULT_RIGHTS["host"]}},
         },
+        lag=0.2,
     )
     gitlab = GitLabDouble([GITLAB_PROJECT], {secret("gitlab-token"): GITLAB_RIGHTS})
     return {

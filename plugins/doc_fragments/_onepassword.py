@@ -26,11 +26,13 @@ options:
       - Falls back to the environment variable E(OP_CONNECT_HOST).
     type: str
   connect_token:
-    description: Token for the Connect server. Falls back to the environment variable E(OP_CONNECT_TOKEN).
+    description:
+      - Token for the Connect server. Blanks and newlines around it do not matter.
+      - Falls back to the environment variable E(OP_CONNECT_TOKEN).
     type: str
   service_account_token:
     description:
-      - Token of a service account (C(ops_…)), for the command C(op) or the SDK.
+      - Token of a service account (C(ops_…)), for the command C(op) or the SDK. Blanks and newlines around it do not matter.
       - C(op) receives only this token and no other C(OP_…) variable of the environment.
       - Falls back to the environment variable E(OP_SERVICE_ACCOUNT_TOKEN).
     type: str
@@ -63,7 +65,9 @@ options:
     env:
       - name: OP_CONNECT_HOST
   connect_token:
-    description: Token for the Connect server. Do not write it into a task, because an error would show it.
+    description:
+      - Token for the Connect server. Blanks and newlines around it do not matter.
+      - Do not write it into a task, because an error would show it.
     type: str
     vars:
       - name: nixci_onepassword_connect_token
@@ -71,7 +75,7 @@ options:
       - name: OP_CONNECT_TOKEN
   service_account_token:
     description:
-      - Token of a service account (C(ops_…)), for the command C(op) or the SDK.
+      - Token of a service account (C(ops_…)), for the command C(op) or the SDK. Blanks and newlines around it do not matter.
       - C(op) receives only this token and no other C(OP_…) variable of the environment.
       - Do not write it into a task, because an error would show it.
     type: str

@@ -25,6 +25,7 @@ options:
         then files.
       - For fields, C(?attribute=otp) returns the current one-time code and C(?ssh-format=openssh) a private key in OpenSSH's
         format (PKCS#8 without it); C(?attribute=type), C(id) or C(purpose) describe the field.
+      - A date is returned like V(2026-12-31), in UTC, and a month like V(202612), whatever the back end.
       - For files, C(?attribute=name), C(size) or C(id) describe the file.
     type: list
     elements: str
@@ -132,6 +133,7 @@ _raw:
 
 import base64
 import contextlib
+import re
 import typing as t
 
 from ansible.errors import AnsibleLookupError
@@ -145,12 +147,20 @@ from ..module_utils._onepassword.item import FieldNotFoundError, ItemNotFoundErr
 from ..plugin_utils._onepassword.reference import Reference, parse
 from ..plugin_utils._onepassword.resolver import Resolver
 
+# Where a part of a reference ends.
+LINE_END = re.compile(r"[\r\n]+(?=[/?]|\Z)")
+
+
+def without_line_ends(term: t.Any) -> t.Any:
+    """The term without the newline with which a file or a secret store ends a name; no name can have one there."""
+    return LINE_END.sub("", term) if isinstance(term, str) else term
+
 
 class LookupModule(LookupBase):
     def run(self, terms: list[t.Any], variables: dict[str, t.Any] | None = None, **kwargs: t.Any) -> list[t.Any]:
         self.set_options(var_options=self._option_variables(variables or {}), direct=kwargs)
         try:
-            references = [parse(term, position) for position, term in enumerate(terms, 1)]
+            references = [parse(without_line_ends(term), position) for position, term in enumerate(terms, 1)]
             with contextlib.closing(backend(self.get_option, Display().warning)) as source:
                 seconds, run = self.get_option("cache_seconds"), current_run()
                 resolver = Resolver(source, Cache(source.credential, seconds, run) if seconds and run else None)

@@ -31,7 +31,7 @@ options:
     required: true
   category:
     description:
-      - Category of a new item; V(API_CREDENTIAL) by default.
+      - Category of a new item; V(API_CREDENTIAL) by default. V(PASSWORD) needs a value in the field V(password).
       - 1Password cannot change a category. The task fails if an existing item has another one.
     type: str
     choices: [API_CREDENTIAL, DATABASE, LOGIN, PASSWORD, SECURE_NOTE, SERVER]
@@ -53,8 +53,10 @@ options:
       type:
         description:
           - Type of the field. By default, a new field is V(concealed) and an existing one keeps its type.
-          - V(otp) requires a URI that starts with C(otpauth://), V(date) a day like V(2026-01-31), and V(month_year) a
-            month like V(202601).
+          - V(otp) requires a URI that starts with C(otpauth://) and has a secret, V(date) a day like V(2026-01-31), and
+            V(month_year) a month like V(202601), with each back end.
+          - 1Password stores a day as a time, in UTC. A stored time of the desired day stays; a new one is 12:01, as in
+            1Password's web application.
           - These are the types that the Connect API and C(op) have in common,
             U(https://developer.1password.com/docs/connect/api-reference/) and
             U(https://developer.1password.com/docs/cli/item-fields/).
@@ -161,10 +163,14 @@ notes:
   - The credential must be allowed to read and write the vault. Check mode and runs without a change only need to read.
   - Items of the categories SSH_KEY, DOCUMENT and CUSTOM, items with files, and items with fields of types that the Connect
     API does not have can be read and deleted but not changed, because a program cannot write them back
-    (U(https://github.com/1Password/connect-sdk-python/issues/57)). The module cannot attach files, because no API of
-    1Password accepts a file in the JSON of an item.
-  - If 1Password reports that the item was changed in the meantime, or does not respond to a write, the module reads the item
-    and plans again, at most three times in all. It does not repeat the creation of an item, which could make a second one.
+    (U(https://github.com/1Password/connect-sdk-python/issues/57)). A service account can also change items with telephone
+    numbers. The module cannot attach files, because no API of 1Password accepts a file in the JSON of an item.
+  - If 1Password reports that the item or its vault was changed in the meantime, or does not respond to a write, the module
+    reads the item and plans again, at most five times in all. It does not repeat the creation of an item, which could make a
+    second one.
+  - A Connect server shows a write only after its own copy of the vault has followed. The module waits for that, for at most
+    O(timeout) seconds, and fails with a message if it takes longer; the write is done then, so run again when Connect shows
+    it.
   - Connect has no locks, so the later one of two changes within the same second wins.
 seealso:
   - plugin: pantheros.nixci.onepassword
@@ -335,6 +341,11 @@ def take_values(module: AnsibleModule) -> Params:
             # "1" or a part of a name.
             if len(value) < SHORTEST or any(value in name for name in public):
                 module.no_log_values.discard(value)
+    for token in filter(None, (params["connect_token"], params["service_account_token"])):
+        # A file or a secret store ends it with a newline, and blanks alone would mask every word.
+        module.no_log_values.discard(token)
+        if token.strip():
+            module.no_log_values.add(token.strip())
     return params
 
 

@@ -83,6 +83,22 @@ def test_an_item_of_every_category(
     assert not write(*fields, category=category, tags=["t"])["changed"]
 
 
+@pytest.mark.parametrize("odd", ['Rack 19" west', "[a] \\ 'b'", "-dash", "two\nlines", "Größe/…", "a.example.com"])
+def test_an_item_with_an_unusual_title_is_made_once(
+    service: Service, title: str, write: Manage, values: Callable[[], dict[str, str]], odd: str
+) -> None:
+    name = f"{odd} {title}"
+    try:
+        assert write(DesiredField("p", "abcdefghij"), title=name, check=True)["changed"]
+        assert write(DesiredField("p", "abcdefghij"), title=name)["changed"]
+        assert not write(DesiredField("p", "abcdefghij"), title=name)["changed"]
+        assert service.source.fetch(service.vault, name).value("p") == "abcdefghij"
+    finally:
+        removed = write(state="absent", title=name)
+    assert removed["changed"]
+    assert not write(state="absent", title=name)["changed"]
+
+
 def test_replace_leaves_nothing_else(write: Manage, values: Callable[[], dict[str, str]]) -> None:
     write(DesiredField("a", "1"), DesiredField("b", "2", section="S"), DesiredField("notesPlain", "n"))
     assert write(DesiredField("a", "1"), mode="replace")["changed"]

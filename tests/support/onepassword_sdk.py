@@ -9,11 +9,12 @@ from __future__ import annotations
 import base64
 import copy
 import json
+import re
 import typing as t
 
 from onepassword import types as sdk
 
-from lab.clouds._onepassword_rules import shown
+from lab.clouds._onepassword_rules import noon, sdk_value, shown
 from lab.clouds.onepassword import OnePasswordDouble
 
 Json = dict[str, t.Any]
@@ -22,6 +23,8 @@ T = t.TypeVar("T", sdk.Item, sdk.ItemCreateParams)
 NOT_AUTHENTICATED = "authentication error: you are not authenticated"
 NO_RIGHT = "you don't have the right permissions to access this resource"
 WRONG_VERSION = "itemStatusIncorrectItemVersion"
+CONFLICT = "Server error: data conflict occurred on the server: performing a vault operation"
+DAY, MONTH = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII), re.compile(r"(0[1-9]|1[0-2])/([1-9]\d{3})", re.ASCII)
 TYPES = {
     "STRING": sdk.ItemFieldType.TEXT,
     "CONCEALED": sdk.ItemFieldType.CONCEALED,
@@ -31,6 +34,9 @@ TYPES = {
     "SSHKEY": sdk.ItemFieldType.SSHKEY,
     "MONTH_YEAR": sdk.ItemFieldType.MONTHYEAR,
     "DATE": sdk.ItemFieldType.DATE,
+    "MENU": sdk.ItemFieldType.MENU,
+    "PHONE": sdk.ItemFieldType.PHONE,
+    "ADDRESS": sdk.ItemFieldType.ADDRESS,
 }
 CATEGORIES = {
     "API_CREDENTIAL": sdk.ItemCategory.APICREDENTIALS,
@@ -60,10 +66,10 @@ def sdk_token(url: str) -> str:
 
 
 class StandIn:
-    """`authenticate` replaces that of the SDK; `log` lists the requests."""
+    """`authenticate` replaces that of the SDK; `log` lists the requests, and `conflicts` is how many writes to refuse."""
 
-    def __init__(self, double: OnePasswordDouble) -> None:
-        self.double = double
+    def __init__(self, double: OnePasswordDouble, conflicts: int = 0) -> None:
+        self.double, self.conflicts = double, conflicts
         self.log: list[str] = []
 
     async def authenticate(self, token: str) -> Client:
@@ -81,12 +87,15 @@ class Client:
 
 class Part:
     def __init__(self, owner: StandIn, scope: dict[str, str]) -> None:
-        self.double, self.log, self.scope = owner.double, owner.log, scope
+        self.owner, self.double, self.log, self.scope = owner, owner.double, owner.log, scope
 
     def items_of(self, vault_id: str, write: bool = False) -> dict[str, Json]:
         right = self.scope.get(self.double.vaults.get(vault_id, ""))
         if right is None or (write and right == "read"):
             raise Exception(NO_RIGHT)
+        if write and self.owner.conflicts:
+            self.owner.conflicts -= 1
+            raise Exception(CONFLICT)
         return self.double.items[vault_id]
 
 
@@ -180,7 +189,7 @@ def to_sdk(item: Json) -> sdk.Item:
                 title=field["label"],
                 section_id=(field.get("section") or {}).get("id"),
                 field_type=TYPES[field["type"]],
-                value=field.get("value", ""),
+                value=sdk_value(field["type"], field.get("value", "")),
                 details=details,
             )
         )
@@ -210,12 +219,27 @@ def to_sdk(item: Json) -> sdk.Item:
     )
 
 
+def stored(field: sdk.ItemField) -> str:
+    """The value as 1Password stores it; the SDK takes days and months in its own form only."""
+    if field.field_type == sdk.ItemFieldType.DATE and field.value:
+        if not DAY.fullmatch(field.value):
+            raise Exception("invalid item: the date is not valid")
+        return noon(field.value)
+    if field.field_type == sdk.ItemFieldType.MONTHYEAR and field.value:
+        match = MONTH.fullmatch(field.value)
+        if match is None:
+            raise Exception("invalid item: the month and year are not valid")
+        return match[2] + match[1]
+    return t.cast(str, field.value)
+
+
 def from_sdk(item: sdk.Item | sdk.ItemCreateParams) -> Json:
     names = {kind: name for name, kind in TYPES.items()}
     fields: list[Json] = []
     for field in item.fields or []:
         section = {"section": {"id": field.section_id}} if field.section_id else {}
-        content = {"id": field.id, "label": field.title, "type": names[field.field_type], "value": field.value}
+        value = stored(field)
+        content = {"id": field.id, "label": field.title, "type": names[field.field_type], "value": value}
         fields.append({**content, **section})
     assert len({field["id"] for field in fields}) == len(fields), "the SDK refuses two fields with one ID"
     known = {section.id for section in item.sections or []}

@@ -129,7 +129,7 @@ class OnePasswordStore:
     """Two fields of an item; its other fields stay as they are. No other code of B2 uses 1Password."""
 
     def __init__(self, options: t.Mapping[str, t.Any], warn: t.Callable[[str], t.Any]) -> None:
-        self.vault, self.title = options["vault"], options["title"]
+        self.vault, self.title = options["vault"].strip(), options["title"]
         self.id_label, self.secret_label = options["id_label"], options["secret_label"]
         self.where = f"the item '{self.title}' of the vault '{self.vault}' in 1Password"
         self.source = backend(options.get, warn)

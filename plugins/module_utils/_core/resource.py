@@ -47,7 +47,7 @@ class Resource(t.Protocol[Found, P]):
         """Carry out the plan; the return values as the service has them now."""
 
 
-def converge(resource: Resource[Found, P], params: Params, check_mode: bool) -> Result:
+def converge(resource: Resource[Found, P], params: Params, check_mode: bool, attempts: int = ATTEMPTS) -> Result:
     """Bring about the desired state and return what exit_json takes.
 
     After a conflict or a lost answer the state is read and planned again: what exists then decides what is left to do.
@@ -55,12 +55,12 @@ def converge(resource: Resource[Found, P], params: Params, check_mode: bool) -> 
     first = plan = resource.plan(params, resource.read(params))
     if check_mode or not plan.change:
         return plan.change.result(**resource.predict(plan))
-    for attempt in range(1, ATTEMPTS + 1):
+    for attempt in range(1, attempts + 1):
         try:
             values = resource.apply(plan)
             break
         except NixciError as exc:
-            if not exc.plan_again or attempt == ATTEMPTS:
+            if not exc.plan_again or attempt == attempts:
                 raise
             try:
                 found = resource.read(params)

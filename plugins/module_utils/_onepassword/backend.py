@@ -10,9 +10,10 @@ import shutil
 import typing as t
 
 from .._core.errors import InvalidError
-from .._core.http import http_argument_spec
+from .._core.http import checked_token, http_argument_spec
 from .cli import OpBackend
 from .connect import ConnectBackend
+from .errors import TOKEN
 from .item import Item, Json
 from .names import Names
 from .sdk import SdkBackend
@@ -65,7 +66,7 @@ def onepassword_argument_spec() -> dict[str, t.Any]:
 
 def backend(option: t.Callable[[str], t.Any], warn: t.Callable[[str], t.Any] = lambda text: None) -> Backend:
     """The back end that the options select, with its own credential and no other."""
-    source = _backend(option, option("backend") or "auto")
+    source = _backend(lambda name: _stripped(option(name)), option("backend") or "auto")
     if source.warning:
         warn(source.warning)
     return source
@@ -86,7 +87,13 @@ def _backend(option: t.Callable[[str], t.Any], name: str) -> Backend:
         )
     if not account:
         raise InvalidError(f"backend={name} needs service_account_token (OP_SERVICE_ACCOUNT_TOKEN).")
+    account = checked_token(account, TOKEN)
     return (OpBackend if name == "op" else SdkBackend)(account, timeout=option("timeout"))
+
+
+def _stripped(value: t.Any) -> t.Any:
+    """Files and secret stores end a token or an address with a newline, which belongs to neither."""
+    return value.strip() if isinstance(value, str) else value
 
 
 def _automatic(connect: bool, account: bool) -> str:

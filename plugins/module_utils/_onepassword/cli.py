@@ -11,10 +11,12 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 
-from .._core.errors import ConflictError, InvalidError, NixciError, UnavailableError
+from .._core.errors import ConflictError, NixciError, UnavailableError
+from .dates import received, sent
 from .errors import general_error, matches, safe_excerpt
-from .item import AmbiguousError, Item, ItemNotFoundError, Json, VaultNotFoundError, fold
+from .item import AmbiguousError, Item, ItemNotFoundError, Json, VaultNotFoundError, choose, fold
 from .names import Names
 
 # All variables that `op` receives. Any other OP_… variable would change its behaviour: OP_CONNECT_HOST even overrides the token.
@@ -23,6 +25,11 @@ DATED = re.compile(r"^\[ERROR\] \d{4}/\d\d/\d\d \d\d:\d\d:\d\d ", re.MULTILINE)
 # Names that the user chose; they must not decide the kind of an error.
 QUOTED = re.compile(r'"[^"\n]*"')
 AN_ID = re.compile(r"\b[\da-z]{26}\b", re.ASCII)
+UNKNOWN = re.compile(r"unknown (?:shorthand )?(?:flag|command):?\s+(\S+)")
+
+
+class UnknownOptionError(NixciError):
+    """This `op` is too old for one of our arguments."""
 
 
 class OpBackend:
@@ -34,11 +41,13 @@ class OpBackend:
         path = shutil.which("op")
         if path is None:
             raise NixciError(
-                "The 1Password command 'op' is not on the PATH of the machine that runs this task; "
-                "install 1Password CLI 2.23 or newer, or use a Connect server."
+                "The 1Password command 'op' is not on the PATH of the machine that runs this task; install 1Password CLI "
+                f"2.23 or newer, or its Python library with '{sys.executable} -m pip install onepassword-sdk', "
+                "or use a Connect server."
             )
-        self.path, self.token, self.timeout = path, token, timeout
-        self.credential = f"op\0{token}"
+        self.path, self.token, self.timeout = path, token.strip(), timeout
+        self.credential = f"op\0{self.token}"
+        self.reveal = ["--reveal"]
         self.names = Names("op", list, lambda vault_id: [])  # unused: `op` accepts names itself
 
     @property
@@ -47,11 +56,43 @@ class OpBackend:
 
     def fetch(self, vault: str, name: str) -> Item:
         """One item by title or ID."""
-        item = Item(self._json(vault, name, "item", "get", _operand(name), "--reveal"))
+        if name.startswith("-"):  # `op` would take it for an option, or for its input
+            item = self._get(vault, self._listed(vault, name), name)
+        else:
+            try:
+                item = self._get(vault, name, name)
+            except AmbiguousError:
+                # Also for one title and the address of another item's web site, or titles that differ in case only.
+                item = self._get(vault, self._listed(vault, name), name)
         # `op` also finds a login by the address of its web site.
         if name != item.id and fold(name) != fold(item.title):
             raise ItemNotFoundError(f"Vault '{vault}' has no item '{name}'.")
         return item
+
+    def _get(self, vault: str, operand: str, name: str) -> Item:
+        """The item that `op` finds; `name` is for messages."""
+        try:
+            return self._item(vault, name, "item", "get", operand, *self.reveal)
+        except UnknownOptionError as exc:
+            if "--reveal" not in str(exc) or not self.reveal:
+                raise
+        # It came with 2.30, and older ones show all values without it.
+        self.reveal = []
+        return self._item(vault, name, "item", "get", operand)
+
+    def _listed(self, vault: str, name: str) -> str:
+        """The ID of the one item with this title or ID."""
+        output = self._run(vault, name, "item", "list", f"--vault={vault}", "--format=json")
+        try:
+            pairs = [(str(entry["id"]), str(entry.get("title") or "")) for entry in json.loads(output or b"[]")]
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise UnavailableError(
+                f"'op item list' for item '{name}' returned something that is not a listing; run the task again."
+            ) from None
+        found = choose(f"Item '{name}' in vault '{vault}'", pairs, name, lambda pair: pair)
+        if found is None:
+            raise ItemNotFoundError(f"Vault '{vault}' has no item '{name}'.")
+        return found[0]
 
     def read_file(self, item: Item, file: Json) -> bytes:
         """`op document get` reads the files of documents only, `op read` those of every item."""
@@ -60,10 +101,10 @@ class OpBackend:
         return self._run(item.vault_id, item.title, "read", "--no-newline", f"op://{path}")
 
     def create(self, vault: str, document: Json) -> Item:
-        return self._written(vault, "create", "-", document)
+        return self._written(vault, "create", "-", document, str(document.get("title") or "-"))
 
     def replace(self, item: Item) -> Item:
-        return self._written(item.vault_id, "edit", item.id, item.writable())
+        return self._written(item.vault_id, "edit", item.id, item.writable(), item.title)
 
     def delete(self, item: Item, archive: bool = False) -> None:
         options = [f"--vault={item.vault_id}", *(["--archive"] if archive else [])]
@@ -72,12 +113,12 @@ class OpBackend:
     def close(self) -> None:
         """There is nothing to close."""
 
-    def _written(self, vault: str, verb: str, operand: str, document: Json) -> Item:
+    def _written(self, vault: str, verb: str, operand: str, document: Json, title: str) -> Item:
         """Exit code 0 guarantees nothing: `op` ignores input that it does not recognise. So read the item back."""
-        written = Item(self._json(vault, operand, "item", verb, operand, stdin=json.dumps(document)))
+        written = self._item(vault, title, "item", verb, operand, stdin=json.dumps(sent(document)))
         return self.fetch(written.vault_id, written.id)
 
-    def _json(self, vault: str, name: str, *argv: str, stdin: str | None = None) -> Json:
+    def _item(self, vault: str, name: str, *argv: str, stdin: str | None = None) -> Item:
         output = self._run(vault, name, *argv, f"--vault={vault}", "--format=json", stdin=stdin)
         try:
             document = json.loads(output)
@@ -87,7 +128,7 @@ class OpBackend:
             raise UnavailableError(
                 f"'op {argv[0]} {argv[1]}' for item '{name}' returned something that is not an item; run the task again."
             )
-        return document
+        return Item(received(document))
 
     def _run(self, vault: str, name: str, *argv: str, stdin: str | None = None) -> bytes:
         """The output of `op`. Secrets go through the environment and a pipe, since every user can see arguments."""
@@ -121,20 +162,40 @@ class OpBackend:
         return {**passed, "LC_ALL": "C", "OP_CACHE": "false", "OP_SERVICE_ACCOUNT_TOKEN": self.token}
 
     def _error(self, vault: str, name: str, argv: tuple[str, ...], errors: str) -> NixciError:
-        """`op` exits with 1 for every failure, so its message decides."""
-        message = DATED.sub("", errors)
-        unquoted = QUOTED.sub("", message)
+        """`op` exits with 1 for every failure, so its message decides.
+
+        It quotes names that the user chose, with or without escapes; they must not decide the kind of an error.
+        """
+        message = DATED.sub("", errors).strip()
+        missing_item: NixciError = ItemNotFoundError(f"Vault '{vault}' has no item '{name}'.")
+        missing_vault: NixciError = VaultNotFoundError(
+            f"The service account sees no vault '{vault}'; check the name and the account's vaults."
+        )
+        # The longer name first: it may begin with the other one and a quote.
+        names = [(name, "an item", missing_item), (vault, "a vault", missing_vault)]
+        for chosen, what, error in sorted(names, key=lambda entry: -len(entry[0])):
+            if _after(message, "", chosen).startswith((f"isn't {what}", f"doesn't seem to be {what}")):
+                return error
+        if _after(message, "More than one item matches ", name):
+            return AmbiguousError(f"Item '{name}' in vault '{vault}'", set(AN_ID.findall(message)))
+        unquoted = message.replace(f"{vault}/{name}", "")
+        for form in (*_forms(name), *_forms(vault)):
+            unquoted = unquoted.replace(form, "")
+        unquoted = QUOTED.sub("", unquoted)
         general = general_error(unquoted, vault)
         if general:
             return general
         if matches(unquoted, ("isn't a vault in this account",)):
-            return VaultNotFoundError(
-                f"The service account sees no vault '{vault}'; check the name and the account's vaults."
-            )
+            return missing_vault
         if matches(unquoted, ("more than one item matches",)):
             return AmbiguousError(f"Item '{name}' in vault '{vault}'", set(AN_ID.findall(message)))
         if matches(unquoted, ("isn't an item", "could not get item", "couldn't find item")):
-            return ItemNotFoundError(f"Vault '{vault}' has no item '{name}'.")
+            return missing_item
+        unknown = UNKNOWN.match(message) or UNKNOWN.search(unquoted)
+        if unknown:
+            return UnknownOptionError(
+                f"This 'op' does not know {unknown[1]}; install 1Password CLI 2.23 or newer on the machine that runs this task."
+            )
         if matches(unquoted, ("409",)):
             return ConflictError(f"Item '{name}' in vault '{vault}' was changed in the meantime; run again.")
         # The message may quote a template that `op` cannot read, so that of a write is not shown.
@@ -142,7 +203,14 @@ class OpBackend:
         return NixciError(f"'op {argv[0]} {argv[1]}' for item '{name}' failed{shown or '.'}")
 
 
-def _operand(name: str) -> str:
-    if name.startswith("-"):
-        raise InvalidError(f"'op' would read the item name '{name}' as an option; use the item's ID.")
-    return name
+def _forms(name: str) -> tuple[str, ...]:
+    """The name as `op` may quote it: as it is, or with escapes like those of JSON."""
+    return f'"{name}"', json.dumps(name, ensure_ascii=False), json.dumps(name)
+
+
+def _after(message: str, start: str, name: str) -> str:
+    """What follows the start and the quoted name; empty if the message begins otherwise."""
+    for form in _forms(name):
+        if message.startswith(start + form):
+            return message[len(start + form) :].strip()
+    return ""

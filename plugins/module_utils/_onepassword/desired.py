@@ -9,20 +9,20 @@ A value is given, kept, generated (see generate.py) or composed of other fields.
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import re
 import string
 import typing as t
+import urllib.parse
 
 from .._core.env_file import FORBIDDEN, NAME, compose, parse
 from .._core.errors import InvalidError
+from .dates import is_day, is_month
 from .item import Item, fold
 
 # None of them needs quotes in an environment file's double quotes, in JSON or in the path of a URL.
 SYMBOLS = "!*-.@_"
 MIN_LENGTH, MAX_LENGTH = 8, 256
-MONTH_YEAR = re.compile(r"\d{4}(0[1-9]|1[0-2])", re.ASCII)
-DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+SECRET = re.compile(r"[A-Za-z2-7][A-Za-z2-7 ]*=*", re.ASCII)  # of one-time passwords
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,12 +206,23 @@ def _check_field(field: DesiredField, what: str) -> None:
 
 def _check_value(kind: str, value: str, what: str) -> None:
     """Refuse a value that 1Password would refuse or store differently; the value itself is never quoted."""
-    if kind == "OTP" and not value.startswith("otpauth://"):
-        raise InvalidError(f"{what} holds one-time passwords and needs a URI that starts with otpauth://.")
-    if kind == "DATE" and not _is_date(value):
+    if kind == "OTP" and not _is_otp(value):
+        raise InvalidError(
+            f"{what} holds one-time passwords and needs a URI that starts with otpauth:// and has a secret in base32."
+        )
+    if kind == "DATE" and not is_day(value):
         raise InvalidError(f"{what} is a date and needs a value like 2026-01-31.")
-    if kind == "MONTH_YEAR" and not MONTH_YEAR.fullmatch(value):
+    if kind == "MONTH_YEAR" and not is_month(value):
         raise InvalidError(f"{what} is a month and needs a value like 202601.")
+
+
+def _is_otp(value: str) -> bool:
+    try:
+        parts = urllib.parse.urlsplit(value)
+        secret = urllib.parse.parse_qs(parts.query).get("secret", [""])[0]
+    except ValueError:
+        return False
+    return parts.scheme == "otpauth" and SECRET.fullmatch(secret) is not None
 
 
 def _check_variable(name: str, value: str, what: str) -> None:
@@ -220,11 +231,3 @@ def _check_variable(name: str, value: str, what: str) -> None:
             f"{what} cannot hold {name}: its value has a newline or another control character, "
             "which an environment file cannot carry; encode it, for example with base64."
         )
-
-
-def _is_date(value: str) -> bool:
-    try:
-        datetime.date.fromisoformat(value)
-    except ValueError:
-        return False
-    return DATE.fullmatch(value) is not None

@@ -15,6 +15,7 @@ from .._core.errors import AuthenticationError, ForbiddenError, NixciError, Unav
 from .._core.redact import redact
 
 SERVICE_ACCOUNT = "service_account_token (OP_SERVICE_ACCOUNT_TOKEN)"
+TOKEN = f"The token of the service account, {SERVICE_ACCOUNT},"
 # The first list with a match decides; all patterns are in lower case.
 RATE_LIMIT = ("(429)", "rate limit exceeded", "too many requests", "maximum number of this type of requests")
 AUTHENTICATION = (

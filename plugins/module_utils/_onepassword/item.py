@@ -16,7 +16,7 @@ import typing as t
 import unicodedata
 from collections.abc import Callable, Iterable
 
-from .._core.errors import ConflictError, InvalidError, NotFoundError
+from .._core.errors import ConflictError, InvalidError, NotFoundError, UnavailableError
 
 if t.TYPE_CHECKING:
     from .desired import DesiredField
@@ -37,7 +37,9 @@ BUILT_IN = {
     "PASSWORD": {"password": "PASSWORD", **NOTES},
 }
 # Types that can be read and written back unchanged. For others, such as SSHKEY, this is unknown or known to fail.
-WRITABLE = {"STRING", "CONCEALED", "EMAIL", "URL", "OTP", "DATE", "MONTH_YEAR", "PHONE", "MENU"}
+# Connect's published API has no PHONE (https://developer.1password.com/docs/connect/api-reference/).
+CONNECT_TYPES = frozenset({"STRING", "CONCEALED", "EMAIL", "URL", "OTP", "DATE", "MONTH_YEAR", "MENU"})
+WRITABLE = CONNECT_TYPES | {"PHONE"}
 DERIVED_IN_FIELDS = {"entropy", "passwordDetails", "password_details", "totp", "ssh_formats", "reference"}
 
 
@@ -51,6 +53,12 @@ class ItemNotFoundError(NotFoundError):
 
 class FieldNotFoundError(NotFoundError):
     """The item has no such field."""
+
+
+class BehindError(UnavailableError):
+    """1Password accepted a write that the service does not show in time."""
+
+    plan_again = False  # a plan made of what is shown now would repeat the write
 
 
 class AmbiguousError(ConflictError):
@@ -92,10 +100,13 @@ def choose(what: str, candidates: Iterable[T], name: str, key: Callable[[T], tup
 
 
 class Item:
-    """One item. `document` is its JSON as the service returns it and holds secrets."""
+    """One item. `document` is its JSON as the service returns it and holds secrets; `writable` are the types of fields
+    that the back end can write.
+    """
 
-    def __init__(self, document: Json) -> None:
+    def __init__(self, document: Json, writable: frozenset[str] = WRITABLE) -> None:
         self.document = document
+        self.writable_types = writable
 
     @property
     def id(self) -> str:
@@ -177,7 +188,7 @@ class Item:
 
     def changed(self, fields: list[DesiredField], tags: list[str] | None, replace: bool) -> Item:
         """The item in its desired state, ready to be written."""
-        item = Item(copy.deepcopy(self.document))
+        item = Item(copy.deepcopy(self.document), self.writable_types)
         named: list[Json] = []
         for desired in sorted(fields, key=lambda field: field.section is None):
             named.append(item._apply(desired, named))
@@ -265,5 +276,5 @@ class Item:
             return f"is of the category {self.category}"
         if self.document.get("files"):
             return "has files"
-        kinds = {field.get("type", "STRING") for field in self.fields} - WRITABLE
+        kinds = {field.get("type", "STRING") for field in self.fields} - self.writable_types
         return f"has a field of the type {min(kinds)}" if kinds else None

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import sys
 import typing as t
 from collections.abc import Awaitable, Callable
 
@@ -21,6 +22,10 @@ from .names import Names, Pairs
 from .sdk_item import changed_item, file_attributes, new_item, to_document
 
 T = t.TypeVar("T")
+
+# Another writer of the item, or of any other item in its vault; the second one passes when it is repeated
+# (https://github.com/1Password/onepassword-sdk-js/issues/151).
+CONFLICT = ("incorrectitemversion", "incorrect item version", "conflict occurred", "(409)")
 
 
 async def sign_in(token: str) -> t.Any:
@@ -40,11 +45,11 @@ class SdkBackend:
     ) -> None:
         if importlib.util.find_spec("onepassword") is None:
             raise NixciError(
-                "backend=sdk needs the Python library onepassword-sdk on the machine that runs this task; "
-                "install it with 'pip install onepassword-sdk', or use the command 'op' or a Connect server."
+                "backend=sdk needs the Python library onepassword-sdk on the machine that runs this task; install it with "
+                f"'{sys.executable} -m pip install onepassword-sdk', or use the command 'op' or a Connect server."
             )
-        self.token, self.timeout, self.authenticate = token, timeout, authenticate
-        self.credential = f"sdk\0{token}"
+        self.token, self.timeout, self.authenticate = token.strip(), timeout, authenticate
+        self.credential = f"sdk\0{self.token}"
         self.names = Names("The service account", self._vaults, self._items)
         self.runner: asyncio.Runner | None = None
         self.client: t.Any = None
@@ -138,8 +143,8 @@ class SdkBackend:
         general = general_error(message, vault)
         if general:
             return general
-        if matches(message, ("incorrectitemversion", "incorrect item version")):
-            return ConflictError(f"1Password: {what} was changed in the meantime; run again.")
+        if matches(message, CONFLICT):
+            return ConflictError(f"1Password: {what} or its vault was changed in the meantime; run again.")
         if matches(message, ("item not found", "itemnotfound", "couldn't be found", "resource not found")):
             return ItemNotFoundError(f"1Password has no {what} any more; it was deleted in the meantime.")
         if matches(message, ("internal server error",)):

@@ -13,6 +13,7 @@ import hashlib
 import re
 import typing as t
 
+from .dates import month_of, sdk_month_of
 from .item import Json
 
 NOTES = "notesPlain"
@@ -61,13 +62,18 @@ def to_document(item: t.Any) -> Json:
 def _field(field: t.Any, category: str) -> Json:
     found: Json = {"id": field.id, "label": field.title, "type": _from_sdk(field.field_type.value, TYPES)}
     if field.value:
-        found["value"] = field.value
+        found["value"] = _value(field)
     if field.section_id:
         found["section"] = {"id": field.section_id}
     if category in ("LOGIN", "PASSWORD") and field.id in PURPOSES:
         found["purpose"] = PURPOSES[field.id]
     code = getattr(field.details.content, "code", None) if field.details else None
     return {**found, "totp": code} if code else found
+
+
+def _value(field: t.Any) -> t.Any:
+    """The value in the notation of Connect and `op`; all of them have days as dates.py writes them."""
+    return month_of(field.value) if field.field_type.value == "MonthYear" else field.value
 
 
 def _file(attributes: t.Any, section_id: str | None = None) -> Json:
@@ -119,6 +125,10 @@ def _content(before: dict[str, t.Any], document: Json) -> Json:
             else _to_sdk(ItemFieldType, field["type"], TYPES),
             "value": field.get("value") or "",
         }
+        if old and old.value and content["value"] == _value(old):
+            content["value"] = old.value
+        elif field["type"] == "MONTH_YEAR":
+            content["value"] = sdk_month_of(content["value"])
         new_id = field.get("id") or _id_for(section_id or "", content["title"])
         fields.append(old.model_copy(update=content) if old else ItemField(id=new_id, **content))
     notes = [field.get("value") or "" for field in document.get("fields") or [] if field.get("purpose") == "NOTES"]

@@ -6,10 +6,19 @@
 from __future__ import annotations
 
 import dataclasses
+import random
+import time
 import typing as t
 
 from .._core.change import Change
-from .._core.errors import ForbiddenError, InvalidError, NixciError, NotFoundError, UnavailableError
+from .._core.errors import (
+    ConflictError,
+    ForbiddenError,
+    InvalidError,
+    NixciError,
+    NotFoundError,
+    UnavailableError,
+)
 from .._core.redact import SHORTEST, redact
 from .._core.resource import Params, Result, converge
 from .backend import Backend
@@ -17,6 +26,11 @@ from .cache import forget
 from .desired import DesiredField, check_fields, check_values, with_values
 from .generate import PLACEHOLDER, with_candidates
 from .item import Item, ItemNotFoundError, is_id
+
+# Every write locks its whole vault for a moment, so hosts that write at once meet often; 1Password's own provider for
+# Terraform tries as often.
+ATTEMPTS = 5
+PAUSE = 0.3  # seconds, at most, times the attempt: writers that met should not meet again
 
 DEFAULTS: Params = {
     "category": None,
@@ -31,13 +45,15 @@ DEFAULTS: Params = {
 
 def manage(backend: Backend, params: Params, fields: list[DesiredField], check_mode: bool) -> Result:
     """Bring an item to its desired state. `params` has the module's option names; those in DEFAULTS may be missing."""
-    params = {**DEFAULTS, **params}
+    params = {**DEFAULTS, **params, "vault": params["vault"].strip()}
+    if not params["vault"]:
+        raise InvalidError("The vault is empty; give its name or ID.")
     if params["state"] == "present":
         _check(params, fields)
         fields = with_candidates(fields, check_mode)
     else:
         _check_removal(backend, params)
-    result = converge(ItemResource(backend, fields), params, check_mode)
+    result = converge(ItemResource(backend, fields), params, check_mode, ATTEMPTS)
     if result["item"]:
         result["item"]["changed_labels"] = _changed_labels(result["diff"])
     return result
@@ -87,8 +103,13 @@ def plan_item(params: Params, fields: list[DesiredField], found: Item | None) ->
     after = before.changed(valued, params["tags"], replace)
     check_values(after, valued)
     plan = ItemPlan(params, found, after)
-    if found and plan.change:
+    if plan.change:
         _refuse_loss(found, params["may_replace_passkey"])
+        if after.category == "PASSWORD" and not after.value("password", ""):
+            raise InvalidError(
+                f"Item '{after.title}' is of the category PASSWORD, which 1Password stores only with a value in the field "
+                "'password'; add this field, or choose another category."
+            )
     return plan
 
 
@@ -106,6 +127,7 @@ class ItemResource:
         self.backend = backend
         self.fields = fields
         self._lost_creation: UnavailableError | None = None
+        self._conflicts = 0
 
     def read(self, params: Params) -> Item | None:
         try:
@@ -151,6 +173,9 @@ class ItemResource:
                 self._lost_creation = exc
             if exc.details.get("status") == 429:
                 exc.plan_again = False  # reading would be refused as well, and refused requests count
+            if isinstance(exc, ConflictError) and exc.plan_again:
+                self._conflicts += 1
+                time.sleep(random.uniform(0, PAUSE * self._conflicts))  # noqa: S311
             raise
         finally:
             forget()
@@ -192,7 +217,9 @@ def _check_removal(backend: Backend, params: Params) -> None:
         raise InvalidError("A Connect server cannot archive an item; use a service account, or delete the item.")
 
 
-def _refuse_loss(item: Item, may_replace_passkey: bool) -> None:
+def _refuse_loss(item: Item | None, may_replace_passkey: bool) -> None:
+    if item is None:
+        return
     reason = item.not_writable()
     if reason:
         raise InvalidError(

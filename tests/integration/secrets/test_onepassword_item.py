@@ -48,7 +48,7 @@ CASES = [
     case("an answer with the values", "is bad", title="echo"),
     case("a page", "502", title="page"),
     case("a broken server", "boom at", title="boom"),
-    case("a write that does nothing", "does not show it", title="mute"),
+    case("a write that does nothing", "does not show it", title="mute", timeout=1),
     case("a page instead of an item", "not JSON", title="html"),
     case("a login", "passkey", title="Login"),
     case("a bad date", "is a date", fields=[{"label": "a", "value": GIVEN, "type": "date"}]),

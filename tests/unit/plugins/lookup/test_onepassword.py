@@ -100,6 +100,78 @@ def test_an_empty_field_is_an_empty_string(double: OnePasswordDouble, lookup: t.
     assert lookup("op://pantherOS/Attic/notesPlain") == [""]
 
 
+DATES = [
+    {"label": "day", "type": "DATE", "value": "1798718460"},
+    {"label": "midnight", "type": "DATE", "value": "1798675200"},
+    {"label": "old", "type": "DATE", "value": "-1"},
+    {"label": "empty", "type": "DATE"},
+    {"label": "month", "type": "MONTH_YEAR", "value": "202612"},
+    {"label": "phone", "type": "PHONE", "value": "+1 555"},
+    {"label": "menu", "type": "MENU", "value": "one"},
+    {"label": "address", "type": "ADDRESS", "value": "Main Street 1"},
+    {"label": "mail", "type": "EMAIL", "value": "a@example.com"},
+    {"label": "web", "type": "URL", "value": "https://example.com/"},
+]
+AS_EVERYBODY_READS_THEM = [
+    *("2026-12-31", "2026-12-31", "1969-12-31", "", "202612"),
+    *("+1 555", "one", "Main Street 1", "a@example.com", "https://example.com/"),
+]
+
+
+def test_every_type_reads_the_same_with_each_back_end(
+    double: OnePasswordDouble, lookup: t.Callable[..., list[t.Any]], account: dict[str, t.Any]
+) -> None:
+    double.add_item("pantherOS", "Card", more_fields=DATES)
+    references = [f"op://pantherOS/Card/{field['label']}" for field in DATES]
+    assert lookup(*references) == AS_EVERYBODY_READS_THEM
+    assert lookup(*references, **account) == AS_EVERYBODY_READS_THEM
+    assert lookup(*[f"{reference}?attribute=type" for reference in references], **account) == [
+        field["type"] for field in DATES
+    ]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", " ", "\t\n"])
+def test_blanks_around_credentials_do_not_matter(
+    double: OnePasswordDouble,
+    url: str,
+    lookup: t.Callable[..., list[t.Any]],
+    account: dict[str, t.Any],
+    monkeypatch: pytest.MonkeyPatch,
+    end: str,
+) -> None:
+    reference = "op://pantherOS/B2/id"
+    assert lookup(reference, connect_host=url + end, connect_token=f"canary-token{end}") == ["k"]
+    if not end.strip("\r\n"):
+        assert lookup(f"op://pantherOS{end}/B2{end}/id{end}", f"op://pantherOS{end}/B2/id?attribute=value{end}") == [
+            "k",
+            "k",
+        ]
+    ended = {**account, "service_account_token": account["service_account_token"] + end}
+    assert lookup(reference, **ended) == ["k"]
+    assert lookup(reference, **{**ended, "connect_host": end, "connect_token": end, "backend": "auto"}) == ["k"]
+    monkeypatch.setenv("OP_CONNECT_HOST", f" {url}/v1/{end}")
+    monkeypatch.setenv("OP_CONNECT_TOKEN", f"canary-token{end}")
+    plugin = lookup_loader.get("pantheros.nixci.onepassword", loader=DataLoader(), templar=Templar(DataLoader()))
+    assert plugin.run([reference], variables={}) == ["k"]
+    variables = {"nixci_onepassword_connect_token": f"canary-token{end}", "nixci_onepassword_connect_host": url + end}
+    assert plugin.run([reference], variables=variables) == ["k"]
+
+
+@pytest.mark.parametrize("version", ["2.23.0", "2.29.0", "2.30.0"])
+def test_an_older_op_will_do(
+    lookup: t.Callable[..., list[t.Any]],
+    account: dict[str, t.Any],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: pathlib.Path,
+    version: str,
+) -> None:
+    older = tmp_path / "op"
+    older.write_text(f'#!/bin/sh\nLAB_OP_VERSION={version} exec {ROOT}/lab/op/op "$@"\n')
+    older.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert lookup("op://pantherOS/B2/id", "op://pantherOS/Attic/ci-token", **account) == ["k", "canary-1"]
+
+
 def test_otp_returns_the_code(double: OnePasswordDouble, lookup: t.Callable[..., list[t.Any]]) -> None:
     uri = "otpauth://totp/x?secret=JBSWY3DPEHPK3PXP"
     double.add_item("pantherOS", "Login", more_fields=[{"label": "one-time password", "type": "OTP", "value": uri}])

@@ -25,6 +25,7 @@ def double() -> OnePasswordDouble:
             "canary-ro": {"vaults": {"pantherOS": "read"}},
             "canary-wo": {"vaults": {"pantherOS": "write-only"}},
         },
+        lag=0.01,
     )
 
 
@@ -199,9 +200,9 @@ def test_a_write_without_effect_is_an_error_and_the_next_run_repairs_it(
     double: OnePasswordDouble, run: Run, url: str
 ) -> None:
     requests.post(f"{url}/_lab/faults", json={"status": 200, "body": {}, "method": "PUT"}, timeout=5)
-    result = run(field("a", "canary-1"), field("signing-key", "canary-key"))
+    result = run(field("a", "canary-1"), field("signing-key", "canary-key"), timeout=1)
     assert "accepted the change of item 'Attic'" in result["msg"]
-    assert "check its fields a and run again" in result["msg"]
+    assert "but does not show it after 1 s" in result["msg"]
     assert run(field("a", "canary-1"))["changed"]
     assert double.values("pantherOS", "Attic")["a"] == "canary-1"
 
@@ -403,8 +404,14 @@ def test_each_section_has_its_own_generation(double: OnePasswordDouble, run: Run
     ("kind", "good", "bad"),
     [
         ("otp", "otpauth://totp/x?secret=JBSWY3DPEHPK3PXP", "JBSWY3DPEHPK3PXP"),
+        ("otp", "otpauth://totp/A:b@c.d?issuer=A&secret=JBSWY3DPEHPK3PXP&digits=8", "otpauth://totp/x?secret=canary!"),
+        ("otp", "otpauth://totp/x?secret=JBSWY3DPEHPK3PXP", "otpauth://[canary"),
         ("date", "2026-02-28", "2026-02-30"),
+        ("date", "1969-12-31", "1798718460"),
+        ("date", "2026-12-31", "31.12.2026"),
         ("month_year", "202612", "202613"),
+        ("month_year", "202612", "12/2026"),
+        ("month_year", "202612", "2026-12"),
         ("email", "a@example.com", None),
         ("url", "https://example.com/", None),
     ],
@@ -413,10 +420,86 @@ def test_a_field_of_every_kind(double: OnePasswordDouble, run: Run, kind: str, g
     assert run(field("a", good, type=kind))["changed"]
     assert not run(field("a", good, type=kind))["changed"]
     if bad:
-        result = run(field("a", bad, type=kind))
-        assert "Field 'a' of item 'Attic'" in result["msg"]
-        assert bad not in result["msg"]
-        assert double.values("pantherOS", "Attic")["a"] == good
+        before = double.values("pantherOS", "Attic")["a"]
+        for check in (True, False):
+            result = run(field("a", bad, type=kind), check=check)
+            assert "Field 'a' of item 'Attic'" in result["msg"]
+            assert " needs a " in result["msg"]
+            assert bad not in result["msg"]
+        assert double.values("pantherOS", "Attic")["a"] == before
+
+
+def test_a_stored_day_is_compared_as_a_day(double: OnePasswordDouble, run: Run) -> None:
+    """The apps store other times of the same day, and those stay when another field changes."""
+    stored = [
+        {"label": "expires", "type": "DATE", "value": "1798675200"},
+        {"label": "month", "type": "MONTH_YEAR", "value": "202612"},
+    ]
+    double.add_item("pantherOS", "Card", more_fields=stored)
+    desired = [field("expires", "2026-12-31", type="date"), field("month", "202612", type="month_year")]
+    result = run(*desired, title="Card", return_values=True)
+    assert (result["changed"], result["field_values"]) == (False, {"expires": "2026-12-31", "month": "202612"})
+    result = run(*desired, field("a", "canary"), title="Card")
+    assert result["item"]["changed_labels"] == ["a"]
+    assert double.values("pantherOS", "Card") == {"expires": "1798675200", "month": "202612", "a": "canary"}
+    assert run(field("expires", "2027-01-01"), title="Card")["item"]["changed_labels"] == ["expires"]
+    assert double.values("pantherOS", "Card")["expires"] == "1798804860"
+
+
+def test_a_phone_number_can_be_kept_by_op_and_not_by_connect(
+    double: OnePasswordDouble, run: Run, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    double.add_item("pantherOS", "Phone", more_fields=[{"label": "phone", "type": "PHONE", "value": "+1 canary"}])
+    assert (
+        "has a field of the type PHONE, which programs cannot write back" in run(field("a", "x"), title="Phone")["msg"]
+    )
+    token = service_account_token(url)
+    double.service_accounts[token] = {"vaults": {"pantherOS": "write"}}
+    monkeypatch.setenv("PATH", str(OP), prepend=os.pathsep)
+    account = {"connect_host": None, "connect_token": None, "service_account_token": token}
+    assert run(field("a", "x"), title="Phone", **account)["changed"]
+    assert double.values("pantherOS", "Phone") == {"phone": "+1 canary", "a": "x"}
+
+
+def test_an_item_for_a_password_needs_one(double: OnePasswordDouble, run: Run) -> None:
+    for check in (True, False):
+        result = run(field("a", "canary"), title="New", category="PASSWORD", check=check)
+        assert (
+            "is of the category PASSWORD, which 1Password stores only with a value in the field 'password'"
+            in result["msg"]
+        )
+    fields = [field("password", "canary")]
+    assert run(*fields, title="New", category="PASSWORD")["changed"]
+    assert not run(*fields, title="New", category="PASSWORD")["changed"]
+    assert "stores only with a value" in run(field("a", "canary"), title="New", mode="replace")["msg"]
+    assert run(random_field(), title="Made", category="PASSWORD")["generated"] == ["password"]
+
+
+# What comes out of files and secret stores
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", " ", "\t\n\n"])
+def test_blanks_around_credentials_and_the_vault_do_not_matter(
+    double: OnePasswordDouble, run: Run, url: str, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    connect = {"connect_host": f"{end}{url}/{end}", "connect_token": f"canary-rw{end}", "vault": f"pantherOS{end}"}
+    assert not run(field("signing-key", "canary-key"), **connect)["failed"]
+    account = {"connect_host": end, "connect_token": end, "vault": f"{end}pantherOS{end}"}
+    token = service_account_token(url)
+    double.service_accounts[token] = {"vaults": {"pantherOS": "write"}}
+    monkeypatch.setenv("PATH", str(OP), prepend=os.pathsep)
+    assert not run(field("signing-key", "canary-key"), service_account_token=token + end, **account)["failed"]
+    assert "The vault is empty; give its name or ID." in run(vault=end)["msg"]
+    assert "No credential for 1Password" in run(service_account_token=end, **account)["msg"]
+
+
+@pytest.mark.parametrize("token", ["canary\ntoken", "two canary words", "canary\u2026", "\ufeffcanary"])
+@pytest.mark.parametrize("name", ["connect_token", "service_account_token"])
+def test_a_token_that_cannot_be_one_is_one_sentence(run: Run, name: str, token: str) -> None:
+    account = {"connect_host": None, "connect_token": None} if name == "service_account_token" else {}
+    result = run(field("signing-key", "canary-key"), **{**account, name: token})
+    assert "is empty or holds blanks, line breaks or characters that are not ASCII." in result["msg"]
+    assert "oken" in result["msg"]
 
 
 def test_built_in_fields_are_used_and_keep_their_kind(double: OnePasswordDouble, run: Run) -> None:

@@ -24,6 +24,7 @@ SECTIONS = {"S": "sectionaaaaaaaaaaaaaaaaaaaa", "Two": "sectionbbbbbbbbbbbbbbbbb
 labels = st.sampled_from(["a", "b", "A", "token", "token generation", "notesPlain", "username", "a/b"])
 sections = st.sampled_from([None, None, "", "S", "s", "Two", "New"])
 values = st.sampled_from(["", "1", "x", "K=1", "K='1'", "two\nlines", OTP, "2026-01-31", "202601", 'q"$\\', " ä "])
+days = st.sampled_from(["1798718460", "1769860800"])  # 2026-12-31 at 12:01, 2026-01-31 at 12:00
 types = st.sampled_from([*["CONCEALED", "STRING"] * 4, "URL", "OTP", "DATE", "SSHKEY"])
 
 
@@ -31,7 +32,7 @@ types = st.sampled_from([*["CONCEALED", "STRING"] * 4, "URL", "OTP", "DATE", "SS
 def stored_fields(draw: st.DrawFn) -> dict[str, t.Any]:
     label, section = draw(labels), draw(st.sampled_from([None, None, *SECTIONS]))
     kind = draw(types)
-    value = OTP if kind == "OTP" else draw(values)
+    value = {"OTP": OTP, "DATE": draw(days)}.get(kind) or draw(values)
     field: dict[str, t.Any] = {"label": label, "type": kind, "value": value}
     if label == "notesPlain" and not section:
         return {**field, "id": label, "type": "STRING", "purpose": "NOTES"}
@@ -134,7 +135,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> t.It
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.setenv("PATH", str(OP), prepend=os.pathsep)
-    double = OnePasswordDouble(vaults={"V": {}}, tokens={"connect": {"vaults": {"V": "write"}}})
+    double = OnePasswordDouble(vaults={"V": {}}, tokens={"connect": {"vaults": {"V": "write"}}}, lag=0.01)
     with serving(double.app) as url:
         double.service_accounts[service_account_token(url, "s")] = {"vaults": {"V": "write"}}
         yield double, url

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import sys
 import time
 import typing as t
 
@@ -155,13 +156,110 @@ def test_errors_of_the_service_are_recognised(
         OpBackend(token).fetch("V", "x")
 
 
-def test_a_title_that_looks_like_an_option_is_refused(script: t.Callable[[str], None]) -> None:
-    script("exit 99")
-    with pytest.raises(_errors.InvalidError, match="use the item's ID"):
+@pytest.mark.parametrize("output", ["{", "[1]", '[{"title": "x"}]', "{}x", '"x"', "1"])
+def test_an_odd_listing_is_refused(script: t.Callable[[str], None], output: str) -> None:
+    script(f"printf '%s' '{output}'")
+    with pytest.raises(_errors.UnavailableError, match="not a listing"):
         OpBackend("ops_token").fetch("V", "--help")
+
+
+@pytest.mark.parametrize("output", ["", "[]"])
+def test_a_title_that_looks_like_an_option_is_searched_in_the_listing(
+    script: t.Callable[[str], None], tmp_path: pathlib.Path, output: str
+) -> None:
+    script(f"""printf '%s\\n' "$*" >>{tmp_path}/calls; printf '%s' '{output}'""")
+    with pytest.raises(ItemNotFoundError, match="no item '--help'"):
+        OpBackend("ops_token").fetch("V", "--help")
+    assert (tmp_path / "calls").read_text() == "item list --vault=V --format=json\n"
+
+
+NAMES = [
+    'Rack 19" west',
+    '"',
+    "a\" isn't a vault",
+    "(401)",
+    "(429) b",
+    "two\nlines",
+    "C:\\",
+    "ä✓",
+    "409",
+    "x isn't an item",
+]
+
+
+@pytest.mark.parametrize("quote", [lambda name: f'"{name}"', json.dumps], ids=["plain", "escaped"])
+@pytest.mark.parametrize("item", NAMES)
+@pytest.mark.parametrize("vault", ["V", *NAMES])
+def test_names_in_a_message_do_not_decide_its_kind(
+    monkeypatch: pytest.MonkeyPatch, quote: t.Callable[[str], str], item: str, vault: str
+) -> None:
+    monkeypatch.setenv("PATH", str(OP), prepend=os.pathsep)
+    source, named = OpBackend("ops_token"), (vault, item)
+    messages = {
+        f"{quote(item)} isn't an item in the {quote(vault)} vault. Specify the item with its UUID.": ItemNotFoundError,
+        f"{quote(item)} isn't an item. Specify the item with its UUID, name, or domain.": ItemNotFoundError,
+        f"could not get item {vault}/{item}": ItemNotFoundError,
+        f"could not get item {vault}/{item}: (429) Too Many Requests": _errors.UnavailableError,
+        f"{quote(vault)} isn't a vault in this account. Specify the vault with its ID or name.": VaultNotFoundError,
+        f"More than one item matches {quote(item)}. Try again and specify the item by its ID:": AmbiguousError,
+        f"{quote(item)}: (409) Conflict: Internal server conflict": _errors.ConflictError,
+    }
+    for message, kind in messages.items():
+        found = source._error(*named, ("item", "get", item), f"[ERROR] 2026/11/23 12:00:00 {message}\n")
+        if item != vault or kind is not VaultNotFoundError:
+            assert type(found) is kind, message
+
+
+@pytest.mark.parametrize(("version", "calls"), [("2.23.0", 3), ("2.29.3", 3), ("2.30.0", 2)])
+def test_an_op_without_reveal_is_asked_once(
+    serve: t.Callable[[t.Any], str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: pathlib.Path,
+    script: t.Callable[[str], None],
+    version: str,
+    calls: int,
+) -> None:
+    double = OnePasswordDouble(vaults={"V": {"x": {"a": "1"}, "y": {"a": "2"}}})
+    token = service_account_token(serve(double.app))
+    double.service_accounts[token] = {"vaults": {"V": "write"}}
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    script(f'LAB_OP_VERSION={version} exec {OP}/op "$@"')
+    source = OpBackend(token)
+    assert [source.fetch("V", name).value("a") for name in ("x", "y")] == ["1", "2"]
+    assert len((tmp_path / "lab-op.jsonl").read_text().splitlines()) == calls
+    after = source.replace(source.fetch("V", "x").changed([DesiredField("a", "3")], None, False))
+    assert after.value("a") == "3"
+
+
+@pytest.mark.parametrize(
+    "what",
+    ["unknown flag: --format", "Usage:  op item get\nunknown flag: --format", 'unknown command "item" for "op"'],
+)
+def test_an_op_that_is_too_old_is_one_sentence(
+    script: t.Callable[[str], None], tmp_path: pathlib.Path, what: str
+) -> None:
+    (tmp_path / "message").write_text(f"[ERROR] 2026/11/23 12:00:00 {what}")
+    script(f"cat {tmp_path}/message >&2; exit 1")
+    with pytest.raises(_errors.NixciError, match="^This 'op' does not know .*; install 1Password CLI 2.23 or newer"):
+        OpBackend("ops_token").fetch("V", "x")
+
+
+def test_a_title_that_is_also_an_address_is_the_title(
+    serve: t.Callable[[t.Any], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    double = OnePasswordDouble(vaults={"V": {}})
+    double.add_item("V", "Shop", urls=[{"href": "https://example.com/login"}])
+    titled = double.add_item("V", "example.com")
+    token = service_account_token(serve(double.app))
+    double.service_accounts[token] = {"vaults": {"V": "read"}}
+    monkeypatch.setenv("PATH", str(OP), prepend=os.pathsep)
+    assert OpBackend(token).fetch("V", "example.com").id == titled
 
 
 def test_a_missing_command_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(_errors.NixciError, match="'op' is not on the PATH"):
+    with pytest.raises(
+        _errors.NixciError, match="'op' is not on the PATH .* -m pip install onepassword-sdk'.* Connect"
+    ) as caught:
         OpBackend("ops_token")
+    assert str(caught.value).count(".") == str(caught.value).count("2.23") + sys.executable.count(".") + 1

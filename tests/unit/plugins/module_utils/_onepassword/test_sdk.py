@@ -8,6 +8,7 @@ import typing as t
 
 import pytest
 from ansible_collections.pantheros.nixci.plugins.module_utils._core import errors as _errors
+from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword import write
 from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.desired import DesiredField
 from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.item import (
     Item,
@@ -15,12 +16,12 @@ from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.item 
     VaultNotFoundError,
 )
 from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.sdk import SdkBackend
-from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.sdk_item import to_document
+from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.sdk_item import changed_item, to_document
 from onepassword import types as sdk
 from onepassword.errors import RateLimitExceededException
 
 from lab.clouds.onepassword import OnePasswordDouble
-from tests.support.onepassword_sdk import StandIn, sdk_token, to_sdk
+from tests.support.onepassword_sdk import CONFLICT, StandIn, sdk_token, to_sdk
 
 SECRET = "canary-secret-key"
 
@@ -90,6 +91,7 @@ class ValidationLike(Exception):
         (Exception("authentication error: rate limit exceeded"), _errors.UnavailableError, "rate limit"),
         (Exception("you don't have the right permissions to access this resource"), _errors.ForbiddenError, "read"),
         (Exception("itemStatusIncorrectItemVersion"), _errors.ConflictError, "changed in the meantime"),
+        (Exception(CONFLICT), _errors.ConflictError, "changed in the meantime; run again"),
         (Exception("resource not found"), ItemNotFoundError, "deleted in the meantime"),
         (Exception(f"nobody knows {sdk_token('x')} otpauth://totp/{SECRET}"), _errors.NixciError, "nobody knows"),
         (ValidationLike(f"input_value='{SECRET}'"), _errors.NixciError, "failed for the vaults: ValidationLike"),
@@ -142,8 +144,9 @@ def test_an_archived_item_is_missing() -> None:
 
 def test_a_missing_library_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(_errors.NixciError, match="pip install onepassword-sdk"):
+    with pytest.raises(_errors.NixciError, match="-m pip install onepassword-sdk'.*'op' or a Connect server") as caught:
         SdkBackend("ops_x")
+    assert "\n" not in str(caught.value)
 
 
 # The two forms of an item
@@ -194,6 +197,55 @@ def test_types_and_categories_have_the_names_of_connect() -> None:
     assert known | {"ADDRESS", "CREDIT_CARD_NUMBER", "CREDIT_CARD_TYPE", "REFERENCE", "UNSUPPORTED"} == types
     assert categories >= {"LOGIN", "API_CREDENTIAL", "SECURE_NOTE", "SSH_KEY", "WIRELESS_ROUTER", "EMAIL_ACCOUNT"}
     assert len(categories) == len(sdk.ItemCategory)
+
+
+@pytest.mark.parametrize("conflicts", [1, 2, 4, 5])
+@pytest.mark.parametrize("params", [{"title": "New"}, {"title": "Old"}, {"title": "Old", "state": "absent"}])
+def test_a_conflict_in_the_vault_is_read_and_planned_again(
+    monkeypatch: pytest.MonkeyPatch, conflicts: int, params: dict[str, str]
+) -> None:
+    monkeypatch.setattr(write, "PAUSE", 0)
+    double = OnePasswordDouble(vaults={"V": {"Old": {}}}, service_accounts={"t": {"vaults": {"V": "write"}}})
+    source = SdkBackend("t", authenticate=StandIn(double, conflicts).authenticate)
+    fields = [] if "state" in params else [DesiredField("p", "abcdefghij")]
+    if conflicts == 5:
+        with pytest.raises(_errors.ConflictError, match="changed in the meantime; run again"):
+            write.manage(source, {"vault": "V", **params}, fields, False)
+        return
+    assert write.manage(source, {"vault": "V", **params}, fields, False)["changed"]
+    assert not write.manage(source, {"vault": "V", **params}, fields, False)["changed"]
+
+
+def test_days_and_months_have_the_notation_of_the_sdk_there_and_of_connect_here() -> None:
+    double = OnePasswordDouble(vaults={"V": {}}, service_accounts={"t": {"vaults": {"V": "write"}}})
+    stored = [
+        {"id": "m", "label": "expiry", "type": "MONTH_YEAR", "value": "202612"},
+        {"id": "d", "label": "since", "type": "DATE", "value": "1798675200"},
+    ]
+    double.add_item("V", "Card", more_fields=stored)
+    stand_in = StandIn(double)
+    source = SdkBackend("t", authenticate=stand_in.authenticate)
+    item = source.fetch("V", "Card")
+    assert {path: value for path, (_kind, value) in item.values().items()} == {
+        "expiry": "202612",
+        "since": "2026-12-31",
+    }
+    after = source.replace(item.changed([DesiredField("expiry", "203001"), DesiredField("x", "1")], None, False))
+    assert after.value("expiry") == "203001"
+    assert double.values("V", "Card")["expiry"] == "203001"
+    [given] = [field for field in to_sdk(double.items[double.vault_id("V")][item.id]).fields if field.id == "m"]
+    assert given.value == "01/2030"
+
+
+def test_an_odd_month_of_the_sdk_is_shown_and_sent_back_as_it_is() -> None:
+    item = to_sdk({**DOCUMENT, "fields": [{"id": "m", "label": "m", "type": "MONTH_YEAR", "value": "soon"}]})
+    document = to_document(item)
+    assert document["fields"][0]["value"] == "soon"
+    assert changed_item(item, document).fields[0].value == "soon"
+    item.fields[0].value = "1/2026"
+    document = to_document(item)
+    assert document["fields"][0]["value"] == "202601"
+    assert changed_item(item, document).fields[0].value == "1/2026"
 
 
 def test_a_write_keeps_all_other_fields() -> None:

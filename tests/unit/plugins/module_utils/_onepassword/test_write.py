@@ -117,14 +117,20 @@ def test_what_the_server_adds_is_no_failure() -> None:
     assert result["item"]["labels"] == ["a", "extra"]
 
 
-def test_an_item_is_read_and_planned_again_after_a_conflict_three_times_at_most() -> None:
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "PAUSE", 0)
+
+
+@pytest.mark.usefixtures("no_pauses")
+def test_an_item_is_read_and_planned_again_after_a_conflict_five_times_at_most() -> None:
     def refuse(document: Json) -> None:
         raise ConflictError("changed in the meantime")
 
     vault = Vault(A, distort=refuse)
     with pytest.raises(ConflictError):
         manage(vault, DesiredField("a", "new"))
-    assert vault.log == ["fetch", "replace"] * 3
+    assert vault.log == ["fetch", "replace"] * 5
 
 
 def test_an_ambiguous_field_is_no_conflict_and_read_once() -> None:
