@@ -34,6 +34,7 @@ from .shell import say
 def up() -> None:
     machine.check_platform()
     with state.locked():
+        image.check_kept(state.read(state.LAB).get("programs", {}))
         if up_to_date():
             say("The lab is up")
             return
@@ -50,7 +51,8 @@ def up() -> None:
         container.first_generation()
         machine.add_hosts_line()
         state.write(state.LAB, describe())
-        say(f"The lab is up: {HOST_NAME} at {HOST_ADDRESS}, attic is {describe()['uses']['attic']}")
+        uses = describe()["uses"]
+        say(f"The lab is up: {HOST_NAME} at {HOST_ADDRESS}, atticd is {uses['attic']}, attic is {uses['attic_client']}")
 
 
 def down() -> None:
@@ -129,6 +131,7 @@ def describe() -> dict[str, t.Any]:
             "attic": "real" if real["atticd"] else "double",
             "attic_client": "real" if real["attic"] else "double",
         },
+        "programs": {name: str(path) for name, path in real.items() if path},
     }
 
 

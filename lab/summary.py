@@ -45,6 +45,7 @@ def summary() -> str:
     doubles = [name for name, kind in lab["uses"].items() if kind == "double"]
     lines += [
         f"Real:     {', '.join(['nix', 'postgresql', 'caddy', 'systemd', *real])}",
+        *(f"          {name} is {path}" for name, path in lab["programs"].items()),
         f"Doubles:  {', '.join(doubles)};  NixOS is played by a stand-in on Debian",
         "Again:    .venv/bin/ansible-playbook playbooks/site.yml        Away: make demo-clean",
     ]

@@ -157,10 +157,15 @@ class Api:
     def missing_paths(self) -> flask.Response:
         wanted = json_body(payloads.MISSING_PATHS)
         cache, _ = self.cache_for(wanted["cache"], "w")
+        hashes = sorted(set(wanted["store_path_hashes"]))
+        present: set[str] = set()
         with self.database.begin() as tx:
-            rows = tx.all("SELECT store_path_hash FROM object WHERE cache_id = ?", cache["id"])
-        present = {row["store_path_hash"] for row in rows}
-        return _json({"missing_paths": sorted(set(wanted["store_path_hashes"]) - present)})
+            # Only those asked about, however many the cache has.
+            for some in (hashes[at : at + 500] for at in range(0, len(hashes), 500)):
+                marks = ", ".join("?" * len(some))
+                sql = f"SELECT store_path_hash FROM object WHERE cache_id = ? AND store_path_hash IN ({marks})"  # noqa: S608
+                present.update(row["store_path_hash"] for row in tx.all(sql, cache["id"], *some))
+        return _json({"missing_paths": [entry for entry in hashes if entry not in present]})
 
     def upload(self) -> flask.Response:
         info = self.nar_info()
@@ -230,12 +235,12 @@ class Api:
         if len(files) == 1 and (url := self.storage.url(files[0])):
             return flask.Response(status=307, headers={**headers, "Location": url})
         # The first chunk is fetched before the response starts, so losing it is an error; losing another one truncates the body.
-        content = [self.storage.get(files[0])] if len(files) == 1 else self.pieces(files)
+        content = self.storage.get(files[0]) if len(files) == 1 else self.pieces(files)
         return flask.Response(content, mimetype="application/x-nix-nar", headers=headers)
 
     def pieces(self, files: list[str]) -> Iterator[bytes]:
         for remote_file in files:
-            yield self.storage.get(remote_file)
+            yield from self.storage.get(remote_file)
 
     def object(self, cache: str, name: str, suffix: str) -> Row:
         """The object behind `<hash>.<suffix>`. A missing one is 404 for everybody, a forbidden one is not."""

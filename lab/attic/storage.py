@@ -5,10 +5,14 @@ from __future__ import annotations
 
 import json
 import pathlib
+import shutil
 import threading
 import typing as t
+from collections.abc import Iterator
 
 PRESIGNED_SECONDS = 600
+PIECE = 1 << 20
+PART = 8 << 20  # from this size on, a file is uploaded in parts of this size
 
 
 class LocalStorage:
@@ -18,14 +22,17 @@ class LocalStorage:
     def reference(self, key: str) -> tuple[str, str]:
         return json.dumps({"Local": {"name": key}}, separators=(",", ":")), f"local:{key}"
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, content: t.BinaryIO, size: int) -> None:
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         (self.root / "VERSION").write_text("1")
-        path.write_bytes(data)
+        with path.open("wb") as file:
+            shutil.copyfileobj(content, file)
 
-    def get(self, remote_file: str) -> bytes:
-        return self._path(json.loads(remote_file)["Local"]["name"]).read_bytes()
+    def get(self, remote_file: str) -> Iterator[bytes]:
+        """Opened at once, so that a lost file is an error; read while it is sent."""
+        file = self._path(json.loads(remote_file)["Local"]["name"]).open("rb")
+        return _pieces(file)
 
     def url(self, remote_file: str) -> str | None:
         return None
@@ -69,11 +76,18 @@ class S3Storage:
         place = {"S3": {"region": region, "bucket": bucket, "key": key}}
         return json.dumps(place, separators=(",", ":")), f"s3:{region}/{bucket}/{key}"
 
-    def put(self, key: str, data: bytes) -> None:
-        self.client.put_object(Bucket=self.config["bucket"], Key=key, Body=data)
+    def put(self, key: str, content: t.BinaryIO, size: int) -> None:
+        from boto3.s3.transfer import TransferConfig
 
-    def get(self, remote_file: str) -> bytes:
-        return self.client.get_object(**self._place(remote_file))["Body"].read()
+        bucket = self.config["bucket"]
+        if size < PART:
+            self.client.put_object(Bucket=bucket, Key=key, Body=content)
+        else:
+            parts = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, use_threads=False)
+            self.client.upload_fileobj(content, bucket, key, Config=parts)
+
+    def get(self, remote_file: str) -> Iterator[bytes]:
+        return self.client.get_object(**self._place(remote_file))["Body"].iter_chunks(PIECE)
 
     def url(self, remote_file: str) -> str | None:
         return self.client.generate_presigned_url(
@@ -86,6 +100,12 @@ class S3Storage:
     def _place(self, remote_file: str) -> dict[str, str]:
         place = json.loads(remote_file)["S3"]
         return {"Bucket": place["bucket"], "Key": place["key"]}
+
+
+def _pieces(file: t.BinaryIO) -> Iterator[bytes]:
+    with file:
+        while piece := file.read(PIECE):
+            yield piece
 
 
 Storage = LocalStorage | S3Storage

@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import lzma
+import shutil
+import tempfile
 import typing as t
 import uuid
 
@@ -17,6 +20,7 @@ from .errors import request_error
 from .storage import Storage
 
 NarInfo = dict[str, t.Any]
+IN_MEMORY = 1 << 20  # more of a NAR or a chunk is kept in a file
 
 
 class Body(t.Protocol):
@@ -57,52 +61,78 @@ class Uploader:
         return {"kind": "Deduplicated", "frac_deduplicated": None}
 
     def _store(self, cache_id: int, info: NarInfo, body: Body, user: str | None) -> dict[str, t.Any]:
-        threshold, size = self.config.nar_size_threshold, info["nar_size"]
-        unsplit = threshold == 0 or size < threshold
-        piece_size = size if unsplit else self.config.avg_chunk_size
-        digest, left = hashlib.sha256(), size
-        chunks: list[Row] = []
-        deduplicated = 0
+        threshold = self.config.nar_size_threshold
+        if threshold == 0 or info["nar_size"] < threshold:
+            return self._store_whole(cache_id, info, body, user)
+        return self._store_split(cache_id, info, body, user)
+
+    def _store_whole(self, cache_id: int, info: NarInfo, body: Body, user: str | None) -> dict[str, t.Any]:
+        """One chunk, of any size."""
+        with tempfile.SpooledTemporaryFile(IN_MEMORY) as nar:
+            digest, left = hashlib.sha256(), info["nar_size"]
+            while left and (piece := read_up_to(body, min(left, IN_MEMORY))):
+                digest.update(piece)
+                nar.write(piece)
+                left -= len(piece)
+            if left or _sha256(digest) != info["nar_hash"]:
+                raise request_error("Bad chunk hash or size")
+            nar.seek(0)
+            chunk, _ = self._chunk(t.cast(t.BinaryIO, nar), info["nar_hash"], info["nar_size"])
         try:
-            while left or not chunks:
-                piece = read_up_to(body, min(piece_size, left))
+            with self.database.begin() as tx:
+                nar_id = tx.insert("nar", **self._nar(info), state="V", num_chunks=1)
+                tx.insert("chunkref", nar_id=nar_id, seq=0, chunk_id=chunk["id"])
+                _link(tx, cache_id, nar_id, info, user)
+        finally:
+            self._release([chunk])
+        return {"kind": "Uploaded", "file_size": chunk["file_size"], "frac_deduplicated": None}
+
+    def _store_split(self, cache_id: int, info: NarInfo, body: Body, user: str | None) -> dict[str, t.Any]:
+        """A pending NAR, to which each chunk is added as soon as it is stored."""
+        digest, left, deduplicated = hashlib.sha256(), info["nar_size"], 0
+        chunks: list[Row] = []
+        with self.database.begin() as tx:
+            nar_id = tx.insert("nar", **self._nar(info), state="P", num_chunks=0)
+        try:
+            while left and (piece := read_up_to(body, min(self.config.avg_chunk_size, left))):
                 digest.update(piece)
                 left -= len(piece)
-                # An unsplit NAR is one chunk, so a wrong hash is reported for the chunk; otherwise it is reported for the NAR.
-                if unsplit and (left or _sha256(digest) != info["nar_hash"]):
-                    raise request_error("Bad chunk hash or size")
-                if not piece and size:
-                    break
-                chunk, known = self._chunk(piece)
+                chunk, known = self._chunk(io.BytesIO(piece), _sha256(hashlib.sha256(piece)), len(piece))
                 chunks.append(chunk)
                 deduplicated += len(piece) if known else 0
+                with self.database.begin() as tx:
+                    tx.insert("chunkref", nar_id=nar_id, seq=len(chunks) - 1, chunk_id=chunk["id"])
             if left or _sha256(digest) != info["nar_hash"]:
                 raise request_error("Bad NAR Hash or Size")
             with self.database.begin() as tx:
-                nar_id = tx.insert(
-                    "nar",
-                    state="V",
-                    nar_hash=info["nar_hash"],
-                    nar_size=size,
-                    compression=self.config.compression,
-                    num_chunks=len(chunks),
-                    created_at=now(),
-                )
-                for seq, chunk in enumerate(chunks):
-                    tx.insert("chunkref", nar_id=nar_id, seq=seq, chunk_id=chunk["id"])
+                tx.run("UPDATE nar SET state = 'V', num_chunks = ? WHERE id = ?", len(chunks), nar_id)
                 _link(tx, cache_id, nar_id, info, user)
-        finally:
+        except Exception:
             with self.database.begin() as tx:
-                tx.release("chunk", [chunk["id"] for chunk in chunks])
+                tx.run("DELETE FROM nar WHERE id = ?", nar_id)
+            raise
+        finally:
+            self._release(chunks)
         return {
             "kind": "Uploaded",
             "file_size": sum(chunk["file_size"] for chunk in chunks),
-            "frac_deduplicated": None if unsplit else deduplicated / size,
+            "frac_deduplicated": deduplicated / info["nar_size"],
         }
 
-    def _chunk(self, data: bytes) -> tuple[Row, bool]:
+    def _nar(self, info: NarInfo) -> Row:
+        return {
+            "nar_hash": info["nar_hash"],
+            "nar_size": info["nar_size"],
+            "compression": self.config.compression,
+            "created_at": now(),
+        }
+
+    def _release(self, chunks: list[Row]) -> None:
+        with self.database.begin() as tx:
+            tx.release("chunk", [chunk["id"] for chunk in chunks])
+
+    def _chunk(self, content: t.BinaryIO, chunk_hash: str, size: int) -> tuple[Row, bool]:
         """A held chunk with this content, and whether it existed before."""
-        chunk_hash = f"sha256:{hashlib.sha256(data).hexdigest()}"
         with self.database.begin() as tx:
             held = tx.hold("chunk", "chunk_hash = ? AND compression = ?", chunk_hash, self.config.compression)
         if held is not None:
@@ -114,15 +144,20 @@ class Uploader:
                 "chunk",
                 state="P",
                 chunk_hash=chunk_hash,
-                chunk_size=len(data),
+                chunk_size=size,
                 compression=self.config.compression,
                 remote_file=remote_file,
                 remote_file_id=remote_file_id,
                 created_at=now(),
             )
-        packed = self._compress(data)
         try:
-            self.storage.put(key, packed)
+            with tempfile.SpooledTemporaryFile(IN_MEMORY) as packed:
+                self._compress(content, t.cast(t.BinaryIO, packed))
+                file_size = packed.tell()
+                packed.seek(0)
+                file_hash = _sha256(hashlib.file_digest(t.cast(t.Any, packed), "sha256"))
+                packed.seek(0)
+                self.storage.put(key, t.cast(t.BinaryIO, packed), file_size)
         except Exception:
             with self.database.begin() as tx:
                 tx.run("DELETE FROM chunk WHERE id = ?", chunk_id)
@@ -130,18 +165,20 @@ class Uploader:
         with self.database.begin() as tx:
             tx.run(
                 "UPDATE chunk SET state = 'V', holders_count = 1, file_hash = ?, file_size = ? WHERE id = ?",
-                f"sha256:{hashlib.sha256(packed).hexdigest()}",
-                len(packed),
+                file_hash,
+                file_size,
                 chunk_id,
             )
-        return {"id": chunk_id, "file_size": len(packed)}, False
+        return {"id": chunk_id, "file_size": file_size}, False
 
-    def _compress(self, data: bytes) -> bytes:
+    def _compress(self, source: t.BinaryIO, target: t.BinaryIO) -> None:
         if self.config.compression == "zstd":
-            return zstandard.ZstdCompressor(level=self.config.compression_level).compress(data)
-        if self.config.compression == "xz":
-            return lzma.compress(data, preset=self.config.compression_level)
-        return data
+            zstandard.ZstdCompressor(level=self.config.compression_level).copy_stream(source, target)
+        elif self.config.compression == "xz":
+            with lzma.open(target, "wb", preset=self.config.compression_level) as packed:
+                shutil.copyfileobj(source, packed)
+        else:
+            shutil.copyfileobj(source, target)
 
 
 def read_up_to(body: Body, size: int) -> bytes:

@@ -18,6 +18,8 @@ from ..shell import LabError, attempt, run, say
 HERE = pathlib.Path(__file__).resolve().parent
 LAB = ROOT / "lab"
 SUITE = "trixie"
+DOUBLE = "double"  # as the value of LAB_ATTICD or LAB_ATTIC: not a real program, even if there is one on the PATH
+PROGRAMS = {"atticd": "attic-server ", "attic": "attic-client "}  # how each begins to tell its version
 CONTEXT = ("Dockerfile", "init", "acme.Caddyfile")
 # The lab needs no manuals. In a hook, because --dpkgopt would filter the essential packages too, which costs more time
 # than it saves.
@@ -36,12 +38,27 @@ def attic_programs() -> dict[str, pathlib.Path | None]:
     """The real server and client if the user has them; None means the double."""
     found: dict[str, pathlib.Path | None] = {}
     for name in ("atticd", "attic"):
-        given = os.environ.get(f"LAB_{name.upper()}")
-        path = given or shutil.which(name)
-        if path and not os.access(path, os.X_OK):
-            raise LabError(f"LAB_{name.upper()}={given} is not a program; name the file of {name} itself.")
+        given = os.environ.get(variable(name))
+        path = None if given == DOUBLE else given or shutil.which(name)
+        if path and not (os.path.isfile(path) and os.access(path, os.X_OK)):
+            raise LabError(f"{variable(name)}={given} is not a program; name the file of {name} itself.")
         found[name] = pathlib.Path(path).resolve() if path else None
     return found
+
+
+def variable(name: str) -> str:
+    """The environment variable that names one of these programs."""
+    return f"LAB_{name.upper()}"
+
+
+def check_kept(used: dict[str, str]) -> None:
+    """Refuse to replace a real program of the running lab by the double because nobody names it any more."""
+    for name, path in attic_programs().items():
+        if path is None and name in used and os.environ.get(variable(name)) != DOUBLE:
+            raise LabError(
+                f"The lab runs the real {used[name]}; set {variable(name)}={used[name]} to keep it, or {variable(name)}={DOUBLE} "
+                "to replace it by the double."
+            )
 
 
 def base_tag() -> str:
@@ -122,6 +139,24 @@ def _build_host() -> None:
             "docker", "build", "--quiet", "--network=none", f"--build-arg=BASE={base_tag()}",
             f"--label={IMAGE_LABEL}=host", "--force-rm", f"--tag={host_tag()}", folder, env={**os.environ, "DOCKER_BUILDKIT": "0"},
         )  # fmt: skip
+    for name, real in attic_programs().items():
+        if real:
+            _check_program(name, real)
+
+
+def _check_program(name: str, path: pathlib.Path) -> None:
+    """A program of another system, or another program, would only show when a host is deployed."""
+    said = attempt(
+        "docker", "run", "--rm", "--network=none", f"--entrypoint=/usr/local/bin/{name}", host_tag(), "--version"
+    )
+    if said.returncode == 0 and said.stdout.startswith(PROGRAMS[name]):
+        return
+    attempt("docker", "image", "rm", "--force", host_tag())
+    reason = (said.stdout + said.stderr).strip().splitlines() or [f"exit code {said.returncode}"]
+    raise LabError(
+        f"{path} does not work as {name} in the lab's container, Debian {SUITE}: {reason[0]}. Build it for that, or set "
+        f"{variable(name)}={DOUBLE} for the double."
+    )
 
 
 def remove() -> None:

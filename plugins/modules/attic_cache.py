@@ -199,10 +199,12 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._attic.cache import CacheResource, DesiredCache
 from ..module_utils._attic.client import AtticClient, attic_argument_spec
+from ..module_utils._attic.texts import strip_blanks
 from ..module_utils._core.resource import converge, finish
 
 
 def manage(module: AnsibleModule) -> dict[str, t.Any]:
+    strip_blanks(module, "url", "token", "keypair", "replace_public_key")
     client, desired = AtticClient.from_params(module.params), DesiredCache.from_params(module.params)
     module.no_log_values.discard(desired.replaceable)  # a checked public key, which may be shown
     resource = CacheResource(client, desired)

@@ -14,7 +14,12 @@ description:
     over the network and with its signature checked against the cache's own key.
   - Only this verifies database, bucket, proxy, certificate, token and key together, because Attic first accesses its bucket
     when a path is pushed.
-  - The file is always the same, so the cache keeps a single path for this purpose.
+  - The file has new contents on each run, because a path that the cache knows already would not be pushed again, and a cache
+    that accepts nothing any more would go unnoticed.
+  - Removes the file from the local store, whether the run succeeds or not. What an interrupted run leaves there goes with Nix'
+    own garbage collection.
+  - Attic cannot delete a single path. The cache keeps one path of about 300 bytes for each run, until the retention period of
+    the cache is over; a cache that keeps everything for ever keeps these too.
 extends_documentation_fragment:
   - pantheros.nixci._attributes
   - pantheros.nixci._attributes.actiongroup_attic
@@ -63,7 +68,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 path:
-  description: The store path that was pushed and fetched.
+  description: The store path that was pushed and fetched, and then removed from the local store.
   type: str
   returned: except in check mode
   sample: /nix/store/00000000000000000000000000000000-nixci-roundtrip
@@ -75,6 +80,7 @@ seconds:
 """
 
 import os
+import secrets
 import shutil
 import tempfile
 import time
@@ -83,6 +89,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._attic.client_files import client_config, netrc
+from ..module_utils._attic.texts import strip_blanks
 from ..module_utils._core.errors import InvalidError, NixciError
 from ..module_utils._core.redact import redact_log
 from ..module_utils._core.resource import Result, finish
@@ -90,6 +97,7 @@ from ..module_utils._nixos.command import Outcome, Runner
 
 NAME = "nixci-roundtrip"
 SERVER = "it"
+REMOVAL_TIMEOUT = 30
 NIX = ["--extra-experimental-features", "nix-command"]
 
 
@@ -108,7 +116,7 @@ class Roundtrip:
         return path
 
     def add(self) -> str:
-        source = self.write(NAME, f"Proves that {self.params['cache']} works.\n")
+        source = self.write(NAME, f"Pushed to verify {self.params['cache']}: {secrets.token_hex(16)}\n")
         return self.must(self.runner.run("nix-store", "--add", source), "adding a file to the Nix store").out.strip()
 
     def push(self, path: str) -> None:
@@ -138,13 +146,28 @@ class Roundtrip:
             raise NixciError(f"The cache does not work: {step} through {self.params['url']} failed:\n{said}")
         return outcome
 
+    def remove(self, path: str) -> None:
+        """Only a warning if it fails, because Nix' garbage collection removes the file as well."""
+        try:
+            removed = Runner(self.runner.module, REMOVAL_TIMEOUT).run("nix-store", "--delete", path)
+            reason = removed.err.strip()[-300:] if removed.rc != 0 else None
+        except NixciError as exc:
+            reason = str(exc)
+        if reason is not None:
+            self.runner.module.warn(
+                f"{path} stays in the Nix store until the next garbage collection, because 'nix-store --delete' failed: {reason}"
+            )
+
 
 def go(trip: Roundtrip) -> Result:
     path = trip.add()
     times = [time.monotonic()]
-    for step in (trip.push, trip.fetch):
-        step(path)
-        times.append(time.monotonic())
+    try:
+        for step in (trip.push, trip.fetch):
+            step(path)
+            times.append(time.monotonic())
+    finally:
+        trip.remove(path)
     push, fetch = (round(end - start, 2) for start, end in zip(times, times[1:], strict=False))
     return {"path": path, "seconds": {"push": push, "fetch": fetch}}
 
@@ -154,6 +177,7 @@ def verify(module: AnsibleModule) -> Result:
         return {"skipped": True, "msg": "Nothing is pushed in check mode."}
     if not 1 <= module.params["timeout"] <= 3600:
         raise InvalidError("timeout must be from 1 to 3600 seconds.")
+    strip_blanks(module, "url", "token", "public_key")
     folder = tempfile.mkdtemp(dir=module.tmpdir)
     try:
         return go(Roundtrip(Runner(module, module.params["timeout"]), module.params, folder))

@@ -319,8 +319,10 @@ health:
       sample: 0
     leaked_nars:
       description:
-        - Those of them that are older than O(stuck_after). A server that is killed never releases them, and no collection removes them
-          (U(https://github.com/zhaofengli/attic/issues/66)).
+        - Those of them that are older than O(stuck_after). A server that is killed never releases them, one that is stopped during an
+          upload hardly any, and no collection removes them (U(https://github.com/zhaofengli/attic/issues/66)).
+        - On a host of P(pantheros.nixci.attic#role), the next start of the server releases them, and RV(health.stuck_nars) and
+          RV(health.stuck_chunks) too, unless another server uses the database.
         - An upload of the same content also holds an old row for a moment, and the database does not record who holds it.
           So the figure only indicates a leak if it persists, or while the server is stopped.
       type: int

@@ -273,6 +273,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._attic.desired import DesiredToken
 from ..module_utils._attic.keys import SigningKey
+from ..module_utils._attic.texts import strip_blanks
 from ..module_utils._attic.token import RIGHTS, Claims, shown
 from ..module_utils._attic.token_files import Existing, texts, token_files
 from ..module_utils._attic.verify import verify
@@ -360,6 +361,7 @@ class TokenResource:
 
 
 def manage(module: AnsibleModule) -> Result:
+    strip_blanks(module, "url", "signing_key")
     resource = TokenResource(module)
     for warning in [*resource.desired.remarks(), *filter(None, [resource.key.weakness])]:
         module.warn(warning)

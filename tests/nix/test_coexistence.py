@@ -72,12 +72,10 @@ def test_the_users_own_services_survive(host: t.Any) -> None:
 @pytest.mark.parametrize(
     ("own", "option"),
     [
-        ('{ services.onepassword-secrets.tokenFile = "/run/other"; }', "services.onepassword-secrets.tokenFile"),
         (
             '{ services.onepassword-secrets.secrets.atticEnvironment.reference = "op://x/y/z"; }',
             "services.onepassword-secrets.secrets.atticEnvironment.reference",
         ),
-        ('{ services.atticd.settings.listen = "[::]:8080"; }', "services.atticd.settings.listen"),
     ],
 )
 def test_a_contradiction_is_refused(host: t.Any, own: str, option: str) -> None:
@@ -85,3 +83,121 @@ def test_a_contradiction_is_refused(host: t.Any, own: str, option: str) -> None:
     message = host.refusal()
     assert f"The option `{option}' has conflicting definition values" in message
     assert "own.nix" in message
+
+
+# -- a server of the user's own --------------------------------------------------------------------------------
+
+
+def conflict(message: str) -> str:
+    """The one sentence; there is no other conflict beside it."""
+    assert "conflicting definition values" not in message, message[-3000:]
+    [found] = [line for line in message.splitlines() if "services.atticd differently" in line]
+    return found
+
+
+def test_a_server_of_ones_own_is_one_message_with_every_conflict(host: t.Any) -> None:
+    host.configure("""{ services.atticd = {
+      enable = true;
+      mode = "api-server";
+      environmentFile = "/run/secrets/atticd";
+      settings = {
+        listen = "[::]:8080";
+        chunking = { nar-size-threshold = 0; min-size = 1; avg-size = 2; max-size = 3; };
+        database.url = "postgresql:///mine";
+        jwt.token-bound-issuer = "me";
+      };
+    }; }""")
+    said = conflict(host.refusal())
+    assert f"{host.nix_folder}/own.nix and the role attic ({host.nix_folder}/nixci/settings/attic.json)" in said
+    names = "mode, environmentFile, settings.listen, settings.database.url, settings.chunking, settings.jwt. "
+    assert names in said
+    assert "set attic_environment_file, attic_listen, attic_chunking in the inventory" in said
+    assert "modules/attic.nix" not in said
+
+
+@pytest.mark.parametrize(
+    ("own", "name"),
+    [
+        ("enable = false;", "enable"),
+        ('settings.listen = "[::]:8080";', "settings.listen"),
+        ('settings.storage = { type = "local"; path = "/data"; };', "settings.storage"),
+        ('settings.garbage-collection.interval = "1d";', "settings.garbage-collection.interval"),
+        ('settings.compression.type = "xz";', "settings.compression"),
+        ("settings.database = lib.mkForce { };", "settings.database.url"),
+        ('settings.allowed-hosts = lib.mkForce [ "cache.example.org" ];', "settings.allowed-hosts"),
+        ('settings.jwt.signing.token-hs256-secret-base64 = "eHg=";', "settings.jwt"),
+    ],
+)
+def test_each_conflict_is_named(host: t.Any, own: str, name: str) -> None:
+    host.configure(f"{{ lib, ... }}: {{ services.atticd = {{ {own} }}; }}")
+    said = conflict(host.refusal())
+    assert f"{host.nix_folder}/own.nix and the role attic" in said
+    assert f"define services.atticd differently: {name}. " in said
+
+
+def test_equal_and_additional_values_are_no_conflict(host: t.Any) -> None:
+    host.configure("""{ services.atticd = {
+      enable = true;
+      settings = { listen = "127.0.0.1:8080"; allowed-hosts = [ "cache.internal" ]; database.heartbeat = true; };
+    }; }""")
+    got = host.value("builtins.seq config.system.build.toplevel config.services.atticd.settings")
+    assert set(got["allowed-hosts"]) == {"cache.hbohlen.systems", "cache.internal"}
+    assert got["database"] == {"heartbeat": True, "url": "postgresql://atticd@localhost/atticd?host=/run/postgresql"}
+
+
+def test_the_servers_user_is_the_hosts(host: t.Any) -> None:
+    host.configure('{ services.atticd.user = "attic"; }')
+    assert "Set postgresql_databases and backup_databases to [attic]." in host.refusal()
+    host.settings("postgresql", databases=["attic"])
+    host.settings("backup", databases=["attic"])
+    url = host.value("builtins.seq config.system.build.toplevel config.services.atticd.settings.database.url")
+    assert url == "postgresql://attic@localhost/attic?host=/run/postgresql"
+
+
+def test_another_user_than_the_databases_is_refused(host: t.Any) -> None:
+    host.settings("attic", databaseUrl="postgresql://other@localhost/atticd?host=/run/postgresql")
+    assert "services.atticd.user is atticd, but the server logs in to PostgreSQL as other" in host.refusal()
+
+
+def test_secrets_of_the_hosts_own_need_no_opnix(host: t.Any) -> None:
+    host.without("opnix")
+    host.settings("attic", environmentFile="/run/secrets/atticd.env")
+    got = host.value("builtins.seq config.system.build.toplevel config.services.atticd.environmentFile")
+    assert got == "/run/secrets/atticd.env"
+
+
+def test_opnix_keeps_the_hosts_folder_and_token_file(host: t.Any) -> None:
+    host.configure(
+        """{ services.onepassword-secrets = { outputDir = "/run/opnix"; tokenFile = "/persist/opnix-token"; }; }"""
+    )
+    host.settings("opnix", tokenFile="/etc/opnix-token")
+    got = host.value("""{
+      inherit (config.services.onepassword-secrets) tokenFile;
+      environment = config.services.atticd.environmentFile;
+      checked = config.nixci.checks.files;
+      manifest = (builtins.fromJSON config.environment.etc."nixci/manifest.json".text).checks.files;
+    }""")
+    assert got == {
+        "tokenFile": "/persist/opnix-token",
+        "environment": "/run/opnix/atticEnvironment",
+        "checked": {"/run/opnix/atticEnvironment": "0400"},
+        "manifest": {"/run/opnix/atticEnvironment": "0400"},
+    }
+
+
+def test_our_token_file_is_used_where_the_host_has_none(host: t.Any) -> None:
+    token_file = "config.services.onepassword-secrets.tokenFile"
+    assert host.value(token_file) == "/etc/opnix-token"
+    host.settings("opnix", tokenFile="/var/lib/opnix/token")
+    assert host.value(token_file) == "/var/lib/opnix/token"
+
+
+def test_checks_follow_the_hosts_own_values(host: t.Any) -> None:
+    host.settings("attic", listen="127.0.0.1:8081")
+    host.settings("backup", location="/srv/dumps")
+    host.configure("{ services.postgresql.settings.port = 5433; }")
+    checks = host.value("config.nixci.checks")
+    assert list(checks["urls"]) == ["http://127.0.0.1:8081/_api/v1/cache-config/nixci-no-such-cache"]
+    assert checks["dumps"] == {"atticd": {"folder": "/srv/dumps", "unit": "nixci-backup-atticd.service"}}
+    assert checks["postgresql"]["PGPORT"] == "5433"
+    assert "atticd.service" in checks["logins"]

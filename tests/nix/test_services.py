@@ -5,9 +5,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pathlib
+import re
+import subprocess
 import typing as t
 
 import pytest
+
+from .conftest import EVALUATORS, Host
 
 
 def test_all_roles_together_make_a_system(host: t.Any) -> None:
@@ -72,6 +77,37 @@ def test_attic_units_wait_and_use_plain_s3(host: t.Any, unit: str) -> None:
     assert {"opnix-secrets.service", "postgresql.service", "postgresql.target"} <= set(got["after"])
     assert got["environment"]["AWS_REQUEST_CHECKSUM_CALCULATION"] == "when_required"
     assert got["environment"]["AWS_RESPONSE_CHECKSUM_VALIDATION"] == "when_required"
+    assert got["environment"]["AWS_EC2_METADATA_DISABLED"] == "true"
+    assert got["environment"]["AWS_REGION"] == "eu-central-003"
+    assert got["environment"]["RUST_LOG"] == "attic_server=info"
+
+
+def test_the_server_comes_back(host: t.Any) -> None:
+    got = host.value("{ inherit (config.systemd.services.atticd) wantedBy startLimitIntervalSec serviceConfig; }")
+    assert {"multi-user.target", "postgresql.service", "postgresql.target"} <= set(got["wantedBy"])
+    assert got["startLimitIntervalSec"] == 0
+    service = got["serviceConfig"]
+    assert (service["Restart"], service["RestartSec"], service["TimeoutStopSec"]) == ("always", 2, 300)
+
+
+def test_the_users_own_service_settings_win(host: t.Any) -> None:
+    host.configure("""{ lib, ... }: {
+      systemd.services.atticd.serviceConfig.RestartSec = lib.mkForce 30;
+      systemd.services.atticd.serviceConfig.TimeoutStopSec = 900;
+      systemd.services.atticd.startLimitIntervalSec = 60;
+      systemd.services.atticd.environment.RUST_LOG = "debug";
+    }""")
+    got = host.value("{ inherit (config.systemd.services.atticd) environment serviceConfig startLimitIntervalSec; }")
+    assert (got["serviceConfig"]["RestartSec"], got["environment"]["RUST_LOG"]) == (30, "debug")
+    assert (got["serviceConfig"]["TimeoutStopSec"], got["startLimitIntervalSec"]) == (900, 60)
+
+
+def test_a_start_releases_what_interrupted_uploads_hold(host: t.Any) -> None:
+    [before] = host.value("config.systemd.services.atticd.serviceConfig.ExecStartPre")
+    assert before.startswith("-/nix/store/") and "/bin/psql --no-psqlrc" in before
+    assert before.endswith(" postgresql://atticd@localhost/atticd?host=/run/postgresql")
+    host.settings("attic", databaseUrl="postgresql://atticd@db.example.org/atticd?sslmode=verify-full")
+    assert "ExecStartPre" not in host.value("config.systemd.services.atticd.serviceConfig")
 
 
 def test_garbage_collector_runs_as_the_server_does(host: t.Any) -> None:
@@ -81,9 +117,33 @@ def test_garbage_collector_runs_as_the_server_does(host: t.Any) -> None:
         assert collector[key] == server[key]
     assert collector["DynamicUser"] is True
     assert collector["Type"] == "oneshot"
-    assert "Restart" not in collector
-    assert collector["ExecStart"].endswith(" --mode garbage-collector-once")
-    assert "/bin/atticd -f /nix/store/" in collector["ExecStart"]
+    assert not {"Restart", "ExecStartPre", "TimeoutStopSec"} & collector.keys()
+    assert collector["ExecStart"].endswith("-atticd-gc")
+
+
+@pytest.mark.parametrize(
+    ("program", "code", "said"),
+    [
+        ("echo Deleted 5 orphan chunks", 0, ""),
+        ("echo WARN Deletion failed: 503; echo WARN Deletion failed: 503 >&2; echo Deleted 3", 1, "delete 2 chunks"),
+        ("echo thread panicked >&2; exit 101", 101, ""),
+    ],
+)
+def test_a_collection_that_leaves_chunks_behind_fails(
+    tmp_path: pathlib.Path, program: str, code: int, said: str
+) -> None:
+    """The script of the unit, with another program in the place of atticd."""
+    unit = "config.systemd.services.atticd-gc.serviceConfig.ExecStart"
+    script = Host(tmp_path, EVALUATORS["lab"]).value(f'builtins.readFile "${{{unit}}}"')
+    atticd = tmp_path / "atticd"
+    atticd.write_text(f"#!/bin/sh\n{program}\n")
+    atticd.chmod(0o755)
+    script, replaced = re.subn(r"/nix/store/\S+/bin/atticd(?= )", str(atticd), script)
+    assert replaced == 1
+    run = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert run.returncode == code
+    assert said in run.stderr and bool(said) == ("the next collection tries them again" in run.stderr)
+    assert run.stdout, "what the server logs is shown"
 
 
 def test_garbage_collector_timer(host: t.Any) -> None:

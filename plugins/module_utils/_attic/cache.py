@@ -42,7 +42,7 @@ class DesiredCache:
 
     @classmethod
     def from_params(cls, params: Params) -> DesiredCache:
-        keypair = None if params["keypair"] is None else params["keypair"].strip()
+        keypair = params["keypair"]
         if keypair == "":
             raise InvalidError(
                 "keypair: it is empty; give the key pair, or leave the option out to let the server make one."

@@ -72,3 +72,26 @@ def test_a_working_environment_is_not_overwritten_without_the_bucket_s_key(tmp_p
     assert "The item 'Backblaze-B2' of the vault 'V' holds no application-key-id" in played.output
     assert played.leaks == []
     assert double.values("V", "Attic-server") == working
+
+
+def test_a_host_with_a_file_of_its_own_needs_neither_item_nor_opnix(tmp_path: pathlib.Path) -> None:
+    double = OnePasswordDouble(vaults={"V": {}}, tokens={TOKEN: {"vaults": {"V": "write"}}})
+    variables = {
+        "nixci_onepassword_vault": "V",
+        "nixci_cache_domain": "cache.example.com",
+        "nixci_storage": {"endpoint": "https://s3.example.com", "region": "r", "bucket": "nars"},
+        "attic_environment_file": "/run/secrets/atticd",
+    }
+    tasks: list[dict[str, t.Any]] = [
+        {"ansible.builtin.import_role": {"name": "pantheros.nixci.opnix"}},
+        {"ansible.builtin.import_role": {"name": "pantheros.nixci.attic", "tasks_from": "secrets"}},
+        {"ansible.builtin.debug": {"msg": "file={{ _attic_nixci_settings.environmentFile }};"}},
+        {"ansible.builtin.debug": {"msg": "opnix={{ _opnix_nixci_settings is none }};"}},
+    ]
+    with serving(double.app) as url:
+        access = {"OP_CONNECT_HOST": url, "OP_CONNECT_TOKEN": TOKEN}
+        played = play(tasks, variables, tmp_path / "play", secrets=[TOKEN], environment=access)
+    assert played.returncode == 0, played.output[-4000:]
+    assert "file=/run/secrets/atticd;" in played.output
+    assert "opnix=True;" in played.output
+    assert list(double.items[double.vault_id("V")]) == []

@@ -62,7 +62,43 @@ def test_a_process_is_identified_by_its_command_line(folder: pathlib.Path) -> No
     assert state.process("clouds", "# marker") is None
 
 
-def test_a_missing_program_is_an_error_of_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LAB_ATTICD", "/nowhere/atticd")
-    with pytest.raises(LabError, match="LAB_ATTICD=/nowhere/atticd is not a program"):
+@pytest.mark.parametrize("path", ["/nowhere/atticd", "/usr/bin", "/etc/passwd"])
+def test_a_missing_program_is_an_error_of_one_sentence(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    monkeypatch.setenv("LAB_ATTICD", path)
+    with pytest.raises(LabError, match=f"LAB_ATTICD={path} is not a program"):
         image.attic_programs()
+
+
+def test_a_real_program_is_not_replaced_by_the_double_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.delenv("LAB_ATTICD", raising=False)
+    monkeypatch.delenv("LAB_ATTIC", raising=False)
+    image.check_kept({})
+    with pytest.raises(
+        LabError, match="The lab runs the real /opt/atticd; set LAB_ATTICD=/opt/atticd to keep it, or LAB_ATTICD"
+    ):
+        image.check_kept({"atticd": "/opt/atticd"})
+    monkeypatch.setenv("LAB_ATTICD", "double")
+    image.check_kept({"atticd": "/opt/atticd"})
+    assert image.attic_programs() == {"atticd": None, "attic": None}
+
+
+@pytest.mark.parametrize(
+    ("code", "said"), [(0, "attic-client 0.1.0"), (1, "/lib/libc.so.6: version `GLIBC_2.99' not found"), (127, "")]
+)
+def test_a_program_that_does_not_work_in_the_container_is_refused(
+    monkeypatch: pytest.MonkeyPatch, code: int, said: str
+) -> None:
+    commands: list[tuple[str, ...]] = []
+
+    def attempt(*argv: str) -> subprocess.CompletedProcess[str]:
+        commands.append(argv)
+        return subprocess.CompletedProcess(argv, code, said if code == 0 else "", "" if code == 0 else said)
+
+    monkeypatch.setattr(image, "attempt", attempt)
+    monkeypatch.setattr(image, "host_tag", lambda: "tag")
+    with pytest.raises(
+        LabError, match=f"/opt/atticd does not work as atticd in the lab's container.*{said or 'exit code 127'}"
+    ):
+        image._check_program("atticd", pathlib.Path("/opt/atticd"))
+    assert commands[-1] == ("docker", "image", "rm", "--force", "tag"), "an image with it must not be used later"

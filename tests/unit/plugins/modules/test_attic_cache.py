@@ -397,6 +397,19 @@ def test_a_key_pair_given_as_the_public_key_is_not_printed(attic: Attic) -> None
             assert pair[6:] not in json.dumps(result)
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", " \n"])
+def test_what_files_end_with_belongs_to_no_value(attic: Attic, end: str) -> None:
+    pair, public = own_keypair()
+    given = {"url": f"{attic.url}{end}", "token": f"{ROOT}{end}"}
+    first = attic.cache(**given)
+    replaced = attic.cache(**given, keypair=f"{pair}{end}", replace_public_key=f"{first['cache']['public_key']}{end}")
+    assert (first["failed"], replaced["failed"]) == (False, False), replaced
+    assert replaced["cache"]["public_key"] == public
+    assert attic.cache(**given, keypair=f"{pair}{end}")["changed"] is False
+    refused = attic.cache(**given, keypair=f"{pair[:-4]}{end}")
+    assert refused["failed"] and pair[6:-4] not in json.dumps(refused)
+
+
 def test_a_public_key_is_shown_wherever_it_appears(attic: Attic) -> None:
     key = attic.cache()["cache"]["public_key"]
     replaced = attic.cache(check=True, replace_public_key=key)

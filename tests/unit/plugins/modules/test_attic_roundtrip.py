@@ -11,20 +11,29 @@ import pytest
 TOKEN = "canary-token-of-ci"
 PARAMS = {"url": "https://cache.test", "cache": "ci-cache", "public_key": "ci-cache:abc=", "token": TOKEN}
 
-# What was pushed lies in "cache"; the copy into the empty store comes from there.
-NIX_STORE = 'mkdir -p nix/store; cp "$2" nix/store/abc-nixci-roundtrip; echo "$PWD/nix/store/abc-nixci-roundtrip"'
+# The local store and what was pushed, each in a directory of files that are named by their content.
+NIX_STORE = """
+echo "nix-store $*" >> calls
+if [ "$1" = --delete ]; then shift; exec rm "$@"; fi
+path=$PWD/nix/store/$(sha256sum < "$2" | cut -c 1-32)-nixci-roundtrip
+mkdir -p nix/store; cp "$2" "$path"; echo "$path"
+"""
 ATTIC = """
 echo "attic $*" >> calls
+mkdir -p pushed
 config=$XDG_CONFIG_HOME/attic/config.toml
 grep -q 'endpoint = "https://cache.test/"' "$config" || exit 7
 file=$(sed -n 's/^token-file = "\\(.*\\)"/\\1/p' "$config")
 [ "$(cat "$file")" = canary-token-of-ci ] && [ "$(stat -c %a "$file")" = 600 ] || exit 8
-cp "$4" cache
+# As the real client: it asks what is missing and is content if nothing is.
+[ -e "pushed/$(basename "$4")" ] && exit 0
+if [ -e full ]; then echo "InternalServerError" >&2; exit 1; fi
+cp "$4" pushed
 """
 NIX = """
 echo "nix $*" >> calls
 while [ $# -gt 1 ]; do [ "$1" = --to ] && to=$2; shift; done
-mkdir -p "$to/$(dirname "$1")"; cp cache "$to$1"
+mkdir -p "$to/$(dirname "$1")"; cp "pushed/$(basename "$1")" "$to$1"
 """
 
 
@@ -57,6 +66,37 @@ def test_a_path_is_pushed_and_fetched(module: t.Any, machine: t.Any) -> None:
     assert TOKEN not in calls, "a token must never be an argument"
 
 
+def test_a_cache_that_accepts_nothing_more_fails(module: t.Any, machine: t.Any) -> None:
+    root = machine()
+    first = module("attic_roundtrip", PARAMS)
+    (root / "full").touch()
+    second = module("attic_roundtrip", PARAMS)
+    assert not first["failed"]
+    assert second["failed"], "the second run must push something that the cache does not have"
+    assert "InternalServerError" in second["msg"]
+
+
+@pytest.mark.parametrize("broken", [None, "attic", "nix"])
+def test_the_local_store_is_left_as_it_was(module: t.Any, machine: t.Any, broken: str | None) -> None:
+    root = machine(**({broken: "exit 1"} if broken else {}))
+    assert module("attic_roundtrip", PARAMS)["failed"] == bool(broken)
+    assert list((root / "nix" / "store").iterdir()) == []
+
+
+def test_what_cannot_be_removed_is_a_warning(module: t.Any, machine: t.Any) -> None:
+    machine(**{"nix-store": NIX_STORE.replace("exec rm", "exit 1; rm")})
+    result = module("attic_roundtrip", PARAMS)
+    assert not result["failed"]
+    (warning,) = result.warnings
+    assert "nix-store --delete" in warning and result["path"] in warning
+
+
+def test_the_newline_at_the_end_of_a_secret_is_none_of_it(module: t.Any, machine: t.Any) -> None:
+    root = machine()
+    assert not module("attic_roundtrip", {**PARAMS, "token": f"{TOKEN}\r\n", "public_key": "ci-cache:abc=\n"})["failed"]
+    assert "trusted-public-keys ci-cache:abc= --from" in (root / "calls").read_text()
+
+
 def test_a_refused_push_is_reported_without_the_token(module: t.Any, machine: t.Any) -> None:
     machine(attic=f'echo "Unauthorized: {TOKEN}" >&2; exit 1')
     result = module("attic_roundtrip", PARAMS)
@@ -71,7 +111,7 @@ def test_a_wrong_signature_is_reported(module: t.Any, machine: t.Any) -> None:
 
 
 def test_other_contents_are_an_error(module: t.Any, machine: t.Any) -> None:
-    machine(attic="echo something else > cache")
+    machine(attic='mkdir -p pushed; echo something else > "pushed/$(basename "$4")"')
     assert "other contents" in module("attic_roundtrip", PARAMS)["msg"]
 
 

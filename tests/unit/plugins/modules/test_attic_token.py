@@ -51,6 +51,24 @@ def foreign(claims: dict[str, t.Any]) -> str:
     return jwt.encode(claims, SECRET, algorithm="HS256")
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", " \n"])
+def test_what_files_end_with_belongs_to_no_value(mint: Mint, tmp_path: pathlib.Path, end: str) -> None:
+    given = {
+        "signing_key": f"{KEY}{end}",
+        "url": f"https://cache.example.org/{end}",
+        "netrc_path": str(tmp_path / "netrc"),
+    }
+    first = mint(**given)
+    assert not first["failed"], first
+    jwt.decode(first["token"], SECRET, algorithms=["HS256"], options={"verify_exp": False, "verify_nbf": False})
+    again = mint(**given, current=f"{first['token']}{end}")
+    assert (again["changed"], again["token"]) == (False, first["token"])
+    # A file that an editor of another system has saved is outdated, and nothing in it gets lost.
+    (tmp_path / "netrc").write_text(first["netrc"].replace("\n", "\r\n"), newline="")
+    assert not mint(**given, current=first["token"])["failed"]
+    assert (tmp_path / "netrc").read_bytes().decode() == first["netrc"]
+
+
 def test_a_new_token_has_the_server_s_layout(mint: Mint) -> None:
     result = mint(issuer="nixci", audiences=["b", "a"])
     header, body = (base64.urlsafe_b64decode(part + "==") for part in result["token"].split(".")[:2])
