@@ -69,7 +69,7 @@ def answers() -> bool:
 
 def stop() -> None:
     if pid := state.process("clouds", "-m lab.clouds"):
-        os.kill(pid, signal.SIGKILL)  # its state is in memory only, so there is nothing to finish
+        os.kill(pid, signal.SIGKILL)  # its state ends with it, so there is nothing to finish
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, 0)
         wait("The end of the doubles", lambda: state.process("clouds", "-m lab.clouds") is None, 10)

@@ -27,6 +27,21 @@ MEMBERS = {
     "settings",
     "private_routing",
 }
+# Members of responses that clients send back with their changes, as octodns and the SDKs do. Cloudflare ignores them.
+READ_ONLY = {
+    "id",
+    "zone_id",
+    "zone_name",
+    "locked",
+    "proxiable",
+    "meta",
+    "created_on",
+    "modified_on",
+    "comment_modified_on",
+    "tags_modified_on",
+}
+# Parts of SRV that were withdrawn in 2024. octodns-cloudflare still sends them, and the name of the record counts.
+WITHDRAWN = {"SRV": {"service", "proto", "name"}}
 DEFAULTS: Json = {"ttl": 1, "proxied": False, "comment": None, "tags": [], "settings": {}}
 SETTINGS = {"ipv4_only", "ipv6_only", "flatten_cname"}
 PRIVATE = [
@@ -41,6 +56,8 @@ PRIVATE = [
         "fe80::/10",
     )
 ]
+# https://github.com/DNSControl/dnscontrol/issues/4776
+CLOUDFLARES = [ipaddress.ip_network(one) for one in ("1.0.0.0/24", "1.1.1.0/24")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,9 +97,11 @@ def validation(code: int, message: str) -> Refused:
 
 def number(highest: float, lowest: float = 0, kinds: tuple[type, ...] = (int,)) -> Check:
     def check(value: t.Any) -> t.Any:
-        if type(value) not in kinds or not lowest <= value <= highest:
+        if type(value) not in (int, float) or not lowest <= value <= highest:
             raise ValueError
-        return value
+        if float not in kinds and value != int(value):
+            raise ValueError
+        return value if float in kinds else int(value)  # Cloudflare's own SDK sends 10.0
 
     return check
 
@@ -96,16 +115,35 @@ def string(pattern: str = r".*") -> Check:
     return check
 
 
+def ascii_name(given: str) -> str:
+    """In lower case and punycode. Raises ValueError, as idna does."""
+    name = string(r"\S+")(given).lower().removesuffix(".")
+    return ".".join(part if part.isascii() else idna.encode(part, uts46=True).decode() for part in name.split("."))
+
+
 def host(value: t.Any) -> str:
-    name = string(r"\S+")(value).lower().removesuffix(".")
-    labels = [label if label.isascii() else idna.encode(label, uts46=True).decode() for label in name.split(".")]
-    if len(labels) < 2 or not all(re.fullmatch(r"[\w-]{1,63}", label, re.ASCII) for label in labels):
+    name = ascii_name(string()(value))
+    labels = name.split(".")
+    if len(labels) < 2 or len(name) > 253 or not all(re.fullmatch(r"[\w-]{1,63}", one, re.ASCII) for one in labels):
         raise ValueError
-    return ".".join(labels)
+    # An address is no host name: https://github.com/stephenou/fruitionsite/issues/79
+    if labels[-1].isdigit():
+        raise ValueError
+    return name
 
 
 def host_or_root(value: t.Any) -> str:
     return "." if value == "." else host(value)
+
+
+def as_sent(check: Check) -> Check:
+    """Cloudflare returns the replacement of a NAPTR as it was sent, with or without its final dot."""
+
+    def checked(value: t.Any) -> t.Any:
+        check(value)
+        return value
+
+    return checked
 
 
 def absolute(value: t.Any) -> str:
@@ -119,9 +157,9 @@ def base_64(value: t.Any) -> str:
 
 
 U8, U16 = number(255), number(65535)
-HEX = string(r"[0-9a-fA-F]+")
+HEX = string(r"([0-9a-fA-F]{2})+")
 DECIMAL = {"kinds": (int, float)}
-SERVICE = {"priority": U16, "target": absolute, "value": string()}
+SERVICE = {"priority": U16, "target": absolute, "value": lambda value: string()(value).strip()}
 ASSOCIATION = {"usage": U8, "selector": U8, "matching_type": U8, "certificate": HEX}
 DATA: dict[str, dict[str, Check]] = {
     "CAA": {"flags": U8, "tag": string(r"[A-Za-z0-9]+"), "value": string()},
@@ -149,7 +187,7 @@ DATA: dict[str, dict[str, Check]] = {
         "flags": string(),
         "service": string(),
         "regex": string(),
-        "replacement": host_or_root,
+        "replacement": as_sent(host_or_root),
     },
     "SMIMEA": ASSOCIATION,
     "SRV": {"priority": U16, "weight": U16, "port": U16, "target": host_or_root},
@@ -169,10 +207,15 @@ WITH_PRIORITY = {"MX", "URI"}
 def checked(wanted: Json, zone: str, plan: Plan) -> Json:
     """The record as it is stored. Raises Refused if it is invalid."""
     type_ = wanted.get("type")
+    if not isinstance(type_, str) or type_ not in TYPES:
+        raise invalid(1004, "DNS Validation Error")
+    # In the responses for types with data, the content and the priority of an SRV are composed.
+    ignored = READ_ONLY | ({"content"} if type_ in DATA else set()) | ({"priority"} if type_ == "SRV" else set())
+    wanted = {member: value for member, value in wanted.items() if member not in ignored}
     holder = "data" if type_ in DATA else "content"
-    needed = {"type", "name", holder} | ({"priority"} if type_ in WITH_PRIORITY else set())
+    needed = {"name", holder} | ({"priority"} if type_ in WITH_PRIORITY else set())
     foreign = {"content", "data"} - {holder} | (set() if type_ in WITH_PRIORITY else {"priority"})
-    if type_ not in TYPES or set(wanted) - MEMBERS or not needed <= set(wanted) or foreign & set(wanted):
+    if set(wanted) - MEMBERS or not needed <= set(wanted) or foreign & set(wanted):
         raise invalid(1004, "DNS Validation Error")
     record: Json = {"name": checked_name(wanted["name"], zone), "type": type_}
     if type_ in WITH_PRIORITY:
@@ -183,37 +226,58 @@ def checked(wanted: Json, zone: str, plan: Plan) -> Json:
     record |= (
         checked_data(type_, wanted["data"]) if type_ in DATA else {"content": checked_content(type_, wanted["content"])}
     )
-    proxiable = type_ == "CNAME" or (type_ in ("A", "AAAA") and not is_private(record["content"]))
-    if wanted["proxied"] and not proxiable:
+    if type_ == "CNAME" and record["content"] == record["name"]:
+        # https://github.com/kubernetes-sigs/external-dns/issues/4749
+        raise invalid(9039, "CNAME content cannot reference itself.")
+    proxied = wanted["proxied"]
+    if type(proxied) is not bool:
+        raise invalid(1004, "DNS Validation Error: proxied must be a boolean.")
+    proxiable = type_ == "CNAME" or (type_ in ("A", "AAAA") and not within(record["content"], PRIVATE))
+    if proxied and not proxiable:
         raise invalid(9004, "This record type cannot be proxied.")
-    ttl = wanted["ttl"]
-    if type(ttl) is not int or (ttl != 1 and not 60 <= ttl <= 86400):
-        raise invalid(9021, "Invalid TTL. Must be between 60 and 86400 seconds, or 1 for Automatic.")
-    comment = wanted["comment"] or None
-    if comment and (len(comment) > plan.comment or re.search(r"[\r\n]", comment)):
-        raise validation(9300, f"DNS record comment is invalid or has more than {plan.comment} characters.")
-    tags = wanted["tags"] or []
-    if len(tags) > plan.tags:
-        raise validation(9300, f"DNS record has {len(tags)} tags, exceeding the quota of {plan.tags}.")
-    if not all(re.fullmatch(r"[\w-]+(:[^\r\n]*)?", tag, re.ASCII) for tag in tags):
-        raise validation(9301, "DNS record tag is invalid.")
+    if proxied and type_ == "A" and within(record["content"], CLOUDFLARES):
+        raise invalid(9003, f"Target {record['content']} is not allowed for a proxied record.")
     return {
         **record,
         "proxiable": proxiable,
-        "proxied": bool(wanted["proxied"]),
-        "ttl": 1 if wanted["proxied"] else ttl,
-        "comment": comment,
-        "tags": tags,
+        "proxied": proxied,
+        "ttl": 1 if proxied else checked_ttl(wanted["ttl"]),
+        "comment": checked_comment(wanted["comment"], plan),
+        "tags": checked_tags(wanted["tags"], plan),
         "settings": checked_settings(type_, wanted, plan),
         "meta": {},
     }
 
 
+def checked_ttl(ttl: t.Any) -> int:
+    if type(ttl) not in (int, float) or (ttl != 1 and not (60 <= ttl <= 86400 and ttl == int(ttl))):
+        raise invalid(9021, "Invalid TTL. Must be between 60 and 86400 seconds, or 1 for Automatic.")
+    return int(ttl)
+
+
+def checked_comment(comment: t.Any, plan: Plan) -> str | None:
+    if comment is None or comment == "":
+        return None
+    if not isinstance(comment, str) or len(comment) > plan.comment or re.search(r"[\r\n]", comment):
+        raise validation(9313, f"DNS record comment is invalid or has more than {plan.comment} characters.")
+    return comment
+
+
+def checked_tags(tags: t.Any, plan: Plan) -> list[str]:
+    tags = [] if tags is None else tags
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise invalid(1004, "DNS Validation Error: tags must be a list of strings.")
+    if len(tags) > plan.tags:
+        raise validation(9300, f"DNS record has {len(tags)} tags, exceeding the quota of {plan.tags}.")
+    if not all(re.fullmatch(r"[\w-]+(:[^\r\n]*)?", tag, re.ASCII) for tag in tags):
+        raise validation(9301, "DNS record tag is invalid.")
+    return tags
+
+
 def checked_name(given: t.Any, zone: str) -> str:
     try:
-        name = string(r"\S+")(given).lower().removesuffix(".")
-        name = ".".join(part if part.isascii() else idna.encode(part, uts46=True).decode() for part in name.split("."))
-    except ValueError:  # idna's errors as well
+        name = ascii_name(string()(given))
+    except ValueError:
         raise invalid(9000, "DNS name is invalid.") from None
     name = zone if name == "@" else name
     if name != zone and not name.endswith("." + zone):
@@ -226,26 +290,53 @@ def checked_name(given: t.Any, zone: str) -> str:
 def checked_content(type_: str, content: t.Any) -> str:
     if type_ in ("A", "AAAA"):
         try:
-            return str((ipaddress.IPv4Address if type_ == "A" else ipaddress.IPv6Address)(string()(content)))
+            found = (ipaddress.IPv4Address if type_ == "A" else ipaddress.IPv6Address)(string(r"[^%]+")(content))
         except ValueError:
             version = "IPv4" if type_ == "A" else "IPv6"
             raise invalid(9005, f"Content for {type_} record must be a valid {version} address.") from None
+        return str(found)
     if type_ == "TXT":
-        if not isinstance(content, str) or not content:
-            raise invalid(9009, "Content for TXT record must not be empty.")
-        parts = re.findall(r'"((?:[^"\\]|\\.)*)"', content)
-        if any(len(part.encode()) > 255 for part in parts) or len(content.encode()) > 4096:
-            raise invalid(9015, "A string of a TXT record has more than 255 bytes, or the record more than 4096.")
-        return content
+        return checked_text(content)
     try:
         return CONTENT[type_](content)
     except ValueError:
-        raise invalid(9009, f"Content for {type_} record is invalid.") from None
+        # https://github.com/kubernetes-sigs/external-dns/issues/753
+        raise validation(9007, f"Content for {type_} record is invalid.") from None
+
+
+def checked_text(content: t.Any) -> str:
+    if not isinstance(content, str) or not content:
+        raise invalid(9009, "Content for TXT record must not be empty.")
+    # Longer strings are split: https://github.com/cloudflare/terraform-provider-cloudflare/issues/6238
+    content = re.sub(r'"((?:[^"\\]|\\.)*)"', lambda found: split(found[1]), content, flags=re.DOTALL)
+    if len(content.encode()) > 4096:
+        raise invalid(9015, "A TXT record has more than 4096 bytes.")
+    return content
+
+
+def split(text: str) -> str:
+    """Quoted strings of at most 255 bytes; an escaped byte counts once."""
+    chunks, size = [""], 0
+    for one in re.findall(r"\\\d{3}|\\.|.", text, re.DOTALL):
+        length = 1 if len(one) == 4 else len(one.removeprefix("\\").encode()) or 1
+        if size + length > 255:
+            chunks.append("")
+            size = 0
+        size += length
+        chunks[-1] += one
+    return " ".join(f'"{chunk}"' for chunk in chunks)
 
 
 def checked_data(type_: str, given: t.Any) -> Json:
     fields = DATA[type_]
-    if not isinstance(given, dict) or set(given) != set(fields):
+    if not isinstance(given, dict):
+        raise invalid(1004, "DNS Validation Error")
+    given = {name: part for name, part in given.items() if name not in WITHDRAWN.get(type_, ())}
+    for name in fields:
+        if name not in given:
+            # https://github.com/cloudflare/salt-cloudflare/issues/14
+            raise validation(9101, f"{name} is a required data field.")
+    if set(given) != set(fields):
         raise invalid(1004, "DNS Validation Error")
     data: Json = {}
     for name, check in fields.items():
@@ -253,15 +344,37 @@ def checked_data(type_: str, given: t.Any) -> Json:
             data[name] = check(given[name])
         except ValueError:
             raise validation(9101, f"{name} is invalid for type {type_}.") from None
-    # The composed content omits the priority, which is a member of its own, and quotes texts.
-    shown = [f'"{data[name]}"' if type_ == "CAA" and name == "value" else str(data[name]) for name in fields]
-    if type_ == "SRV":
-        return {"data": data, "content": " ".join(shown[1:]), "priority": data["priority"]}
-    return {"data": data, "content": " ".join(shown)}
+    composed = {"data": data, "content": composed_content(type_, data)}
+    return {**composed, "priority": data["priority"]} if type_ == "SRV" else composed
+
+
+# How parts are written in the composed content, if not as they are. The responses that show it are in the acceptance
+# tests of terraform-provider-cloudflare (LOC, SRV) and the fixtures of octodns-cloudflare (NAPTR, DS, SSHFP).
+QUOTED: dict[str, set[str]] = {"CAA": {"value"}, "NAPTR": {"flags", "service", "regex"}, "URI": {"target"}}
+DECIMALS = {
+    **dict.fromkeys(("lat_seconds", "long_seconds"), 3),
+    **dict.fromkeys(("altitude", "size", "precision_horz", "precision_vert"), 2),
+}
+
+
+def composed_content(type_: str, data: Json) -> str:
+    shown = []
+    for name, part in data.items():
+        if type_ == "SRV" and name == "priority":
+            continue  # a member of its own
+        text = str(part)
+        if type_ == "LOC" and name in DECIMALS:
+            text = f"{part:.{DECIMALS[name]}f}"
+        elif name in QUOTED.get(type_, ()):
+            text = '"' + re.sub(r'(["\\])', r"\\\1", text) + '"'
+        shown.append(text)
+    return " ".join(filter(None, shown))
 
 
 def checked_settings(type_: str, wanted: Json, plan: Plan) -> Json:
     settings = wanted["settings"] or {}
+    if not isinstance(settings, dict):
+        raise invalid(1004, "DNS Validation Error: settings must be an object.")
     if set(settings) - SETTINGS or not all(type(value) is bool for value in settings.values()):
         raise invalid(1004, "DNS Validation Error")
     if settings.get("flatten_cname") and (type_ != "CNAME" or wanted["proxied"] or not plan.flattening):
@@ -269,8 +382,19 @@ def checked_settings(type_: str, wanted: Json, plan: Plan) -> Json:
     return {"flatten_cname": False, **settings} if type_ == "CNAME" else settings
 
 
-def is_private(address: str) -> bool:
-    return any(ipaddress.ip_address(address) in network for network in PRIVATE)
+def within(address: str, networks: t.Iterable[t.Any]) -> bool:
+    return any(ipaddress.ip_address(address) in network for network in networks)
+
+
+def refuse_lone_ds(records: t.Iterable[Json], zone: str) -> None:
+    """A DS exists only beside the NS of a delegation: https://github.com/octodns/octodns-cloudflare/issues/102.
+
+    The zone itself may have one: https://github.com/DNSControl/dnscontrol/issues/3569. The real code is not known.
+    """
+    records = list(records)
+    delegated = {zone, *(one["name"] for one in records if one["type"] == "NS")}
+    if any(one["type"] == "DS" and one["name"] not in delegated for one in records):
+        raise invalid(1004, "DNS Validation Error: a DS record needs an NS record of the same name.")
 
 
 def refuse_rivals(record: Json, others: t.Iterable[Json], zone: str) -> None:

@@ -3,19 +3,26 @@
 
 from __future__ import annotations
 
+import collections
 import json
 import re
 import threading
 import typing as t
 from collections.abc import Iterable
 
+KEPT = 20_000  # so many requests, the newest ones, are in a journal
 Wsgi = t.Callable[[dict[str, t.Any], t.Callable[..., t.Any]], Iterable[bytes]]
+
+
+# A double may run for days: it remembers this many requests, and no more of each path and query.
+LONGEST_JOURNAL, LONGEST_PATH = 20_000, 4_096
+LARGEST_FAULT = 1 << 20
 
 
 class Control:
     """WSGI middleware around a double.
 
-    GET /_lab/requests     returns the journal, a list of {method, path, query, status}
+    GET /_lab/requests     returns the journal, a list of {method, path, query, status} of the newest requests
     DELETE /_lab/requests  clears the journal
     POST /_lab/faults      {"status": 503, "headers": {}, "body": {}, "times": 1, "method": "GET", "path": "regex"}
                            returns this response to the next matching requests instead of the double's
@@ -24,7 +31,7 @@ class Control:
 
     def __init__(self, app: Wsgi) -> None:
         self.app = app
-        self.requests: list[dict[str, t.Any]] = []
+        self.requests: collections.deque[dict[str, t.Any]] = collections.deque(maxlen=KEPT)
         self.faults: list[dict[str, t.Any]] = []
         self.lock = threading.Lock()
 
@@ -32,9 +39,12 @@ class Control:
         method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "/")
         if path.startswith("/_lab/"):
             return self._control(method, path, environ, start_response)
-        entry = {"method": method, "path": path, "query": environ.get("QUERY_STRING", ""), "status": None}
+        query = environ.get("QUERY_STRING", "")
+        entry = {"method": method, "path": path[:LONGEST_PATH], "query": query[:LONGEST_PATH], "status": None}
         with self.lock:
             self.requests.append(entry)
+            if len(self.requests) > LONGEST_JOURNAL:
+                del self.requests[0]
             fault = self._take_fault(method, path)
         if fault is not None:
             entry["status"] = fault["status"]
@@ -60,13 +70,19 @@ class Control:
     ) -> Iterable[bytes]:
         with self.lock:
             if path == "/_lab/requests" and method == "GET":
-                return _answer(start_response, 200, self.requests)
+                return _answer(start_response, 200, list(self.requests))
             if path == "/_lab/requests" and method == "DELETE":
                 self.requests.clear()
                 return _answer(start_response, 204, None)
             if path == "/_lab/faults" and method == "POST":
-                size = int(environ.get("CONTENT_LENGTH") or 0)
-                self.faults.append(json.loads(environ["wsgi.input"].read(size)))
+                try:
+                    size = min(int(environ.get("CONTENT_LENGTH") or 0), LARGEST_FAULT)
+                    fault = json.loads(environ["wsgi.input"].read(size))
+                    fault = {**fault, "status": int(fault["status"])}
+                    re.compile(fault.get("path", ""))
+                except (ValueError, TypeError, KeyError, RecursionError, re.error) as exc:
+                    return _answer(start_response, 400, {"error": f"no such fault: {exc}"})
+                self.faults.append(fault)
                 return _answer(start_response, 204, None)
             if path == "/_lab/faults" and method == "DELETE":
                 self.faults.clear()

@@ -58,7 +58,7 @@ def read_claim(headers: t.Mapping[str, str], query: str) -> Claim | None:
                 given["X-Amz-SignedHeaders"],
                 given["X-Amz-Signature"],
                 given["X-Amz-Date"],
-                int(given["X-Amz-Expires"]),
+                _seconds(given["X-Amz-Expires"]),
             )
         scheme, _, rest = headers.get("authorization", "").partition(" ")
         if not scheme:
@@ -66,9 +66,18 @@ def read_claim(headers: t.Mapping[str, str], query: str) -> Claim | None:
         if scheme != "AWS4-HMAC-SHA256":
             raise Denied(400, "InvalidRequest", "The authorization mechanism is not supported. Use AWS4-HMAC-SHA256.")
         parts = dict(part.strip().split("=", 1) for part in rest.split(","))
+        if "x-amz-content-sha256" not in parts["SignedHeaders"].lower().split(";"):
+            raise Denied(403, "AccessDenied", "header 'x-amz-content-sha256' must be included in signature")
         return _claim(parts["Credential"], parts["SignedHeaders"], parts["Signature"], headers["x-amz-date"])
     except (KeyError, ValueError):
         raise Denied(400, "AuthorizationHeaderMalformed", "The authorization is malformed.") from None
+
+
+def _seconds(text: str) -> int:
+    seconds = int(text) if len(text) < 10 else -1
+    if not 0 <= seconds <= 7 * 24 * 3600:
+        raise Denied(400, "AuthorizationQueryParametersError", "X-Amz-Expires must be less than a week (in seconds)")
+    return seconds
 
 
 def _claim(credential: str, signed: str, signature: str, timestamp: str, seconds: int | None = None) -> Claim:
@@ -87,7 +96,7 @@ def check(claim: Claim, secret: str, region: str, method: str, path: str, query:
     canonical_query = "&".join(
         f"{_canonical(key)}={_canonical(value)}" for key, _, value in pairs if key != "X-Amz-Signature"
     )
-    url = f"http://{headers['host']}{quote(unquote(path), safe='/-_.~')}"
+    url = f"http://{headers.get('host', '')}{quote(unquote(path), safe='/-_.~')}"
     request = AWSRequest(method, f"{url}?{canonical_query}" if canonical_query else url)
     for name, value in headers.items():
         request.headers[name] = value
@@ -96,7 +105,7 @@ def check(claim: Claim, secret: str, region: str, method: str, path: str, query:
     request.context.update(timestamp=claim.timestamp, signed_headers=claim.signed_headers)
     signer = _Recompute(Credentials(claim.key_id, secret), "s3", region)
     expected = signer.signature(signer.string_to_sign(request, signer.canonical_request(request)), request)
-    if not hmac.compare_digest(expected, claim.signature):
+    if not hmac.compare_digest(expected.encode(), claim.signature.encode(errors="replace")):
         raise Denied(403, "SignatureDoesNotMatch", "Signature validation failed")
 
 

@@ -5,19 +5,34 @@ from __future__ import annotations
 
 import copy
 import datetime
+import json
 import re
 import secrets
 import threading
 import typing as t
 
 import flask
+from werkzeug.exceptions import HTTPException
 
-from ._cloudflare_rules import DEFAULTS, MEMBERS, PLANS, Json, Refused, checked, invalid, refuse_rivals
+from ._cloudflare_rules import (
+    DEFAULTS,
+    MEMBERS,
+    PLANS,
+    Json,
+    Refused,
+    checked,
+    invalid,
+    refuse_lone_ds,
+    refuse_rivals,
+)
 from ._control import Control
 
 ROOT = "/client/v4"
 TEXT_FILTERS = ("name", "content", "comment")
 PAGING = {"page", "per_page", "order", "direction", "match", "tag_match"}
+ORDERS = ("type", "name", "content", "ttl", "proxied")
+BATCH = ("deletes", "patches", "puts", "posts")
+LARGEST_BODY = 4 << 20  # a batch of 3500 changes is far smaller
 
 
 class CloudflareDouble:
@@ -32,6 +47,8 @@ class CloudflareDouble:
         for name in zones:
             self.add_zone(name)
         self.flask = flask.Flask("cloudflare")
+        self.flask.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY
+        self.flask.url_map.merge_slashes = False
         self._route()
         self.app = Control(self._one_at_a_time)
 
@@ -67,9 +84,12 @@ class CloudflareDouble:
     def zone_id(self, name: str) -> str:
         return next(zone["id"] for zone in self.zones.values() if zone["name"] == name)
 
-    def add_record(self, zone: str, **body: t.Any) -> Json:
+    def add_record(self, zone: str, meta: Json | None = None, **body: t.Any) -> Json:
+        """A record of somebody else; {"read_only": True} as meta makes it one of Cloudflare's own features."""
         zone_id = self.zone_id(zone)
-        return self._save(self.records[zone_id], self.zones[zone_id], {**DEFAULTS, **body})
+        record = self._save(self.records[zone_id], self.zones[zone_id], {**DEFAULTS, **body})
+        record["meta"] = meta or {}
+        return record
 
     def all_records(self, zone: str) -> list[Json]:
         return list(self.records[self.zone_id(zone)].values())
@@ -121,12 +141,13 @@ class CloudflareDouble:
 
         @app.errorhandler(404)
         @app.errorhandler(405)
-        def no_route(_exc: Exception) -> tuple[flask.Response, int]:
-            return failure({"code": 7000, "message": "No route for that URI"}), 404
+        def unknown(_exc: Exception) -> tuple[flask.Response, int]:
+            operation = f"{flask.request.method} {flask.request.path}"
+            return failure({"code": 7000, "message": f"This double does not have {operation}"}), 501
 
-        @app.errorhandler(400)
-        def no_json(_exc: Exception) -> tuple[flask.Response, int]:
-            return failure({"code": 9207, "message": "Request body is invalid."}), 400
+        @app.errorhandler(HTTPException)
+        def other(exc: HTTPException) -> tuple[flask.Response, int]:
+            return failure({"code": 9207, "message": exc.description or "Request body is invalid."}), exc.code or 400
 
     def verify(self) -> flask.Response:
         try:
@@ -144,7 +165,7 @@ class CloudflareDouble:
             if argument in flask.request.args:
                 wanted = flask.request.args[argument].lower()
                 seen = [zone for zone in seen if wanted == (zone.get(argument) or zone["account"]["id"])]
-        return page_of(seen, 20, 5, 50)
+        return page_of(seen, 20, 1, 50)
 
     def get_zone(self, zone_id: str) -> flask.Response:
         return success(self._zone(zone_id, "zone:read"))
@@ -155,10 +176,10 @@ class CloudflareDouble:
         tests = [matcher(argument, value) for argument, value in arguments.items() if argument not in PAGING]
         combine = any if arguments.get("match") == "any" and tests else all
         found = [one for one in self.records[zone_id].values() if combine(test(one) for test in tests)]
-        backwards = arguments.get("direction") == "desc"
-        return page_of(
-            sorted(found, key=lambda one: one[arguments.get("order", "type")], reverse=backwards), 100, 1, 5_000_000
-        )
+        order, backwards = arguments.get("order", "type"), arguments.get("direction") == "desc"
+        if order not in ORDERS:
+            raise invalid(1004, f"DNS Validation Error: order must be one of {', '.join(ORDERS)}")
+        return page_of(sorted(found, key=lambda one: one[order], reverse=backwards), 100, 1, 5_000_000)
 
     def create(self, zone_id: str) -> flask.Response:
         zone = self._zone(zone_id, "dns:edit")
@@ -174,55 +195,56 @@ class CloudflareDouble:
         return success(change(self.records[zone_id], zone, id_, body()))
 
     def delete(self, zone_id: str, id_: str) -> flask.Response:
-        self._zone(zone_id, "dns:edit")
-        existing(self.records[zone_id], id_)
-        del self.records[zone_id][id_]
+        zone = self._zone(zone_id, "dns:edit")
+        self._delete(self.records[zone_id], zone, id_)
         return success({"id": id_})
 
     def batch(self, zone_id: str) -> flask.Response:
         zone = self._zone(zone_id, "dns:edit")
         wanted = body()
-        if not wanted or set(wanted) - {"deletes", "patches", "puts", "posts"}:
+        if not wanted or set(wanted) - set(BATCH) or not all(map(is_list_of_objects, wanted.values())):
             raise invalid(9207, "Request body is invalid.")
         if sum(len(items) for items in wanted.values()) > self.plan.batch:
             raise invalid(1004, f"DNS Validation Error: a batch holds at most {self.plan.batch} changes on this plan")
         draft = copy.deepcopy(self.records[zone_id])  # all or nothing
-        done: dict[str, list[Json]] = {}
-        for item in wanted.get("deletes", ()):
-            existing(draft, item["id"])
-            done.setdefault("deletes", []).append(draft.pop(item["id"]))
-        for kind, change in (("patches", self._patch), ("puts", self._put)):
-            for item in wanted.get(kind, ()):
-                fields = {key: value for key, value in item.items() if key != "id"}
-                done.setdefault(kind, []).append(change(draft, zone, item["id"], fields))
-        for item in wanted.get("posts", ()):
-            done.setdefault("posts", []).append(self._save(draft, zone, {**DEFAULTS, **item}))
+        make: dict[str, t.Callable[[Json], Json]] = {
+            "deletes": lambda item: self._delete(draft, zone, item.get("id")),
+            "patches": lambda item: self._patch(draft, zone, item.get("id"), item),
+            "puts": lambda item: self._put(draft, zone, item.get("id"), item),
+            "posts": lambda item: self._save(draft, zone, {**DEFAULTS, **item}),
+        }
+        done = {kind: [make[kind](item) for item in wanted[kind]] for kind in BATCH if kind in wanted}
         self.records[zone_id] = draft
         return success(done)
 
     # -- rules
 
-    def _patch(self, records: dict[str, Json], zone: Json, id_: str, fields: Json) -> Json:
-        old = {key: value for key, value in existing(records, id_).items() if key in MEMBERS}
-        # Members that were composed for the response are not part of the record.
-        for composed in ("content", "priority") if old["type"] == "SRV" else ("content",) if "data" in old else ():
-            del old[composed]
+    def _delete(self, records: dict[str, Json], zone: Json, id_: t.Any) -> Json:
+        record = changeable(records, id_)
+        if record["type"] == "NS":
+            refuse_lone_ds(same_name(records, record["name"], id_), zone["name"])
+        return records.pop(record["id"])
+
+    def _patch(self, records: dict[str, Json], zone: Json, id_: t.Any, fields: Json) -> Json:
+        old = {key: value for key, value in changeable(records, id_).items() if key in MEMBERS}
         return self._save(records, zone, {**old, **fields}, id_)
 
-    def _put(self, records: dict[str, Json], zone: Json, id_: str, fields: Json) -> Json:
-        existing(records, id_)
+    def _put(self, records: dict[str, Json], zone: Json, id_: t.Any, fields: Json) -> Json:
+        changeable(records, id_)
         return self._save(records, zone, {**DEFAULTS, **fields}, id_)
 
     def _save(self, records: dict[str, Json], zone: Json, wanted: Json, id_: str | None = None) -> Json:
         record = checked(wanted, zone["name"], self.plan)
-        others = [one for one in records.values() if one["id"] != id_ and one["name"] == record["name"]]
+        others = same_name(records, record["name"], id_)
         refuse_rivals(record, others, zone["name"])
+        old = records.get(id_ or "", {})
+        if "DS" in (record["type"], old.get("type")) or old.get("type") == "NS":
+            refuse_lone_ds([*others, record], zone["name"])
         same = [one["content"] for one in others if one["type"] == record["type"]]
         if sum(map(len, same)) + len(record["content"]) > 8192:
             raise invalid(83011, "The combined content of the records of this name and type is too long.")
         if id_ is None and len(records) >= self.plan.records:
             raise invalid(81045, "The record quota has been exceeded.")
-        old = records.get(id_ or "", {})
         record |= {
             "id": id_ or secrets.token_hex(16),
             "created_on": old.get("created_on", now()),
@@ -230,6 +252,10 @@ class CloudflareDouble:
         }
         records[record["id"]] = record
         return record
+
+
+def same_name(records: dict[str, Json], name: str, without: str | None) -> list[Json]:
+    return [one for one in records.values() if one["name"] == name and one["id"] != without]
 
 
 def matcher(argument: str, value: str) -> t.Callable[[Json], bool]:
@@ -256,17 +282,38 @@ def matcher(argument: str, value: str) -> t.Callable[[Json], bool]:
     raise invalid(1004, f"DNS Validation Error: this double does not support the filter {argument}")
 
 
-def existing(records: dict[str, Json], id_: str) -> Json:
-    if id_ not in records:
+def existing(records: dict[str, Json], id_: t.Any) -> Json:
+    if not isinstance(id_, str) or id_ not in records:
         raise Refused(404, 81044, "Record does not exist.")
     return records[id_]
 
 
+def changeable(records: dict[str, Json], id_: t.Any) -> Json:
+    record = existing(records, id_)
+    if record["meta"].get("read_only"):
+        # https://github.com/DNSControl/dnscontrol/issues/3850; the real code is not known.
+        raise invalid(1004, "DNS Validation Error: this record is read-only because Cloudflare manages it.")
+    return record
+
+
 def body() -> Json:
-    wanted = flask.request.get_json()
+    """The content type does not matter to Cloudflare. Neither NaN nor a half of a surrogate pair is JSON."""
+
+    def no_number(_constant: str) -> t.NoReturn:
+        raise ValueError
+
+    try:
+        wanted = json.loads(flask.request.get_data(), parse_constant=no_number)
+        json.dumps(wanted, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        wanted = None
     if not isinstance(wanted, dict):
         raise invalid(9207, "Request body is invalid.")
     return wanted
+
+
+def is_list_of_objects(items: t.Any) -> bool:
+    return isinstance(items, list) and all(isinstance(item, dict) for item in items)
 
 
 def now() -> str:

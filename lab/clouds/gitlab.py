@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import re
 import threading
 import typing as t
 import urllib.parse
 
 import flask
+from werkzeug.exceptions import HTTPException
 
 from ._control import Control
 
@@ -21,7 +21,12 @@ FLAGS = ("masked", "protected", "raw")
 MASKABLE = re.compile(r"[a-zA-Z0-9_+=/@:.~-]{8,}")
 MASKABLE_RAW = re.compile(r"\S{8,}", re.ASCII)
 SCOPE = re.compile(r"[a-zA-Z0-9_/${}. *-]+")
-MAX_VARIABLES = 8000
+MAX_VARIABLES = {"projects": 8000, "groups": 30_000}
+LONGEST_VALUE = 10_000  # characters, https://docs.gitlab.com/ci/variables/
+LARGEST_BODY = 1 << 20
+# The parameters that GitLab converts to text. It accepts numbers and booleans, but no lists and mappings.
+TEXTS = ("key", "value", "environment_scope", "variable_type", "description")
+TRUE, FALSE = (True, "true", "True", "1", 1), (False, "false", "False", "0", 0, None)
 # The roles that may manage variables. Other members can only see that the project or group exists.
 MANAGERS = {"projects": ("maintainer", "owner"), "groups": ("owner",)}
 
@@ -75,6 +80,8 @@ class GitLabDouble:
         self.moved = moved or {}
         self.premium = premium
         self.flask = flask.Flask("gitlab")
+        self.flask.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY
+        self.flask.url_map.merge_slashes = False
         self._route()
         self.app = Control(self._serve)
 
@@ -83,10 +90,10 @@ class GitLabDouble:
         return next((one for one in self.variables[owner] if is_it(one, key, scope)), None)
 
     def _serve(self, environ: Json, start_response: t.Callable[..., t.Any]) -> t.Iterable[bytes]:
-        # GitLab distinguishes group/project from group%2Fproject, so encoded slashes are preserved for routing.
-        raw = environ.get("REQUEST_URI", environ["PATH_INFO"]).split("?")[0]
-        parts = (urllib.parse.unquote(part).replace("/", "%2F") for part in raw.split("/"))
-        path = "/".join(parts).encode().decode("latin-1")
+        # GitLab distinguishes group/project from group%2Fproject and decodes once, so routing sees %2F and %25 instead.
+        raw = environ.get("REQUEST_URI", environ.get("PATH_INFO", "/")).split("?")[0]
+        parts = (urllib.parse.unquote(part).replace("%", "%25").replace("/", "%2F") for part in raw.split("/"))
+        path = "/".join(parts).encode(errors="replace").decode("latin-1")
         with self.lock:
             return self.flask({**environ, "PATH_INFO": path}, start_response)
 
@@ -112,15 +119,16 @@ class GitLabDouble:
         """The path of a project or group, if the token has access to it. All are private."""
         token = self._token()
         known = {"projects": self.projects, "groups": self.groups}[kind]
-        wanted = given.replace("%2F", "/")
+        wanted = named = urllib.parse.unquote(given)
         wanted = self.moved.get(wanted, wanted) if kind == "projects" else wanted
         path = next((one for one, number in known.items() if wanted in (one, str(number))), None)
         if path is None or path not in token.roles:
             raise Refused(404, message=f"404 {kind[:-1].title()} Not Found")
-        if given.replace("%2F", "/") in self.moved:
+        if kind == "projects" and named in self.moved:
             if flask.request.method != "GET":
                 raise Refused(405, message="Non GET methods are not allowed for moved projects")
-            raise Moved(flask.request.environ["REQUEST_URI"].replace(given, str(known[path])))
+            segments = request_uri().split("/")  # "", api, v4, projects, the path, …
+            raise Moved("/".join([*segments[:4], str(known[path]), *segments[5:]]))
         if manage and token.roles[path] not in MANAGERS[kind]:
             raise Refused(403, message="403 Forbidden")
         return path
@@ -148,12 +156,26 @@ class GitLabDouble:
             return exc.body, exc.status
 
         @app.errorhandler(404)
-        def no_route(_exc: Exception) -> tuple[Json, int]:
-            return {"error": "404 Not Found"}, 404
-
         @app.errorhandler(405)
-        def no_method(_exc: Exception) -> tuple[Json, int]:
-            return {"error": "405 Not Allowed"}, 405
+        def unknown(_exc: Exception) -> tuple[Json, int]:
+            segments = [urllib.parse.unquote(one) for one in flask.request.path.split("/")]
+            known = {*map(str, (*self.projects.values(), *self.groups.values())), *self.projects, *self.groups}
+            is_api, (kind, owner) = segments[1:3] == ["api", "v4"], (*segments[3:5], "", "")[:2]
+            if is_api and kind in MANAGERS and owner not in known:
+                # GitLab itself has no route for a path whose slashes are not encoded.
+                return {"error": "404 Not Found"}, 404
+            return {"error": f"This double does not have {flask.request.method} {flask.request.path}"}, 501
+
+        @app.errorhandler(HTTPException)
+        def other(exc: HTTPException) -> tuple[Json, int]:
+            return {"error": f"{exc.code} {exc.name}"}, exc.code or 400
+
+        @app.before_request
+        def refuse_malformed() -> None:
+            """GitLab's middleware HandleMalformedStrings."""
+            texts = [flask.request.path, *flask.request.args, *flask.request.args.values()]
+            if any(is_malformed(urllib.parse.unquote(one)) for one in texts):
+                raise Refused(400, error="400 Bad Request")
 
     def user(self) -> Json:
         name = self._token().user
@@ -178,13 +200,14 @@ class GitLabDouble:
         absent = [f"{name} is missing" for name in ("key", "value") if name not in sent]
         if absent:
             raise Refused(400, error=", ".join(absent))
-        if len(self.variables[path]) >= MAX_VARIABLES:
-            raise invalid(base=f"Maximum number of {kind[:-1]} ci variables ({MAX_VARIABLES}) exceeded")
+        most = MAX_VARIABLES[kind]
+        if len(self.variables[path]) >= most:
+            raise invalid(base=f"Maximum number of {kind[:-1]} ci variables ({most}) exceeded")
         hidden = bool(sent.get("masked_and_hidden"))
         variable = {
-            "key": str(sent["key"]).strip(),
+            "key": (sent["key"] or "").strip(),
             "environment_scope": sent.get("environment_scope", "*"),
-            "variable_type": sent.get("variable_type", "env_var"),
+            "variable_type": sent.get("variable_type") or "env_var",
             "value": sent["value"],
             "description": sent.get("description"),
             **{flag: bool(sent.get(flag)) for flag in FLAGS},
@@ -218,7 +241,7 @@ class GitLabDouble:
     def _fields(self, kind: str) -> Json:
         sent = fields()
         if "environment_scope" in sent:
-            sent["environment_scope"] = str(sent["environment_scope"]).strip()
+            sent["environment_scope"] = (sent["environment_scope"] or "").strip()
         if kind == "groups" and not self.premium:
             sent.pop("environment_scope", None)
         return sent
@@ -231,6 +254,7 @@ class GitLabDouble:
     def _find(self, kind: str, path: str, key: str) -> Json:
         # GitLab ignores an empty filter.
         scope = flask.request.args.get("filter[environment_scope]")
+        key = urllib.parse.unquote(key)
         found = [one for one in self.variables[path] if is_it(one, key, scope or one["environment_scope"])]
         if not found:
             raise Refused(404, message=f"404 {'Variable' if kind == 'projects' else 'GroupVariable'} Not Found")
@@ -244,18 +268,41 @@ def is_it(variable: Json, key: str, scope: str) -> bool:
     return (variable["key"], variable["environment_scope"]) == (key, scope)
 
 
+def request_uri() -> str:
+    """As it was sent; the path in flask's request is decoded."""
+    return flask.request.environ.get("REQUEST_URI", flask.request.full_path)
+
+
+def is_malformed(text: str) -> bool:
+    return "\0" in text or any(0xD800 <= ord(one) < 0xE000 for one in text)
+
+
 def fields() -> Json:
-    sent = flask.request.get_json(silent=True)
-    if not isinstance(sent, dict):
+    """The parameters of a request, converted as GitLab's framework does."""
+    if flask.request.is_json:
+        try:
+            sent = flask.request.get_json(silent=True)
+        except RecursionError:
+            sent = None
+        sent = dict(sent) if isinstance(sent, dict) else {}
+    else:
         sent = flask.request.form.to_dict()
-    if sent.get("variable_type", "env_var") not in TYPES:
+    for name in TEXTS:
+        value = sent.get(name)
+        if isinstance(value, (list, dict)):
+            raise Refused(400, error=f"{name} is invalid")
+        if value is not None:
+            sent[name] = str(value).lower() if isinstance(value, bool) else str(value)
+            if is_malformed(sent[name]):
+                raise Refused(400, error="400 Bad Request")
+    if (sent.get("variable_type") or "env_var") not in TYPES:
         raise Refused(400, error="variable_type does not have a valid value")
     for flag in (*FLAGS, "masked_and_hidden"):
-        value = sent.get(flag, False)
-        if value not in (True, False, "true", "false"):
+        if flag not in sent:
+            continue
+        if isinstance(sent[flag], (list, dict)) or sent[flag] not in (*TRUE, *FALSE):
             raise Refused(400, error=f"{flag} is invalid")
-        if flag in sent:
-            sent[flag] = value in (True, "true")
+        sent[flag] = sent[flag] in TRUE
     return sent
 
 
@@ -269,8 +316,10 @@ def check(variable: Json) -> None:
         raise invalid(environment_scope=problem if variable["environment_scope"] else "can't be blank")
     if len(variable["description"] or "") > 255:
         raise invalid(description="is too long (maximum is 255 characters)")
+    if len(variable["value"] or "") > LONGEST_VALUE:
+        raise invalid(value=f"is too long (maximum is {LONGEST_VALUE} characters)")
     rule = MASKABLE_RAW if variable["raw"] else MASKABLE
-    if variable["masked"] and not rule.fullmatch(variable["value"]):
+    if variable["masked"] and not rule.fullmatch(variable["value"] or ""):
         raise invalid(value="is invalid")
 
 
@@ -282,7 +331,7 @@ def page_of(items: list[Json]) -> flask.Response:
     page = max(1, flask.request.args.get("page", 1, type=int))
     size = min(100, max(1, flask.request.args.get("per_page", 20, type=int)))
     last = max(1, -(-len(items) // size))
-    response = flask.jsonify(list(itertools.islice(items, (page - 1) * size, page * size)))
+    response = flask.jsonify(items[(page - 1) * size : page * size])
     response.headers.update(
         {
             "X-Page": str(page),
@@ -296,6 +345,6 @@ def page_of(items: list[Json]) -> flask.Response:
     if page < last:
         arguments = urllib.parse.urlencode({**flask.request.args, "page": page + 1, "per_page": size})
         # The path in request.base_url does not distinguish / from %2F.
-        path = flask.request.environ["REQUEST_URI"].split("?")[0]
+        path = request_uri().split("?")[0]
         response.headers["Link"] = f'<{flask.request.host_url.rstrip("/")}{path}?{arguments}>; rel="next"'
     return response

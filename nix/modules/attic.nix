@@ -103,6 +103,8 @@ let
         path: value:
         if value._type or "" == "override" then
           value.priority < 900
+        else if value ? _type then
+          true # mkIf and mkMerge, whose contents are not looked into
         else
           path == [ ] || (lib.isAttrs value && value ? ${lib.head path} && defines (lib.tail path) value.${lib.head path});
     in
@@ -226,12 +228,12 @@ in
           "postgresql.service"
           "postgresql.target"
         ];
-        startLimitIntervalSec = instead 0; # what it waits for may take longer than a few attempts
+        startLimitIntervalSec = lib.mkDefault 0; # what it waits for may take longer than a few attempts
         serviceConfig = {
           Restart = instead "always";
           RestartSec = instead 2;
           # The server finishes running uploads when it is stopped.
-          TimeoutStopSec = instead 300;
+          TimeoutStopSec = lib.mkDefault 300;
         }
         // lib.optionalAttrs overSocket {
           ExecStartPre = [

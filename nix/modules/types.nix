@@ -1,18 +1,13 @@
 # Types shared by the roles. A string from the settings may end up in a Caddyfile, a unit or a
 # shell script, so each type names the characters it allows: no quotes, `$`, `%`, braces or
-# newlines, except where a comment says why.
+# newlines, except where a comment says why. patterns.json has them.
 { lib }:
 let
   inherit (lib) types;
-  matching = description: pattern: types.strMatching pattern // { inherit description; };
-
-  label = "[a-z0-9]([a-z0-9-]*[a-z0-9])?";
-  domainPattern = "${label}(\\.${label})+";
-  hostPattern = "[A-Za-z0-9.-]+|\\[[0-9a-fA-F:]+]";
-  addressPattern = "[0-9]{1,3}(\\.[0-9]{1,3}){3}|\\[[0-9a-fA-F:]+]";
-  databasePattern = "[a-z_][a-z0-9_]{0,62}";
-  parameter = "(host|port|sslmode|sslrootcert|application_name)=[A-Za-z0-9_/%.-]+";
-  secretPattern = "[a-z][a-zA-Z0-9]*";
+  # Data, since the preflight checks the same values before anything is created.
+  patterns = builtins.fromJSON (builtins.readFile ./patterns.json);
+  matching =
+    name: types.strMatching patterns.${name}.pattern // { inherit (patterns.${name}) description; };
 
   # An attribute set whose names are checked like values. Not `addCheck': nixpkgs drops that when
   # the elements are submodules.
@@ -66,29 +61,29 @@ in
   overDefaults = lib.mkOverride 900;
 
   submodule = options: types.submodule { inherit options; };
-  byDomain = named domainPattern "domain names in lower case";
-  bySecretName = named secretPattern "camelCase words (as OpNix demands)";
+  byDomain = named patterns.domain.pattern "domain names in lower case";
+  bySecretName = named patterns.secretName.pattern "camelCase words (as OpNix demands)";
 
-  domain = matching "domain name in lower case, such as cache.example.org" domainPattern;
-  upstream = matching "HOST:PORT" "(${hostPattern}):[0-9]{1,5}";
-  listen = matching "IP:PORT, IPv6 addresses in brackets" "(${addressPattern}):[0-9]{1,5}";
-  url = matching "http or https URL" "https?://(${hostPattern})(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?";
-  email = matching "e-mail address" "[A-Za-z0-9._+-]+@${domainPattern}";
+  domain = matching "domain";
+  upstream = matching "upstream";
+  listen = matching "listen";
+  url = matching "url";
+  email = matching "email";
 
-  path = matching "absolute path without blanks or `..'" "(/\\.?[A-Za-z0-9_+@-][A-Za-z0-9._+@-]*)+";
-  fileMode = matching "octal mode such as 0400, not writable for others" "0?[0-7]{2}[0145]";
-  user = matching "user or group name" "[a-z_][a-z0-9_-]{0,31}";
-  service = matching "service name without `.service'" "[A-Za-z0-9:_@-]+";
-  calendar = matching "systemd calendar expression" "[A-Za-z0-9*:.,/_+~ -]+";
-  duration = matching "duration such as 30 days or 0s" "[0-9]+ ?[a-z]+( [0-9]+ ?[a-z]+)*";
-  version = matching "version such as 1.2.3" "[0-9]+\\.[0-9]+\\.[0-9]+([+-][A-Za-z0-9.+-]+)?";
+  path = matching "path";
+  fileMode = matching "fileMode";
+  user = matching "user";
+  service = matching "service";
+  calendar = matching "calendar";
+  duration = matching "duration";
+  version = matching "version";
 
-  databaseName = matching "database name of lower-case letters, digits and _" databasePattern;
+  databaseName = matching "databaseName";
   # With a user (newer servers would else try `anonymous') and never with a password: this
   # URL ends up in the world-readable store. `%' is URL encoding, and only TOML reads it.
-  databaseUrl = matching "postgresql:// URL with a user name and without password" "postgresql://${databasePattern}@[A-Za-z0-9.-]+(:[0-9]{1,5})?/${databasePattern}(\\?${parameter}(&${parameter})*)?";
-  bucketName = matching "bucket name" "[A-Za-z0-9][A-Za-z0-9.-]{1,61}[A-Za-z0-9]";
-  region = matching "region such as eu-central-003" "[a-z0-9-]+";
+  databaseUrl = matching "databaseUrl";
+  bucketName = matching "bucketName";
+  region = matching "region";
   # Titles in 1Password may hold blanks.
-  secretReference = matching "reference such as op://vault/item/field" "op://[A-Za-z0-9_-][A-Za-z0-9_. -]*(/[A-Za-z0-9_-][A-Za-z0-9_. -]*){2,3}";
+  secretReference = matching "secretReference";
 }

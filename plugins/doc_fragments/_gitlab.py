@@ -23,6 +23,10 @@ options:
   project:
     description: The full path or the numeric id of the project. Either O(project) or O(group) is required.
     type: str
+  longest_pause:
+    description: The maximum pause in seconds before each of the O(retries), if GitLab requests one with C(Retry-After).
+    type: int
+    default: 30
   group:
     description: The full path or the numeric id of the group. Either O(project) or O(group) is required.
     type: str

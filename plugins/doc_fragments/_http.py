@@ -18,7 +18,7 @@ options:
       - The maximum number of times that a request is repeated after HTTP status 429. Requests that are safe to repeat are also repeated after
         5xx and lost connections.
       - The pauses between attempts increase. A pause that the service requests with C(Retry-After) is respected, but if it is longer than
-        30 seconds, or than C(longest_pause) for modules with that option, the task fails at once.
+        30 seconds, or than C(longest_pause) for modules with that option, the task fails at once and names the pause.
     type: int
     default: 3
 """

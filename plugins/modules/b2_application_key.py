@@ -41,7 +41,10 @@ notes:
   - The key in O(key_id) needs C(listKeys); C(writeKeys) to create a key; C(deleteKeys) to delete one, and to create one with
     O(file) or O(onepassword), because the module deletes a key that it cannot store; C(listBuckets) for O(bucket). A missing
     capability is an error in check mode too.
-  - A run without changes sends two requests to B2, plus one to look up O(bucket) and one to verify a stored secret.
+  - Keys are created through version 3 of B2's API, since restic, rclone, s3ql, Backblaze's web page and others cannot log
+    in with a key that was created for given buckets through version 4
+    (U(https://www.backblaze.com/docs/cloud-storage-native-api-versions)).
+  - A run without changes sends three requests to B2, plus one to look up O(bucket) and one to verify a stored secret.
   - The module never removes what is stored, not even with O(state=absent).
 options:
   name:
@@ -142,6 +145,8 @@ options:
     description:
       - Replace the key if its rights are not as desired, or if the stored id belongs to a key of another name. By default
         that is an error, because all users of the key need the id and secret of the new one.
+      - Replace the key also if it was created for given buckets through version 4 of B2's API, see
+        RV(application_key.multi_bucket). By default the module keeps such a key and warns.
     type: bool
     default: false
   rotate:
@@ -211,6 +216,7 @@ application_key:
     name_prefix: null
     expires: false
     expires_at: null
+    multi_bucket: false
   contains:
     id:
       description: Its id; null for a key that check mode would create.
@@ -249,6 +255,12 @@ application_key:
       returned: always
       type: str
       sample: "2027-02-21T12:00:00Z"
+    multi_bucket:
+      description: Whether it was created for given buckets through version 4 of B2's API, so that programs which use an
+        older version cannot log in with it. This module creates no such keys.
+      returned: always
+      type: bool
+      sample: false
 created:
   description: Whether the run created a new key, or in check mode would create one.
   returned: success
@@ -306,7 +318,7 @@ class ApplicationKey:
 
     def predict(self, plan: KeyPlan) -> Json:
         self._warn(plan)
-        new = {"id": None, "name": self.name, **plan.rights, "expires_at": None}
+        new = {"id": None, "name": self.name, **plan.rights, "expires_at": None, "multi_bucket": False}
         return self._result(plan, new if plan.create else plan.key)
 
     def apply(self, plan: KeyPlan) -> Json:

@@ -90,6 +90,7 @@ options:
       - A name is fully qualified if it is the name of the zone, is a subdomain of it, or ends in a dot.
         Thus V(notexample.com) in the zone C(example.com) means C(notexample.com.example.com).
       - The name must be fully qualified if O(zone) is not set.
+      - An internationalized name is converted to punycode. An emoji, which IDNA 2008 does not allow, must be given in punycode.
       - Cloudflare appends the zone to a name that is outside the zone of O(zone_id). The module removes such a new record again and fails.
       - Required unless O(records) is set.
     type: str
@@ -111,10 +112,12 @@ options:
         NAPTR C(order, preference, flags, service, regex, replacement); SMIMEA and TLSA
         C(usage, selector, matching_type, certificate); SRV C(priority, weight, port, target);
         SSHFP C(algorithm, type, fingerprint); URI C(priority, weight, target).
-      - A CNAME has exactly one value. Targets are fully qualified names, with or without the final dot.
+      - A CNAME has exactly one value. Targets are fully qualified names, with or without the final dot, and no IP addresses.
+      - A DS needs name servers (NS) of the same name. The order of the entries does not matter.
       - Give the value of a TXT record as plain text. The module quotes it and splits it into strings of 255 bytes.
-        A text that consists of quoted strings is accepted as well. Leading and trailing blanks are significant.
-        Line breaks are an error unless they are quoted.
+        Leading and trailing blanks are significant. Line breaks are an error unless they are quoted.
+      - A TXT record that consists of quoted strings, as in a zone file, is one text, with or without blanks between the strings and
+        with or without parentheses around them. Other texts with unbalanced or adjoining quotes are an error.
       - Cloudflare limits a TXT record to 4096 bytes, and all TXT records of a name to 8192 characters altogether, quotes included
         (U(https://developers.cloudflare.com/dns/manage-dns-records/reference/dns-record-types/)).
       - Different spellings of a value are equal. This concerns the case of host names and hexadecimal digits, IPv6 addresses, quotes,
@@ -124,6 +127,8 @@ options:
     description:
       - If V(true), the set becomes equal to O(content). Other records of this name and type are changed or removed.
       - If V(false), the set is extended by O(content). Other records are kept.
+      - Records that Cloudflare keeps read-only for its own features, such as Email Routing, can only be kept.
+        The task fails if it would change or remove one.
     type: bool
     default: true
   ttl:
@@ -349,6 +354,16 @@ zone_id:
   returned: success
   type: str
   sample: 9a7806061c88ada191ed06f989cc3dac
+status:
+  description: The HTTP status of the response, if it was an error.
+  returned: failure
+  type: int
+  sample: 429
+retry_after:
+  description: The pause in seconds that Cloudflare requested, if it is longer than O(longest_pause).
+  returned: failure
+  type: float
+  sample: 300
 codes:
   description: Cloudflare's error codes, if Cloudflare rejected the request.
   returned: failure

@@ -44,7 +44,8 @@ options:
   value:
     description:
       - The value, a text or a number. Required if O(state=present).
-      - Return values and diffs never contain it.
+      - Return values, diffs and messages never contain it, so an ordinary word as value is not masked in them either.
+      - It has at most 10000 characters (U(https://docs.gitlab.com/ci/variables/)).
       - Other types are an error, because they would be written in Python's notation. Convert them to JSON with the filter
         P(ansible.builtin.to_json#filter).
     type: raw
@@ -234,8 +235,13 @@ status:
   returned: when GitLab rejects the request
   type: int
   sample: 403
+retry_after:
+  description: The pause in seconds that GitLab requested, if it is longer than O(longest_pause).
+  returned: failure
+  type: float
+  sample: 300
 answer:
-  description: GitLab's error message, unless it repeats a secret.
+  description: GitLab's error message, unless it repeats a secret or may repeat a value of less than 8 characters.
   returned: when GitLab rejects the request
   type: str
   sample: 403 Forbidden
@@ -243,17 +249,14 @@ answer:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils._core.errors import InvalidError
 from ..module_utils._core.resource import run
+from ..module_utils._core.secret_module import SecretModule
 from ..module_utils._gitlab.client import OWNERS, GitLabClient, gitlab_argument_spec
 from ..module_utils._gitlab.variable import Found, Plan, apply, check_options, needs_names, plan
 
 
-def text(params: dict[str, t.Any]) -> str:
-    """The value as text. It is taken out of the options, because Ansible does not hide the keys of a mapping."""
-    given, params["value"] = params["value"], None
+def text(params: dict[str, t.Any], given: t.Any) -> str:
     if params["state"] == "absent":
         return ""
     if isinstance(given, bool | dict | list):
@@ -266,20 +269,20 @@ def text(params: dict[str, t.Any]) -> str:
 class GitLabVariable:
     """One variable of a project or group."""
 
-    def __init__(self, params: dict[str, t.Any], warn: t.Callable[[str], None]) -> None:
-        params["value"] = text(params)
+    def __init__(self, params: dict[str, t.Any], value: t.Any, warn: t.Callable[[str], None]) -> None:
+        self.params = {**params, "value": text(params, value)}
         self.warn = warn
-        self.client = GitLabClient(params)
-        check_options(params)
+        self.client = GitLabClient(self.params)
+        check_options(self.params)
         self.value_sent = False  # whether an attempt may have written the value
 
     def read(self, params: dict[str, t.Any]) -> Found:
         variable = self.client.get_variable(params["key"], params["environment_scope"])
-        names = self.client.names() if needs_names(params, variable) else frozenset()
+        names = self.client.names() if needs_names(self.params, variable) else frozenset()
         return Found(variable, names, self.value_sent)
 
     def plan(self, params: dict[str, t.Any], found: Found) -> Plan:
-        return plan(params, found)
+        return plan(self.params, found)
 
     def predict(self, plan: Plan) -> dict[str, t.Any]:
         if plan.keeps_hidden_value:
@@ -296,7 +299,7 @@ class GitLabVariable:
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = SecretModule(
         argument_spec={
             **gitlab_argument_spec(),
             "key": {"type": "str", "required": True, "no_log": False},
@@ -318,7 +321,8 @@ def main() -> None:
         mutually_exclusive=[OWNERS],
         supports_check_mode=True,
     )
-    run(module, lambda: GitLabVariable(module.params, module.warn))
+    value = module.take_secret()
+    run(module, lambda: GitLabVariable(module.params, value, module.warn))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,9 @@ B2_TEST_KEY_ID and B2_TEST_KEY name a key that may do everything with buckets an
 
 from __future__ import annotations
 
+import hashlib
+import importlib
+import io
 import os
 import secrets
 import time
@@ -15,7 +18,14 @@ from collections.abc import Callable, Iterator
 import pytest
 import requests
 from b2sdk.v3 import SSE_B2_AES, B2Api, B2HttpApiConfig, InMemoryAccountInfo
-from b2sdk.v3.exception import BucketIdNotFound, Conflict, DuplicateBucketName, InvalidAuthToken, Unauthorized
+from b2sdk.v3.exception import (
+    BucketIdNotFound,
+    Conflict,
+    DuplicateBucketName,
+    FileAlreadyHidden,
+    FileNotPresent,
+    Unauthorized,
+)
 
 from lab.clouds.b2 import B2Double
 
@@ -45,11 +55,18 @@ class Service:
         self.url = answer["apiInfo"]["storageApi"]["apiUrl"]
         return answer
 
-    def call(self, operation: str, token: str | None = None, **body: t.Any) -> tuple[int, dict[str, t.Any]]:
+    def log_in(self, version: int, key_id: str, key: str) -> tuple[int, dict[str, t.Any]]:
+        base = "https://api.backblazeb2.com" if self.realm == "production" else self.realm
+        answer = requests.get(f"{base}/b2api/v{version}/b2_authorize_account", auth=(key_id, key), timeout=30)
+        return answer.status_code, answer.json()
+
+    def call(
+        self, operation: str, token: str | None = None, version: int = 4, **body: t.Any
+    ) -> tuple[int, dict[str, t.Any]]:
         if not self.token:
             self.authorize()
         response = requests.post(
-            f"{self.url}/b2api/v4/{operation}",
+            f"{self.url}/b2api/v{version}/{operation}",
             json=body,
             headers={"Authorization": self.token if token is None else token},
             timeout=30,
@@ -102,10 +119,10 @@ def test_authorize_names_account_addresses_and_rights(b2: Service) -> None:
 
 
 @pytest.mark.parametrize("key_id", [None, "000000000000"])
-def test_wrong_key_is_bad_auth_token(b2: Service, key_id: str | None) -> None:
-    with pytest.raises(InvalidAuthToken) as caught:
+def test_wrong_key_is_unauthorized(b2: Service, key_id: str | None) -> None:
+    with pytest.raises(Unauthorized) as caught:
         b2.login(key_id, "K000wrong")
-    assert caught.value.code == "bad_auth_token"
+    assert caught.value.code == "unauthorized"
 
 
 def test_wrong_token_is_bad_auth_token(b2: Service) -> None:
@@ -248,8 +265,58 @@ def test_key_lives_with_its_rights_and_shows_its_secret_once(b2: Service, api: B
         assert [each.name for each in low.list_buckets(bucket_name=name)] == [name]
     finally:
         api.delete_key(key)
-    with pytest.raises(InvalidAuthToken):
+    with pytest.raises(Unauthorized):
         b2.login(key.id_, key.application_key)
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_key_of_version_4_cannot_log_in_through_an_older_one(
+    b2: Service, api: B2Api, bucket: t.Any, name: str, version: int
+) -> None:
+    key = api.create_key(["listBuckets"], name, bucket_ids=[bucket.id_])
+    try:
+        status, body = b2.log_in(version, key.id_, key.application_key)
+        assert (status, body["code"]) == (400, "bad_request")
+        assert body["message"] == f"This request is not currently supported on API version number {version}"
+        assert b2.log_in(4, key.id_, key.application_key)[0] == 200
+    finally:
+        api.delete_key(key)
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_key_of_an_older_version_can_log_in_through_all(b2: Service, bucket: t.Any, name: str, version: int) -> None:
+    b2.authorize()
+    desired = {"accountId": b2.account_id, "keyName": name, "capabilities": ["listBuckets"], "bucketId": bucket.id_}
+    status, key = b2.call("b2_create_key", version=version, **desired)
+    assert (status, key["bucketId"]) == (200, bucket.id_)
+    try:
+        for each in (1, 2, 3, 4):
+            status, body = b2.log_in(each, key["applicationKeyId"], key["applicationKey"])
+            place = body if each < 3 else body["apiInfo"]["storageApi"]
+            allowed = place if each == 3 else place["allowed"]
+            assert (status, allowed["capabilities"]) == (200, ["listBuckets"])
+            expected = [{"id": bucket.id_, "name": name}]
+            assert (
+                allowed["buckets"] if each == 4 else [{"id": allowed["bucketId"], "name": allowed["bucketName"]}]
+            ) == expected
+            assert place["apiUrl"] and place["downloadUrl"] and place["recommendedPartSize"]
+    finally:
+        b2.call("b2_delete_key", applicationKeyId=key["applicationKeyId"])
+
+
+def test_each_version_lists_its_own_keys(b2: Service, api: B2Api, bucket: t.Any, name: str) -> None:
+    b2.authorize()
+    desired = {"accountId": b2.account_id, "keyName": name, "capabilities": ["listBuckets"]}
+    old = b2.call("b2_create_key", version=3, **desired, bucketId=bucket.id_)[1]["applicationKeyId"]
+    new = b2.call("b2_create_key", **desired, bucketIds=[bucket.id_])[1]["applicationKeyId"]
+    try:
+        for version, shown in ((3, old), (4, new)):
+            status, page = b2.call("b2_list_keys", version=version, accountId=b2.account_id, maxKeyCount=1000)
+            ids = [each["applicationKeyId"] for each in page["keys"] if each["keyName"] == name]
+            assert (status, ids) == (200, [shown])
+    finally:
+        for each in (old, new):
+            b2.call("b2_delete_key", applicationKeyId=each)
 
 
 def test_restricted_key_may_do_nothing_else(b2: Service, api: B2Api, bucket: t.Any, name: str) -> None:
@@ -311,7 +378,7 @@ def test_unknown_key_is_bad_request(b2: Service) -> None:
 def test_names_of_keys_are_not_unique_and_lists_have_pages(double: tuple[B2Double, Service]) -> None:
     b2, service = double
     for _ in range(3):
-        b2.add_key("twin", ["listFiles"])
+        b2.add_key("twin", ["listFiles"], bucket_ids=["0" * 24], multi_bucket=True)
     api = service.login()
     first = api.session.list_keys(b2.account_id, 2)
     rest = api.session.list_keys(b2.account_id, 2, first["nextApplicationKeyId"])
@@ -372,7 +439,8 @@ def test_some_members_need_their_own_capability(
         ("b2_list_buckets", {}, 400, "bad_json"),
         ("b2_list_buckets", {"accountId": "1a2b3c4d5e6f", "colour": "red"}, 400, "bad_json"),
         ("b2_list_buckets", {"accountId": "000000000000"}, 400, "bad_request"),
-        ("b2_upload_file", {}, 404, "not_found"),
+        ("b2_list_buckets", {"accountId": ["1a2b3c4d5e6f"]}, 400, "bad_json"),
+        ("b2_fly_to_the_moon", {}, 501, "not_implemented"),
     ],
 )
 def test_unknown_input_is_refused(
@@ -383,5 +451,183 @@ def test_unknown_input_is_refused(
 
 def test_other_methods_and_versions_are_not_served(double: tuple[B2Double, Service]) -> None:
     url = double[1].realm
-    assert requests.get(f"{url}/b2api/v4/b2_list_buckets", timeout=5).json()["code"] == "method_not_allowed"
-    assert requests.post(f"{url}/b2api/v1/b2_list_buckets", json={}, timeout=5).json()["code"] == "not_found"
+    assert requests.get(f"{url}/b2api/v4/b2_create_bucket", timeout=5).json()["code"] == "method_not_allowed"
+    assert requests.post(f"{url}/b2api/v5/b2_list_buckets", json={}, timeout=5).json()["code"] == "not_found"
+
+
+def test_what_only_reads_may_be_a_get_request(b2: Service, bucket: t.Any, name: str) -> None:
+    b2.authorize()
+    query = {"accountId": b2.account_id, "bucketName": name, "bucketTypes": "allPrivate,allPublic"}
+    token = {"Authorization": b2.token}
+    answer = requests.get(f"{b2.url}/b2api/v4/b2_list_buckets", params=query, headers=token, timeout=30).json()
+    assert [each["bucketId"] for each in answer["buckets"]] == [bucket.id_]
+    query = {"accountId": b2.account_id, "maxKeyCount": "1"}
+    assert requests.get(f"{b2.url}/b2api/v3/b2_list_keys", params=query, headers=token, timeout=30).status_code == 200
+
+
+# Replication.
+
+
+@pytest.fixture
+def source(double: tuple[B2Double, Service]) -> dict[str, t.Any]:
+    """A valid replication of one bucket to another, and the key that it uses."""
+    b2, service = double
+    service.authorize()
+    ids = [
+        service.call("b2_create_bucket", accountId=b2.account_id, bucketName=name, bucketType="allPrivate")[1]
+        for name in ("the-source", "the-target")
+    ]
+    rule = {
+        "destinationBucketId": ids[1]["bucketId"],
+        "fileNamePrefix": "",
+        "includeExistingFiles": True,
+        "isEnabled": True,
+        "priority": 1,
+        "replicationRuleName": "to-the-target",
+    }
+    key = b2.add_key("replication", ["readFiles"])
+    return {"id": ids[0]["bucketId"], "rule": rule, "key": key.id}
+
+
+def replicate(service: Service, source: dict[str, t.Any], **changed: t.Any) -> tuple[int, dict[str, t.Any]]:
+    key = changed.pop("sourceApplicationKeyId", source["key"])
+    rules = changed.pop("replicationRules", [{**source["rule"], **changed}])
+    desired = {"asReplicationSource": {"replicationRules": rules, "sourceApplicationKeyId": key}}
+    return service.call(
+        "b2_update_bucket",
+        accountId=service.account_id,
+        bucketId=source["id"],
+        replicationConfiguration=desired,
+    )
+
+
+def test_replication_is_kept_and_reads_null_when_cleared(
+    double: tuple[B2Double, Service], source: dict[str, t.Any]
+) -> None:
+    _, service = double
+    status, body = replicate(service, source)
+    assert (status, body["replicationConfiguration"]["value"]["asReplicationDestination"]) == (200, None)
+    bucket = {"accountId": service.account_id, "bucketId": source["id"]}
+    status, body = service.call("b2_update_bucket", **bucket, replicationConfiguration={})
+    assert (status, body["replicationConfiguration"]) == (200, {"isClientAuthorizedToRead": True, "value": None})
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        {"replicationRuleName": "not a name"},
+        {"replicationRuleName": ""},
+        {"priority": 0},
+        {"priority": True},
+        {"priority": 2**31},
+        {"destinationBucketId": "0" * 24},
+        {"destinationBucketId": None},
+        {"color": "red"},
+        {"replicationRules": []},
+        {"replicationRules": "all"},
+        {"replicationRules": [1]},
+        {"sourceApplicationKeyId": "0030000000000000000000000"},
+        {"sourceApplicationKeyId": ""},
+    ],
+    ids=str,
+)
+def test_replication_nonsense_is_refused(
+    double: tuple[B2Double, Service], source: dict[str, t.Any], nonsense: dict[str, t.Any]
+) -> None:
+    assert replicate(double[1], source, **nonsense)[0] == 400
+
+
+def test_two_replication_rules_must_differ(double: tuple[B2Double, Service], source: dict[str, t.Any]) -> None:
+    assert replicate(double[1], source, replicationRules=[source["rule"]] * 2)[0] == 400
+    own = {**source["rule"], "destinationBucketId": source["id"]}
+    assert replicate(double[1], source, replicationRules=[own])[0] == 400
+
+
+def test_source_of_a_replication_cannot_get_a_file_lock(
+    double: tuple[B2Double, Service], source: dict[str, t.Any]
+) -> None:
+    _, service = double
+    replicate(service, source)
+    bucket = {"accountId": service.account_id, "bucketId": source["id"]}
+    status, body = service.call("b2_update_bucket", **bucket, fileLockEnabled=True)
+    assert (status, body["code"]) == (400, "source_replication_conflict")
+
+
+# Files, through the SDK's own objects.
+
+
+@pytest.fixture(params=["b2sdk.v2", "b2sdk.v3"])
+def sdk(request: pytest.FixtureRequest, b2: Service, bucket: t.Any) -> Iterator[t.Any]:
+    """The bucket as this version of the SDK sees it, with a key that our module would make: v2 speaks version 3."""
+    library = importlib.import_module(request.param)
+    b2.authorize()
+    capabilities = ["listBuckets", "listFiles", "readFiles", "writeFiles", "deleteFiles"]
+    desired = {"accountId": b2.account_id, "keyName": "nixci-test", "capabilities": capabilities}
+    key = b2.call("b2_create_key", version=3, **desired, bucketId=bucket.id_)[1]
+    api = library.B2Api(library.InMemoryAccountInfo())
+    login = {"application_key_id": key["applicationKeyId"], "application_key": key["applicationKey"]}
+    api.authorize_account(realm=b2.realm, **login)
+    yield api.get_bucket_by_name(bucket.name)
+    b2.call("b2_delete_key", applicationKeyId=key["applicationKeyId"])
+
+
+def test_files_are_uploaded_listed_read_hidden_and_deleted(sdk: t.Any) -> None:
+    names = ["a folder/\u00fcmlaut+1", "a folder/two", "b"]
+    for content in (b"old", b"new"):
+        for name in names:
+            sdk.upload_bytes(content, name, content_type="text/plain", file_info={"by": "t\u00ebst"})
+    out = io.BytesIO()
+    downloaded = sdk.download_file_by_name(names[0])
+    downloaded.save(out)
+    assert (out.getvalue(), downloaded.download_version.file_info) == (b"new", {"by": "t\u00ebst"})
+    assert [folder or file.file_name for file, folder in sdk.ls(fetch_count=1)] == ["a folder/", "b"]
+    found = [file for file, _ in sdk.ls(recursive=True, latest_only=False, fetch_count=2)]
+    assert [file.file_name for file in found] == [name for name in sorted(names) for _ in range(2)]
+    assert [file.size for file in found] == [3] * 6
+    sdk.hide_file("b")
+    assert "b" not in [file.file_name for file, _ in sdk.ls(recursive=True)]
+    with pytest.raises(FileAlreadyHidden):
+        sdk.hide_file("b")
+    with pytest.raises(FileNotPresent):
+        sdk.download_file_by_name("b").save(io.BytesIO())
+    for file, _ in sdk.ls(recursive=True, latest_only=False):
+        sdk.delete_file_version(file.id_, file.file_name)
+    assert list(sdk.ls(recursive=True, latest_only=False)) == []
+
+
+@pytest.mark.parametrize("sha1", ["0" * 40, "x", ""])
+def test_upload_with_a_wrong_checksum_is_refused(b2: Service, bucket: t.Any, sha1: str) -> None:
+    b2.authorize()
+    place = b2.call("b2_get_upload_url", bucketId=bucket.id_)[1]
+    headers = {
+        "Authorization": place["authorizationToken"],
+        "X-Bz-File-Name": "a",
+        "Content-Type": "b2/x-auto",
+        "X-Bz-Content-Sha1": sha1,
+    }
+    assert requests.post(place["uploadUrl"], data=b"abc", headers=headers, timeout=30).status_code == 400
+    headers["X-Bz-Content-Sha1"] = hashlib.sha1(b"abc", usedforsecurity=False).hexdigest()
+    made = requests.post(place["uploadUrl"], data=b"abc", headers=headers, timeout=30).json()
+    assert made["contentLength"] == 3
+    deleted = b2.call("b2_delete_file_version", fileId=made["fileId"], fileName="a")
+    assert deleted == (200, {"fileId": made["fileId"], "fileName": "a"})
+
+
+def test_native_files_are_those_of_s3(double: tuple[B2Double, Service]) -> None:
+    b2, service = double
+    service.authorize()
+    bucket = service.call("b2_create_bucket", accountId=b2.account_id, bucketName="the-cache", bucketType="allPrivate")[
+        1
+    ]
+    where = bucket["bucketId"]
+    b2.files.put(where, "by-s3", b2.files.store([b"x"]), {"content-type": "text/plain", "x-amz-meta-by": "s3"})
+    upload = b2.files.start(where, "large", {})
+    (file,) = service.call("b2_list_file_names", bucketId=where)[1]["files"]
+    assert (file["fileName"], file["contentType"], file["fileInfo"]) == ("by-s3", "text/plain", {"by": "s3"})
+    (unfinished,) = service.call("b2_list_unfinished_large_files", bucketId=where)[1]["files"]
+    assert unfinished["fileId"] == upload.id
+    assert service.call("b2_cancel_large_file", fileId=upload.id)[0] == 200
+    assert service.call("b2_start_large_file", bucketId=where)[0] == 501
+    assert service.call("b2_delete_bucket", accountId=b2.account_id, bucketId=where)[1]["code"] == (
+        "cannot_delete_non_empty_bucket"
+    )

@@ -138,6 +138,8 @@ VALUES: dict[str, dict[str, t.Any]] = {
 
 @pytest.mark.parametrize("type_", VALUES)
 def test_a_record_of_every_type_is_created_changed_and_found(api: Api, type_: str) -> None:
+    if type_ == "DS":
+        api.create("NS", "ns1.example.org")
     body = {"type": type_, "name": api.typed(type_), **VALUES[type_]}
     made = api.call("POST", api.records, body, sends="record_write", answer="record_response")["result"]
     path = f"{api.records}/{made['id']}"
@@ -306,7 +308,9 @@ def test_zone_read_is_a_right_of_its_own(double: Api) -> None:
 
 
 def test_other_routes_do_not_exist(double: Api) -> None:
-    assert double.refused("GET", "/accounts") == (404, [7000])
+    """An operation that the double lacks is 501, which no test can take for a refusal of the service."""
+    assert double.refused("GET", "/accounts") == (501, [7000])
+    assert double.refused("DELETE", double.records) == (501, [7000])
     assert double.refused("GET", "/zones/nonsense/dns_records") == (400, [7003])
 
 
@@ -318,7 +322,7 @@ def test_the_double_is_as_strict_as_the_schema(double: Api, type_: str) -> None:
     invalid += [{**body, "nonsense": 1}, {**body, "proxied": True}, {**body, "ttl": 29}, {**body, "comment": "a\nb"}]
     if "data" in body:
         data = body["data"]
-        invalid += [{**body, "data": {**data, "nonsense": 1}}, {**body, "data": {**data, "proto": "_tcp"}}]
+        invalid += [{**body, "data": {**data, "nonsense": 1}}]
         invalid += [{**body, "data": {name: part for name, part in data.items() if name != gone}} for gone in data]
         invalid += [{**body, "data": {**data, name: -100_001}} for name in data]
         invalid += [{**body, "data": {**data, name: "x"}} for name, part in data.items() if not isinstance(part, str)]

@@ -227,6 +227,36 @@ def test_missing_and_wrong_parameters_are_named(api: Api) -> None:
     assert (status, message) == (400, "variable_type does not have a valid value")
 
 
+@pytest.mark.parametrize(("value", "stored"), [(8080, "8080"), (1.5, "1.5"), (True, "true"), ("", "")])
+def test_values_are_converted_to_text(api: Api, value: t.Any, stored: str) -> None:
+    assert api.create(value=value)["value"] == stored
+
+
+@pytest.mark.parametrize("value", [[], ["a"], {"a": 1}])
+@pytest.mark.parametrize("field", ["value", "description", "environment_scope"])
+def test_lists_and_mappings_are_no_text(api: Api, field: str, value: t.Any) -> None:
+    status, message = api.refused("POST", api.variables, **{"key": KEY, "value": "plain", field: value})
+    assert status == 400
+    assert field in str(message)
+    assert api.call("GET", f"{api.variables}/{KEY}").status_code == 404
+
+
+def test_the_length_of_a_value(api: Api) -> None:
+    assert api.create(value="k" * 10_000)["value"] == "k" * 10_000
+    for method, path in (("POST", api.variables), ("PUT", f"{api.variables}/{KEY}")):
+        status, message = api.refused(method, path, key="NIXCI_TEST_LONG", value="k" * 10_001)
+        assert status == 400
+        assert "value" in message
+
+
+def test_a_path_is_decoded_once(api: Api) -> None:
+    twice = quote(quote(api.path, safe=""), safe="")
+    if "%" not in twice:
+        pytest.skip("this path has no slash")
+    status, message = api.refused("GET", f"/{api.kind}/{twice}/variables")
+    assert (status, message) == (404, f"404 {api.kind.title()[:-1]} Not Found")
+
+
 def test_a_wrong_token_is_refused(api: Api) -> None:
     for path in ("/user", api.variables):
         assert api.refused("GET", path, token="glpat-wrong") == (401, "401 Unauthorized")
@@ -292,6 +322,13 @@ def test_a_group_without_premium_drops_the_scope(serve: Callable[[t.Any], str]) 
     service = Api(serve(double(premium=False).app), TOKEN, GROUP, "groups")
     assert service.create(environment_scope="production")["environment_scope"] == "*"
     assert service.refused("POST", service.variables, key=KEY, value="x", environment_scope="review/*")[0] == 400
+
+
+def test_other_operations_are_501(serve: Callable[[t.Any], str]) -> None:
+    service = Api(serve(double().app), TOKEN, PROJECT)
+    path = service.variables.removesuffix("/variables")
+    for method, place in (("GET", f"{path}/pipelines"), ("PATCH", service.variables), ("GET", "/version")):
+        assert service.call(method, place).status_code == 501
 
 
 def test_a_moved_project_redirects_reads_and_rejects_changes(serve: Callable[[t.Any], str]) -> None:

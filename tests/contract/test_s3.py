@@ -8,9 +8,14 @@ no credentials and accepts every checksum, so the tests of credentials run only 
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import hashlib
 import os
+import re
 import socket
+import subprocess
+import sys
 import typing as t
 import uuid
 from collections.abc import Callable, Iterator
@@ -21,12 +26,17 @@ import requests
 from ansible_collections.pantheros.nixci.plugins.module_utils._b2.s3 import round_trip
 from ansible_collections.pantheros.nixci.plugins.module_utils._core.errors import AuthenticationError
 from b2sdk.v3 import B2Api, B2HttpApiConfig, InMemoryAccountInfo
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.compat import HTTPHeaders
 from botocore.config import Config
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 
 from lab.clouds.b2 import B2Double, Key
 from lab.clouds.s3 import S3Double
+from tests.support.paths import ROOT
 
 REGION = "eu-central-003"
 ATTIC = ["listBuckets", "listFiles", "readFiles", "writeFiles", "deleteFiles"]
@@ -138,7 +148,6 @@ def place(request: pytest.FixtureRequest, serve: Callable[[t.Any], str]) -> Iter
         server.start()
         host, port = server.get_host_and_port()
         url = f"http://{host}:{port}"
-        # The double's files are moto's too, in this process.
         requests.post(f"{url}/moto-api/reset", timeout=5)
         s3 = s3_client(url, REGION, "any", "thing")
         s3.create_bucket(Bucket="the-cache", CreateBucketConfiguration={"LocationConstraint": REGION})
@@ -331,6 +340,230 @@ def test_presigned_url_expires(env: Environment, key: Key) -> None:
     assert (answer.status_code, "Request has expired" in answer.text) == (403, True)
 
 
+# What B2 refuses although AWS does not.
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [
+        ("put_object", {**OBJECT, "Body": b"x"}),
+        ("put_object", {**OBJECT, "Body": b"x", "ChecksumAlgorithm": "SHA256"}),
+        ("get_object", OBJECT),
+        ("head_object", {**OBJECT, "ChecksumMode": "ENABLED"}),
+        ("delete_objects", {"Bucket": "the-cache", "Delete": {"Objects": [{"Key": "x"}]}}),
+    ],
+)
+def test_checksum_headers_that_boto3_sends_by_default_are_refused(
+    env: Environment, key: Key, method: str, arguments: dict[str, t.Any]
+) -> None:
+    env.client(key).put_object(**OBJECT, Body=b"x")
+    by_default = boto3.client(
+        "s3",
+        endpoint_url=env.url,
+        region_name=REGION,
+        aws_access_key_id=key.id,
+        aws_secret_access_key=key.secret,
+        config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}),
+    )
+    status, code = refusal(getattr(by_default, method), **arguments)
+    assert status == 400
+    assert code == "InvalidArgument" or method == "head_object"
+
+
+@pytest.mark.parametrize("setting", ["request_checksum_calculation", "response_checksum_validation"])
+def test_each_checksum_setting_of_our_client_is_needed(env: Environment, key: Key, setting: str) -> None:
+    ours = {"request_checksum_calculation": "when_required", "response_checksum_validation": "when_required"}
+    wrong = Config(**{**ours, setting: "when_supported"}, s3={"addressing_style": "path"})
+    s3 = boto3.client(
+        "s3",
+        endpoint_url=env.url,
+        region_name=REGION,
+        aws_access_key_id=key.id,
+        aws_secret_access_key=key.secret,
+        config=wrong,
+    )
+    env.client(key).put_object(**OBJECT, Body=b"x")
+    if setting.startswith("request"):
+        assert refusal(s3.put_object, **OBJECT, Body=b"x") == (400, "InvalidArgument")
+    else:
+        assert refusal(s3.get_object, **OBJECT) == (400, "InvalidArgument")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "code"),
+    [
+        ({"ACL": "public-read"}, 400, "InvalidArgument"),
+        ({"ACL": "authenticated-read"}, 400, "InvalidArgument"),
+        ({"GrantRead": "id=x"}, 400, "InvalidArgument"),
+        ({"ServerSideEncryption": "aws:kms"}, 400, "InvalidArgument"),
+        ({"ServerSideEncryption": "AES256", "SSEKMSKeyId": "x"}, 400, "InvalidArgument"),
+        ({"Tagging": "a=b"}, 400, "InvalidArgument"),
+        ({"WebsiteRedirectLocation": "/y"}, 400, "InvalidArgument"),
+        ({"StorageClass": "GLACIER"}, 400, "InvalidStorageClass"),
+        ({"Key": "k" * 1025}, 400, "KeyTooLongError"),
+        ({"Key": "ü" * 513}, 400, "KeyTooLongError"),
+        ({"Key": "a\nb"}, 400, "InvalidArgument"),
+        ({"IfNoneMatch": "*"}, 501, "NotImplemented"),
+        ({"ContentMD5": "AAAA"}, 400, "InvalidDigest"),
+        ({"ContentMD5": "1B2M2Y8AsgTpgAmY7PhCfg=="}, 400, "BadDigest"),
+    ],
+    ids=str,
+)
+def test_what_b2_refuses_of_an_upload(
+    env: Environment, key: Key, arguments: dict[str, t.Any], status: int, code: str
+) -> None:
+    assert refusal(env.client(key).put_object, **{**OBJECT, "Body": b"x", **arguments}) == (status, code)
+    assert env.b2.is_empty("the-cache")
+
+
+def test_what_b2_allows_of_an_upload(env: Environment, key: Key) -> None:
+    s3 = env.client(key)
+    s3.put_object(**OBJECT, Body=b"x", ACL="private", ServerSideEncryption="AES256", StorageClass="STANDARD")
+    s3.put_object(Bucket="the-cache", Key="k" * 1024, Body=b"x", CacheControl="no-cache", ContentType="text/plain")
+    head = s3.head_object(Bucket="the-cache", Key="k" * 1024)
+    assert (head["CacheControl"], head["ContentType"]) == ("no-cache", "text/plain")
+
+
+def send(env: Environment, key: Key, method: str, path: str, body: str = "", **headers: str) -> requests.Response:
+    """A signed request without what boto3 adds."""
+    request = AWSRequest(method, f"{env.url}{path}", data=body.encode(), headers=headers)
+    S3SigV4Auth(Credentials(key.id, key.secret), "s3", REGION).add_auth(request)
+    return requests.request(method, request.url, data=body.encode(), headers=dict(request.headers), timeout=5)
+
+
+def test_acl_is_that_of_the_bucket(env: Environment, key: Key) -> None:
+    wide = env.b2.add_key("wide", [*ATTIC, "writeBuckets"])
+    s3 = env.client(wide)
+    s3.put_object(Bucket="the-cache", Key="x", Body=b"x")
+    assert [each["Permission"] for each in s3.get_object_acl(Bucket="the-cache", Key="x")["Grants"]] == ["FULL_CONTROL"]
+
+    def put_acl(path: str, acl: str) -> int:
+        return send(env, wide, "PUT", f"{path}?acl", **{"x-amz-acl": acl}).status_code
+
+    assert [put_acl("/the-cache/x", acl) for acl in ("private", "public-read")] == [200, 400]
+    assert [put_acl("/the-cache", acl) for acl in ("authenticated-read", "public-read")] == [400, 200]
+    assert len(s3.get_bucket_acl(Bucket="the-cache")["Grants"]) == 2
+    assert [put_acl("/the-cache/x", acl) for acl in ("private", "public-read")] == [400, 200]
+
+
+def test_region_of_a_bucket_is_that_of_the_account(env: Environment, key: Key) -> None:
+    s3 = env.client(key)
+    assert s3.get_bucket_location(Bucket="the-cache")["LocationConstraint"] == REGION
+    assert s3.head_bucket(Bucket="the-cache")["BucketRegion"] == REGION
+
+
+def test_hash_of_the_body_must_be_signed(env: Environment, key: Key) -> None:
+    """AWS accepts a signature that does not cover this header."""
+    session = requests.Session()
+    request = AWSRequest("GET", f"{env.url}/the-cache")
+    signer = S3SigV4Auth(Credentials(key.id, key.secret), "s3", REGION)
+    signer.headers_to_sign = lambda request: HTTPHeaders.from_dict(  # type: ignore[method-assign]
+        {"host": env.url.partition("//")[2], "x-amz-date": request.headers["X-Amz-Date"]}
+    )
+    signer.add_auth(request)
+    answer = session.get(request.url, headers=dict(request.headers), timeout=5)
+    assert answer.status_code == 403
+    assert "header 'x-amz-content-sha256' must be included in signature" in answer.text
+
+
+# Large files and many files.
+
+
+def test_smallest_part_has_5000000_bytes(env: Environment, key: Key) -> None:
+    s3 = env.client(key)
+    for size, code in ((5_000_000, ""), (4_999_999, "EntityTooSmall")):
+        upload = s3.create_multipart_upload(**OBJECT)["UploadId"]
+        parts = []
+        for number, body in enumerate((b"a" * size, b"b"), start=1):
+            tag = s3.upload_part(**OBJECT, UploadId=upload, PartNumber=number, Body=body)["ETag"]
+            parts.append({"PartNumber": number, "ETag": tag})
+        assert [each["Size"] for each in s3.list_parts(**OBJECT, UploadId=upload)["Parts"]] == [size, 1]
+        finish = {**OBJECT, "UploadId": upload, "MultipartUpload": {"Parts": parts}}
+        if code:
+            assert refusal(s3.complete_multipart_upload, **finish) == (400, code)
+            backwards = {**finish, "MultipartUpload": {"Parts": parts[::-1]}}
+            assert refusal(s3.complete_multipart_upload, **backwards) == (400, "InvalidPartOrder")
+            s3.abort_multipart_upload(**OBJECT, UploadId=upload)
+        else:
+            assert s3.complete_multipart_upload(**finish)["ETag"].endswith('-2"')
+            part = s3.get_object(**OBJECT, Range="bytes=4999998-5000000")
+            assert (part["Body"].read(), part["ContentRange"]) == (b"aab", "bytes 4999998-5000000/5000001")
+            assert s3.get_object(**OBJECT, Range="bytes=-1")["Body"].read() == b"b"
+            assert refusal(s3.get_object, **OBJECT, Range="bytes=5000001-") == (416, "InvalidRange")
+    assert "Uploads" not in s3.list_multipart_uploads(Bucket="the-cache")
+
+
+def test_files_are_copied_with_or_without_their_metadata(env: Environment, key: Key) -> None:
+    s3 = env.client(key)
+    source = s3.put_object(**OBJECT, Body=b"chunk", Metadata={"by": "test"})["VersionId"]
+    place = {"Bucket": "the-cache", "CopySource": {**OBJECT, "VersionId": source}}
+    s3.copy_object(**place, Key="same")
+    s3.copy_object(**place, Key="other", MetadataDirective="REPLACE", Metadata={"by": "copy"})
+    for name, by in (("same", "test"), ("other", "copy")):
+        found = s3.get_object(Bucket="the-cache", Key=name)
+        assert (found["Body"].read(), found["Metadata"]) == (b"chunk", {"by": by})
+    s3.delete_object(**OBJECT, VersionId=source)
+    assert s3.get_object(Bucket="the-cache", Key="same")["Body"].read() == b"chunk"
+    assert refusal(s3.copy_object, **place, Key="late") == (404, "NoSuchVersion")
+
+
+def delete_many(env: Environment, key: Key, xml: str) -> requests.Response:
+    """As clients other than boto3 do it: with Content-MD5, which boto3 has given up."""
+    md5 = base64.b64encode(hashlib.md5(xml.encode(), usedforsecurity=False).digest()).decode()
+    return send(env, key, "POST", "/the-cache?delete", xml, **{"Content-MD5": md5})
+
+
+def test_many_files_are_deleted_at_once(env: Environment, key: Key) -> None:
+    s3 = env.client(key)
+    versions = {name: s3.put_object(Bucket="the-cache", Key=name, Body=b"x")["VersionId"] for name in ("a", "b&c")}
+    answer = delete_many(
+        env,
+        key,
+        "<Delete><Object><Key>a</Key></Object>"
+        f"<Object><Key>b&amp;c</Key><VersionId>{versions['b&c']}</VersionId></Object></Delete>",
+    )
+    assert (answer.status_code, answer.text.count("<Deleted>")) == (200, 2)
+    listed = s3.list_object_versions(Bucket="the-cache")
+    assert [each["Key"] for each in listed["Versions"]] == [each["Key"] for each in listed["DeleteMarkers"]] == ["a"]
+    poor = env.b2.add_key("poor", set(ATTIC) - {"deleteFiles"}, bucket_ids=key.bucket_ids)
+    answer = delete_many(
+        env, poor, f"<Delete><Object><Key>a</Key><VersionId>{versions['a']}</VersionId></Object></Delete>"
+    )
+    assert "<Error><Key>a</Key>" in answer.text and "AccessDenied" in answer.text
+    for wrong in ("<Delete/>", "<Delete>", "", "<Other/>", "<Delete><Object/></Delete>"):
+        assert "MalformedXML" in delete_many(env, key, wrong).text
+
+
+def test_listings_have_pages_that_go_on_where_files_are_gone(env: Environment, key: Key) -> None:
+    s3 = env.client(key)
+    names = [f"{folder}/{n}" for folder in "abc" for n in range(5)]
+    for name in names * 2:
+        s3.put_object(Bucket="the-cache", Key=name, Body=b"x")
+    for operation, listed in (("list_objects_v2", "Contents"), ("list_objects", "Contents")):
+        pages = s3.get_paginator(operation).paginate(Bucket="the-cache", PaginationConfig={"PageSize": 4})
+        assert [each["Key"] for page in pages for each in page[listed]] == names
+        pages = s3.get_paginator(operation).paginate(
+            Bucket="the-cache", Delimiter="/", PaginationConfig={"PageSize": 1}
+        )
+        assert [each["Prefix"] for page in pages for each in page["CommonPrefixes"]] == ["a/", "b/", "c/"]
+    pages = s3.get_paginator("list_object_versions").paginate(Bucket="the-cache", PaginationConfig={"PageSize": 3})
+    seen = []
+    for page in pages:
+        for each in page["Versions"]:
+            seen.append(each["Key"])
+            s3.delete_object(Bucket="the-cache", Key=each["Key"], VersionId=each["VersionId"])
+    assert seen == [name for name in names for _ in range(2)]
+    assert env.b2.is_empty("the-cache")
+
+
+def test_unfinished_uploads_have_pages_too(env: Environment, key: Key) -> None:
+    s3 = env.client(key)
+    for name in ("a", "a", "b"):
+        s3.create_multipart_upload(Bucket="the-cache", Key=name)
+    pages = s3.get_paginator("list_multipart_uploads").paginate(Bucket="the-cache", PaginationConfig={"PageSize": 1})
+    assert [each["Key"] for page in pages for each in page["Uploads"]] == ["a", "a", "b"]
+
+
 def test_checksum_trailer_is_not_implemented(env: Environment, key: Key) -> None:
     s3 = env.client(key)
     trailer = {
@@ -366,7 +599,14 @@ def test_body_must_be_the_signed_one(env: Environment, key: Key) -> None:
 def test_buckets_are_those_of_the_native_api(env: Environment) -> None:
     s3 = env.client(env.b2.add_key("wide", [*ATTIC, "writeBuckets", "deleteBuckets"]))
     assert refusal(s3.list_objects_v2, Bucket="the-cache") == (404, "NoSuchBucket")
-    assert refusal(s3.create_bucket, Bucket="by-s3-alone")[0] == 501
+    s3.create_bucket(Bucket="by-s3-alone", CreateBucketConfiguration={"LocationConstraint": REGION})
+    assert refusal(s3.create_bucket, Bucket="by-s3-alone") == (409, "BucketAlreadyOwnedByYou")
+    assert env.b2.bucket("by-s3-alone")["bucketType"] == "allPrivate"
+    s3.delete_bucket(Bucket="by-s3-alone")
+    assert env.b2.bucket("by-s3-alone") is None
+    elsewhere = {"LocationConstraint": "us-west-004"}
+    refused = refusal(s3.create_bucket, Bucket="by-s3-alone", CreateBucketConfiguration=elsewhere)
+    assert refused == (400, "InvalidLocationConstraint")
     bucket_id = env.create("the-cache")
     assert s3.get_bucket_versioning(Bucket="the-cache")["Status"] == "Enabled"
     version = s3.put_object(**OBJECT, Body=b"x")["VersionId"]
@@ -388,9 +628,10 @@ def test_anybody_may_only_read_a_public_bucket(env: Environment) -> None:
     assert requests.put(f"{env.url}/for-everybody/y", data=b"", timeout=5).status_code == 403
 
 
-@pytest.mark.parametrize("method", ["get_object_tagging", "get_object_acl"])
+@pytest.mark.parametrize("method", ["get_object_tagging", "get_object_torrent", "get_object_attributes"])
 def test_what_b2_lacks_is_not_implemented(env: Environment, key: Key, method: str) -> None:
-    assert refusal(getattr(env.client(key), method), **OBJECT)[0] == 501
+    more = {"ObjectAttributes": ["ETag"]} if method == "get_object_attributes" else {}
+    assert refusal(getattr(env.client(key), method), **OBJECT, **more) == (501, "NotImplemented")
 
 
 def test_unusable_authorization_is_refused(env: Environment, key: Key) -> None:
@@ -398,3 +639,41 @@ def test_unusable_authorization_is_refused(env: Environment, key: Key) -> None:
     assert (basic.status_code, "InvalidRequest" in basic.text) == (400, True)
     malformed = requests.get(f"{env.url}/the-cache/x", headers={"Authorization": "AWS4-HMAC-SHA256 x"}, timeout=5)
     assert (malformed.status_code, "AuthorizationHeaderMalformed" in malformed.text) == (400, True)
+
+
+# Our own server.
+
+STORE_AND_READ = """
+import sys
+from lab.attic.storage import S3Storage
+storage = S3Storage({"type": "s3", "region": sys.argv[1], "bucket": "the-cache", "endpoint": sys.argv[2]})
+reference, _ = storage.reference("a chunk")
+storage.put("a chunk", b"chunk")
+assert storage.get(reference) == b"chunk"
+storage.delete(reference)
+"""
+
+
+def settings_of_atticd() -> dict[str, str]:
+    """The checksum settings that the NixOS module gives to atticd."""
+    source = (ROOT / "nix/modules/attic.nix").read_text()
+    return dict(re.findall(r'^\s*(AWS_\w+_CHECKSUM_\w+) = "(\w+)";$', source, re.MULTILINE))
+
+
+def store_and_read(env: Environment, key: Key, settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    credentials = {"AWS_ACCESS_KEY_ID": key.id, "AWS_SECRET_ACCESS_KEY": key.secret}
+    command = [sys.executable, "-c", STORE_AND_READ, REGION, env.url]
+    variables = {**kept, **credentials, **settings}
+    return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=60)
+
+
+def test_server_with_the_settings_of_our_module_can_use_b2(env: Environment, key: Key) -> None:
+    done = store_and_read(env, key, settings_of_atticd())
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("missing", ["AWS_REQUEST_CHECKSUM_CALCULATION", "AWS_RESPONSE_CHECKSUM_VALIDATION"])
+def test_server_needs_each_checksum_setting(env: Environment, key: Key, missing: str) -> None:
+    settings = {name: value for name, value in settings_of_atticd().items() if name != missing}
+    assert "Unsupported header 'x-amz-" in store_and_read(env, key, settings).stderr

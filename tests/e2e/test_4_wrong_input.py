@@ -69,26 +69,28 @@ def test_an_unreachable_host_is_reported_before_anything_is_changed(demo: t.Any)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "file", "option"),
+    ("wrong", "says"),
     [
-        ({"attic_listen": "everywhere"}, "attic.json", "nixci.attic.listen"),
-        ({"backup_keep_days": -1}, "backup.json", "nixci.backup.keepDays"),
-        ({"caddy_sites": {names.DOMAIN: {"upstrem": "127.0.0.1:8080"}}}, "caddy.json", "upstrem"),
+        ({"attic_listen": "everywhere"}, "IP:PORT"),
+        ({"backup_keep_days": -1}, "at least 1"),
+        ({"caddy_sites": {names.DOMAIN: {"upstrem": "127.0.0.1:8080"}}}, "did you mean upstream?"),
+        ({"backup_start_at": "dialy"}, f"not a calendar expression to systemd on {names.HOST_NAME}"),
+        ({"attic_listne": "127.0.0.1:8080"}, "did you mean attic_listen?"),
     ],
-    ids=["wrong type", "wrong value", "unknown setting"],
+    ids=["wrong type", "wrong value", "unknown setting", "what only systemd knows", "misspelt variable"],
 )
-def test_a_wrong_setting_fails_before_activation(
-    sound: None, host: t.Any, wrong: dict[str, t.Any], file: str, option: str
+def test_a_wrong_setting_is_reported_before_anything_is_changed(
+    demo: t.Any, host: t.Any, wrong: dict[str, t.Any], says: str
 ) -> None:
     before = generation(host), settings(host)
     preview = play("--check", **wrong)
     run = play(**wrong)
     for result in (preview, run):
-        assert result.rc != 0
-        assert file in result.problem and option in result.problem
-        assert "nothing was activated" in result.problem
-    assert (generation(host), settings(host)) == before, "refused settings must not stay in place"
-    assert host.run("systemctl is-active atticd caddy").rc == 0
+        assert result.rc != 0 and result.changed == 0
+        assert "Nothing was changed" in result.problem
+        listed = result.problem.split("To be solved first: ")[1].split(" Origin:")[0]
+        assert says in listed and "|" not in listed
+    assert (generation(host), settings(host)) == before
 
 
 @pytest.mark.parametrize(
@@ -114,6 +116,23 @@ def test_a_configuration_that_is_not_ours_is_refused_before_the_switch(
         assert words in run.problem
     assert (generation(host), settings(host), host.check_output("readlink /run/current-system")) == before
     assert not host.file("/var/lib/nixci/staging").exists
+
+
+def test_a_host_that_is_deployed_from_elsewhere_is_not_touched(demo: t.Any, host: t.Any) -> None:
+    before = generation(host)
+    for folder in ("/srv/none", "/srv/leftover"):
+        if folder.endswith("leftover"):
+            # What an installer leaves behind: a configuration that names nothing of this host.
+            host.run_expect([0], f"mkdir -p {folder} && echo '{{ }}' > {folder}/configuration.nix")
+        # Its system was not built with the modules.
+        host.run_expect([0], "mv /etc/nixci /etc/nixci.kept")
+        try:
+            run = play(nixos_config_dir=folder)
+        finally:
+            host.run_expect([0], "mv /etc/nixci.kept /etc/nixci")
+        assert run.rc != 0 and run.changed == 0
+        assert folder in run.problem and "deployed from elsewhere" in run.problem
+    assert generation(host) == before
 
 
 def test_an_untrusted_certificate_is_reported(demo: t.Any) -> None:

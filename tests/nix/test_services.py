@@ -93,10 +93,13 @@ def test_the_server_comes_back(host: t.Any) -> None:
 def test_the_users_own_service_settings_win(host: t.Any) -> None:
     host.configure("""{ lib, ... }: {
       systemd.services.atticd.serviceConfig.RestartSec = lib.mkForce 30;
+      systemd.services.atticd.serviceConfig.TimeoutStopSec = 900;
+      systemd.services.atticd.startLimitIntervalSec = 60;
       systemd.services.atticd.environment.RUST_LOG = "debug";
     }""")
-    got = host.value("{ inherit (config.systemd.services.atticd) environment serviceConfig; }")
+    got = host.value("{ inherit (config.systemd.services.atticd) environment serviceConfig startLimitIntervalSec; }")
     assert (got["serviceConfig"]["RestartSec"], got["environment"]["RUST_LOG"]) == (30, "debug")
+    assert (got["serviceConfig"]["TimeoutStopSec"], got["startLimitIntervalSec"]) == (900, 60)
 
 
 def test_a_start_releases_what_interrupted_uploads_hold(host: t.Any) -> None:

@@ -23,7 +23,8 @@ class Environment:
 
     def __init__(self, serve: Callable[[t.Any], str], module: Callable[..., t.Any]) -> None:
         self.b2 = B2Double(region=REGION, foreign_buckets=["somebody-elses"])
-        self.b2.s3_url = serve(S3Double(self.b2).app)
+        self.s3 = S3Double(self.b2)
+        self.b2.s3_url = serve(self.s3.app)
         self.url = serve(self.b2.app)
         self.module = module
         self.params: dict[str, t.Any] = {

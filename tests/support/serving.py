@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 import threading
 import typing as t
 from collections.abc import Iterator
@@ -12,13 +13,13 @@ from werkzeug.serving import make_server
 
 
 @contextlib.contextmanager
-def serving(app: t.Any) -> Iterator[str]:
-    """Serve a WSGI application; yields its URL."""
-    server = make_server("127.0.0.1", 0, app, threaded=True)
+def serving(app: t.Any, tls: ssl.SSLContext | None = None) -> Iterator[str]:
+    """Serve a WSGI application, with TLS if there is a certificate; yields its URL."""
+    server = make_server("127.0.0.1", 0, app, threaded=True, ssl_context=tls)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         thread.join()

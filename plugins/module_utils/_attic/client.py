@@ -163,6 +163,9 @@ class AtticClient(JsonClient):
             return f"{said or 'the server failed'}; read atticd's journal on the server"
         return said or "this answer is not Attic's; check the URL and the proxy"
 
+    def remedy(self, status: int, content: t.Any) -> str:
+        return ""  # `explain` says what to do
+
     def _explain_refusal(self, method: str, name: str, status: int) -> str:
         """The server ignores a bad token instead of refusing it, so 401 and 403 need the token to be understood."""
         right = RIGHT_FOR[method]

@@ -22,8 +22,18 @@ from .._core.redact import redact
 from .http import REMEDIES, BoundedSession, Refusal, known_code, refused
 
 with optional("b2sdk"):
-    from b2sdk.v3 import REALM_URLS, B2HttpApiConfig, B2Session, InMemoryAccountInfo
+    from b2sdk.v2 import B2RawHTTPApi as Version3
+    from b2sdk.v3 import REALM_URLS, B2HttpApiConfig, B2RawHTTPApi, B2Session, InMemoryAccountInfo
     from b2sdk.v3.exception import B2Error, InvalidAuthToken, Unauthorized
+
+    class KeysOfVersion3(B2RawHTTPApi):
+        """Requests of API version 4, and of version 3 for keys."""
+
+        def create_key(self, *arguments: t.Any, **named: t.Any) -> t.Any:
+            return Version3(self.b2_http).create_key(*arguments, **named)
+
+        def list_keys(self, *arguments: t.Any, **named: t.Any) -> t.Any:
+            return Version3(self.b2_http).list_keys(*arguments, **named)
 
 
 def b2_argument_spec() -> dict[str, t.Any]:
@@ -67,15 +77,15 @@ class B2Client:
         key_id, key = (checked_token(params[option], f"B2: {option}") for option in ("key_id", "key"))
         self.secrets = {key}
         self.realm_url = REALM_URLS.get(realm, realm)
-        config = B2HttpApiConfig(
-            http_session_factory=lambda: BoundedSession(params["timeout"], params["retries"]),
-            user_agent_append="pantheros.nixci",
-        )
+        connections = BoundedSession(params["timeout"], params["retries"])
+        http = {"http_session_factory": lambda: connections, "user_agent_append": "pantheros.nixci"}
         # In memory: by default b2sdk writes the token to a file in the home directory.
-        self.session = B2Session(InMemoryAccountInfo(), api_config=config)
-        with self.typed(f"log in with the key {key_id}"):
+        account = InMemoryAccountInfo()
+        self.session = B2Session(account, api_config=B2HttpApiConfig(**http))
+        # For keys; see key.py.
+        self.session_v3 = B2Session(account, api_config=B2HttpApiConfig(**http, _raw_api_class=KeysOfVersion3))
+        with self.typed(f"log in with the key {key_id}", login=True):
             self.session.authorize_account(realm, key_id, key)
-            account = self.session.account_info
             self.account_id: str = account.get_account_id()
             self.s3_endpoint: str = account.get_s3_api_url()
             self.capabilities = Capabilities(key_id, frozenset(account.get_allowed()["capabilities"]))
@@ -85,34 +95,36 @@ class B2Client:
         """Whether this is the secret of that key. The session stays authorised with its own key."""
         self.secrets.add(secret)
         try:
-            with self.typed(f"try the stored key {key_id}"):
+            with self.typed(f"try the stored key {key_id}", login=True):
                 self.session.raw_api.authorize_account(self.realm_url, key_id, secret)
         except AuthenticationError:
             return False
         return True
 
     @contextlib.contextmanager
-    def typed(self, action: str) -> Iterator[None]:
+    def typed(self, action: str, *, login: bool = False) -> Iterator[None]:
         """Turns exceptions of b2sdk into typed errors: one sentence that names the action and repeats no secret."""
         try:
             yield
         except (B2Error, KeyError, TypeError, ValueError, AttributeError) as exc:
-            error = _error(exc, action)
+            error = _error(exc, action, login)
             raise type(error)(redact(str(error), self.secrets), **error.details) from None
 
 
-def _error(exc: Exception, action: str) -> NixciError:
+def _error(exc: Exception, action: str, login: bool) -> NixciError:
     if isinstance(exc, Refusal):
         return exc.error or refused(exc.status, exc.code, exc.message, action)
-    if isinstance(exc, InvalidAuthToken):
+    # B2 answers `unauthorized` to a wrong secret as well as to a missing right; at a login it can only be the secret.
+    code = known_code(getattr(exc, "code", None))
+    wrong = login and isinstance(exc, Unauthorized) and code in ("", "unauthorized")
+    if wrong or isinstance(exc, InvalidAuthToken):
         return AuthenticationError(
             f"B2: cannot {action}: B2 does not know this key id with this secret; check both, "
             "and that the key was not deleted and has not expired.",
             status=401,
-            code=exc.code,
+            code=code,
         )
     if isinstance(exc, Unauthorized):
-        code = known_code(exc.code)
         reason = f"{str(exc.message)[:300]} (401 {code})"
         return ForbiddenError(
             f"B2: cannot {action}: {reason}; {REMEDIES.get(code, 'use a key that may do this')}.", status=401, code=code

@@ -83,6 +83,7 @@ class BoundedSession(_Session):
             allowed_methods=methods,
             raise_on_status=False,
         )
+        retry.service = "B2"
         return HTTPAdapter(max_retries=retry)
 
     def get_adapter(self, url: str) -> t.Any:

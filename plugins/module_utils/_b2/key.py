@@ -20,7 +20,12 @@ RIGHTS = ("capabilities", "bucket_ids", "name_prefix", "expires")
 
 
 class Keys:
-    """The requests for application keys. B2 cannot change a key."""
+    """The requests for application keys. B2 cannot change a key.
+
+    A key that is created for given buckets through version 4 of the API cannot log in through an older version, which
+    many programs and Backblaze's web page use, so keys are created through version 3. Each version lists its own keys:
+    https://www.backblaze.com/apidocs/b2-list-keys
+    """
 
     def __init__(self, client: B2Client) -> None:
         self.client = client
@@ -29,28 +34,23 @@ class Keys:
         """All keys of the account that have not expired. B2 does not keep names unique."""
         client, action = self.client, "list the keys of the account"
         client.capabilities.require("listKeys", action)
-        found: list[Json] = []
-        start = None
         with client.typed(action):
-            while True:
-                # B2 bills more than 1000 in one answer as several requests.
-                page = client.session.list_keys(client.account_id, 1000, start)
-                found += [_key(each) for each in page["keys"] if not _expired(each)]
-                start = page.get("nextApplicationKeyId")
-                if not start:
-                    return found
+            older = _list(client.session_v3, client.account_id)
+            known = {key["id"] for key in older}
+            newer = [key for key in _list(client.session, client.account_id) if key["id"] not in known]
+        return older + [{**key, "multi_bucket": bool(key["bucket_ids"])} for key in newer]
 
     def create(self, name: str, rights: Json, seconds: int | None) -> tuple[Json, str]:
         """The key and its secret, which B2 never shows again."""
         client = self.client
         try:
             with client.typed(f"create the key '{name}'"):
-                raw = client.session.create_key(
+                raw = client.session_v3.create_key(
                     client.account_id,
                     rights["capabilities"],
                     name,
                     seconds,
-                    rights["bucket_ids"] or None,
+                    rights["bucket_ids"][0] if rights["bucket_ids"] else None,
                     rights["name_prefix"],
                 )
                 return _key(raw), raw["applicationKey"]
@@ -119,16 +119,30 @@ def difference(key: Json, desired: Json) -> str:
     )
 
 
+def _list(session: t.Any, account_id: str) -> list[Json]:
+    found: list[Json] = []
+    start = None
+    while True:
+        # B2 bills more than 1000 in one answer as several requests.
+        page = session.list_keys(account_id, 1000, start)
+        found += [_key(each) for each in page["keys"] if not _expired(each)]
+        start = page.get("nextApplicationKeyId")
+        if not start:
+            return found
+
+
 def _key(raw: Json) -> Json:
     until = raw.get("expirationTimestamp")
+    one = raw.get("bucketId")
     return {
         "id": raw["applicationKeyId"],
         "name": raw["keyName"],
         "capabilities": sorted(set(raw["capabilities"])),
-        "bucket_ids": sorted(raw.get("bucketIds") or []),
+        "bucket_ids": [one] if one else sorted(raw.get("bucketIds") or []),
         "name_prefix": raw.get("namePrefix") or None,
         "expires": until is not None,
         "expires_at": until and f"{datetime.datetime.fromtimestamp(until // 1000, datetime.UTC):%Y-%m-%dT%H:%M:%SZ}",
+        "multi_bucket": False,
     }
 
 

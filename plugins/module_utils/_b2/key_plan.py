@@ -78,6 +78,11 @@ def plan_key(params: Json, found: Found, capabilities: Capabilities) -> KeyPlan:
         key, warnings = _held_key(params, found)
         if key and _must_replace(params, found, key, rights):
             key = None
+        if key and key["multi_bucket"]:
+            warnings.append(
+                f"B2: the key '{key['name']}' ({key['id']}) was created through version 4 of B2's API, so restic, rclone, s3ql "
+                "and Backblaze's web page cannot use it; set recreate: true once to replace it."
+            )
         plan = _plan(_change(params, found, rights, key["id"] if key else NEW), rights, key, tuple(warnings))
         if params["bucket"] and not found.bucket_id:
             plan = dataclasses.replace(plan, missing_bucket=params["bucket"])
@@ -146,7 +151,7 @@ def _nothing_stored(params: Json, stored: Stored, ids: list[str]) -> list[str]:
 
 
 def _must_replace(params: Json, found: Found, key: Json, rights: Json) -> bool:
-    if params["rotate"]:
+    if params["rotate"] or (params["recreate"] and key["multi_bucket"]):
         return True
     if rights_of(key) == rights:
         return _seconds_left(key, found.now) < (params["renew_before"] or 0)

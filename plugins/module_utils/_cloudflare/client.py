@@ -87,11 +87,13 @@ class CloudflareClient(JsonClient):
     def parse(self, method: str, path: str, records: t.Iterable[t.Any]) -> list[Record]:
         try:
             return [Record.parse(one) for one in records]
-        except (AttributeError, KeyError, TypeError):
+        except (AttributeError, KeyError, TypeError, ValueError):
             raise self.unexpected(method, path) from None
 
     def zone_id(self, zone: str) -> str:
         found = self.call(list, "GET", "/zones", params={"name": zone, "per_page": 50})["result"]
+        if not all(isinstance(one, dict) and isinstance(one.get("id"), str) for one in found):
+            raise self.unexpected("GET", "/zones")
         if not found:
             raise NotFoundError(
                 f"Cloudflare: the token sees no zone '{zone}'. Either the name is wrong or belongs to another account, "
@@ -118,8 +120,9 @@ class CloudflareClient(JsonClient):
             page += 1
             response = self.call(list, "GET", path, params={**only, "per_page": self.PAGE, "page": page})
             found |= {record.id: record for record in self.parse("GET", path, response["result"])}
-            pages = (response.get("result_info") or {}).get("total_pages")
-            last = len(response["result"]) < self.PAGE if pages is None else page >= pages
+            info = response.get("result_info")
+            pages = info.get("total_pages") if isinstance(info, dict) else None
+            last = page >= pages if isinstance(pages, int) else len(response["result"]) < self.PAGE
         return list(found.values())
 
     def apply(self, zone_id: str, steps: list[Step], batch_size: int) -> list[Record]:
@@ -142,7 +145,11 @@ class CloudflareClient(JsonClient):
     def single(self, path: str, step: Step) -> list[Record]:
         if step.before and not step.after:
             # 404: someone else was faster, or the response to our first attempt was lost.
-            self.request("DELETE", f"{path}/{step.before.id}", none_on=(404,))
+            place = f"{path}/{step.before.id}"
+            done = self.request("DELETE", place, none_on=(404,), empty={})
+            # Cloudflare promises no more of this response than its result.
+            if done is not None and not (isinstance(done, dict) and isinstance(done.get("result"), dict)):
+                raise self.unexpected("DELETE", place)
             return []
         call = ("PATCH", f"{path}/{step.before.id}") if step.before else ("POST", path)
         return self.parse(*call, [self.call(dict, *call, step.body)["result"]])
@@ -157,13 +164,19 @@ class CloudflareClient(JsonClient):
         written = (one for kind in ("patches", "posts") for one in done.get(kind) or ())
         return self.parse("POST", f"{path}/batch", written)
 
+    def explain(self, status: int, body: t.Any) -> str:
+        chain = causes(body.get("errors")) if isinstance(body, dict) else []
+        if not chain:
+            return super().explain(status, body)
+        return redact(" ".join("; ".join(f"{code} {text}" for code, text in chain).split())[:500], [self.token])
+
     def error(self, method: str, path: str, status: int, content: t.Any) -> NixciError:
         errors = content.get("errors") if isinstance(content, dict) else None
         chain = causes(errors)
         if not chain or status == 429 or status >= 500:
             return super().error(method, path, status, content)
         codes = {code for code, _text in chain}
-        message = redact("; ".join(f"{code} {text}" for code, text in chain)[:500], [self.token])
+        message = self.explain(status, content)
         details = {"status": status, "codes": [code for code, _text in chain]}
         right = "Zone / DNS / Read, or Edit to make changes," if method == "GET" else "Zone / DNS / Edit"
         if codes & TOKEN_MALFORMED:
@@ -213,7 +226,7 @@ def batches(steps: list[Step], size: int) -> list[list[Step]]:
     """As few batches as possible. All changes of a name are in one if they fit, so that the name never lacks records."""
     found: list[list[Step]] = [[]]
     for _name, group in itertools.groupby(sorted(steps, key=lambda step: step.name), key=lambda step: step.name):
-        together = sorted(group, key=lambda step: ("deletes", "patches", "posts").index(step.kind))
+        together = sorted(group, key=lambda step: step.rank)
         if len(found[-1]) + len(together) > size and found[-1]:
             found.append([])
         for step in together:

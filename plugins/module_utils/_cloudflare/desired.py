@@ -88,6 +88,8 @@ class RecordSet:
             self.absent |= set(values)
             self.all_absent = self.all_absent or not values
         for value in values if present else ():
+            if self.type == "CNAME" and value.text == self.name:
+                raise InvalidError(f"The CNAME {self.name} points to itself; give the name of another host.")
             if self.present.setdefault(value, fields) != fields:
                 raise InvalidError(f"'{value.text}' appears twice, with different options.")
         if self.present and (self.all_absent or self.absent & set(self.present)):

@@ -43,7 +43,9 @@ def plan(desired: DesiredRecords, zone: Zone) -> Plan:
     if desired.prune:
         steps += prune(desired, steps, zone.records)
     steps = [step for step in steps if step.before != step.after]
+    refuse_managed(desired, steps)
     refuse_foreign(desired, steps)
+    refuse_lone_ds(desired, steps, zone.records)
     refuse_last_name_server(desired, steps, zone.records)
 
     replaced = {step.before.id: step.after for step in steps if step.before}
@@ -85,6 +87,8 @@ def plan_set(desired: DesiredRecords, one: RecordSet, existing: list[Record]) ->
 def desired_record(desired: DesiredRecords, old: Record, value: Value, fields: DesiredFields) -> Record:
     """The desired state of a record; a new one has no id yet."""
     record = fields.applied_to(old, value)
+    if old.read_only:
+        return record  # not even a mark can be added to it; `refuse_managed` reports a difference
     only_comment_differs = dataclasses.replace(record, comment=old.comment) == old
     if only_comment_differs and old.id and not desired.owner.may_change(old):
         return old  # another owner may keep it
@@ -109,6 +113,11 @@ def remove_conflicting(desired: DesiredRecords, steps: list[Step], existing: lis
         for record in at_name.get(new.name, ()):
             if record.id in deleted or not record.excludes(new, desired.zone):
                 continue
+            if record.read_only:
+                raise ConflictError(
+                    f"Cannot create {new}: {record} exists at the same name, the two types conflict, and Cloudflare keeps the "
+                    "existing one read-only for one of its features; turn that feature off first."
+                )
             if not desired.replace_conflicting:
                 raise ConflictError(
                     f"Cannot create {new}: {record} exists at the same name, and the two types conflict; "
@@ -131,6 +140,20 @@ def prune(desired: DesiredRecords, steps: list[Step], existing: list[Record]) ->
     return [Step(record, None) for record in surplus]
 
 
+def refuse_managed(desired: DesiredRecords, steps: list[Step]) -> None:
+    """Cloudflare refuses every change of the records that it manages itself."""
+    managed = [step.before for step in steps if step.before and step.before.read_only]
+    if not managed:
+        return
+    exclusive = {(one.name, one.type) for one in desired.sets if one.present and one.exclusive}
+    beside = any((record.name, record.type) in exclusive for record in managed)
+    raise ConflictError(
+        "Cloudflare keeps these records read-only, because they belong to one of its features such as Email Routing: "
+        f"{'; '.join(map(str, managed))}. Nothing was changed; turn the feature off, or leave them as they are"
+        f"{', with exclusive: false if other records are to stand beside them' if beside else ''}."
+    )
+
+
 def refuse_foreign(desired: DesiredRecords, steps: list[Step]) -> None:
     """Records of other owners must not change."""
     foreign = [str(step.before) for step in steps if step.before and not desired.owner.may_change(step.before)]
@@ -140,6 +163,29 @@ def refuse_foreign(desired: DesiredRecords, steps: list[Step]) -> None:
             f"{'; '.join(foreign)}. Nothing was changed; remove what is no longer needed, or adopt it with take_over: true.",
             foreign=foreign,
         )
+
+
+def refuse_lone_ds(desired: DesiredRecords, steps: list[Step], existing: list[Record]) -> None:
+    """A DS exists only beside the name servers of a delegation. The zone itself is delegated elsewhere."""
+    after = {record.id: record for record in existing}
+    after |= {step.before.id: step.after for step in steps if step.before and step.after}
+    kept = [after[id_] for id_ in after.keys() - {step.before.id for step in steps if step.before and not step.after}]
+    kept += [step.after for step in steps if step.after and not step.before]
+    delegated = {desired.zone, *(record.name for record in kept if record.type == "NS")}
+    lone = {record.name for record in kept if record.type == "DS"} - delegated
+    unless = "" if desired.zone else ", or set zone as well if this is the zone itself"
+    for step in steps:
+        if step.name not in lone:
+            continue
+        if step.after and not step.before and step.after.type == "DS":
+            raise InvalidError(
+                f"The DS of {step.name} needs name servers (NS) of the same name, because it belongs to a delegation; add them{unless}."
+            )
+        if step.before and not step.after and step.before.type == "NS":
+            raise InvalidError(
+                f"This would leave the DS of {step.name} without name servers (NS), which Cloudflare refuses; "
+                f"remove it in the same task (type: DS, state: absent){unless}."
+            )
 
 
 def refuse_last_name_server(desired: DesiredRecords, steps: list[Step], existing: list[Record]) -> None:

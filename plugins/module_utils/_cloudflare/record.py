@@ -10,6 +10,7 @@ import ipaddress
 import re
 import typing as t
 
+from .names import stored_name
 from .values import Value
 
 AUTOMATIC_TTL = 1
@@ -52,11 +53,13 @@ class Record:
     settings: frozenset[str] = frozenset()
     """Those that are on. Cloudflare may leave out one that is off."""
     id: str | None = None
+    read_only: bool = False
+    """Cloudflare made it for one of its features, such as Email Routing, and refuses every change."""
 
     @classmethod
     def parse(cls, fields: dict[str, t.Any]) -> Record:
         return cls(
-            name=fields["name"].lower(),
+            name=stored_name(fields["name"]),
             type=fields["type"],
             value=Value.from_api(fields),
             ttl=fields["ttl"],
@@ -65,6 +68,7 @@ class Record:
             tags=frozenset(map(normal_tag, fields.get("tags") or ())),
             settings=frozenset(name for name, on in (fields.get("settings") or {}).items() if on is True),
             id=fields["id"],
+            read_only=(fields.get("meta") or {}).get("read_only") is True,
         )
 
     @property
@@ -187,6 +191,12 @@ class Step:
         if self.before is None:
             return "posts"
         return "deletes" if self.after is None else "patches"
+
+    @property
+    def rank(self) -> tuple[int, bool]:
+        """The order within a name: the API deletes first and creates last, and a DS exists only beside an NS."""
+        is_ds = any(record and record.type == "DS" for record in (self.before, self.after))
+        return ("deletes", "patches", "posts").index(self.kind), is_ds is (self.kind != "deletes")
 
     @property
     def body(self) -> dict[str, t.Any]:

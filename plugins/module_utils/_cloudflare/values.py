@@ -17,7 +17,7 @@ import re
 import typing as t
 
 from .._core.errors import InvalidError
-from .names import TOKEN, host_name, quote, unquote
+from .names import QUOTED, TOKEN, host_name, quote, refuse_stray_quotes, unquote
 
 # https://developers.cloudflare.com/dns/manage-dns-records/reference/dns-record-types/: at most 4096 bytes in a record
 # (the quotes are counted here as well), at most 8192 characters in all records of a name and type together.
@@ -84,10 +84,22 @@ def address(version: int) -> Kind:
 
 
 def target(given: t.Any) -> str:
+    refuse_address(str(given).strip())
     name = host_name(str(given).strip())
     if "." not in name:
         raise InvalidError(f"'{given}' is not a fully qualified host name; the zone is not appended to targets.")
     return name
+
+
+def refuse_address(given: str) -> None:
+    try:
+        found = ipaddress.ip_address(given.removesuffix("."))
+    except ValueError:
+        return
+    type_ = "A" if found.version == 4 else "AAAA"
+    raise InvalidError(
+        f"'{given}' is an IP address, and this must be a host name; addresses have records of type {type_}."
+    )
 
 
 def target_or_none(given: t.Any) -> str:
@@ -107,6 +119,7 @@ def filled_text(given: t.Any) -> str:
 
 def refuse_text(given: str) -> None:
     """Refuse what cannot be intended, and what Cloudflare does not accept."""
+    refuse_stray_quotes(given)
     value = unquote(given)
     if value == given and re.search(r"[\r\n]", value):
         raise InvalidError(
@@ -255,7 +268,10 @@ class Value:
         last, greedy = list(kinds.items())[-1]
         fixed = len(kinds) - 1
         odd = re.sub(TOKEN, "", str(value), flags=re.DOTALL).strip()
-        if odd or len(tokens) < fixed or (len(tokens) != len(kinds) and not greedy.greedy):
+        single = all('"' not in one or re.fullmatch(QUOTED, one, re.DOTALL) for one in tokens[: fixed + 1])
+        if greedy.normal is service_parameters:
+            single = True
+        if odd or not single or len(tokens) < fixed or (len(tokens) != len(kinds) and not greedy.greedy):
             raise InvalidError(f"'{value}' does not fit: {form}, and a text with blanks must be quoted.")
         parts = {name: unquote(token) for name, token in zip(kinds, tokens[:fixed], strict=False)}
         rest = " ".join(tokens[fixed:])

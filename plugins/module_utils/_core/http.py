@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import typing as t
 
@@ -23,12 +24,14 @@ from .redact import redact
 if t.TYPE_CHECKING:
     import requests
     from requests.adapters import HTTPAdapter
+    from urllib3.exceptions import InvalidHeader
     from urllib3.util.retry import Retry
 else:
     HTTPAdapter = Retry = object
     with optional("requests"):
         import requests
         from requests.adapters import HTTPAdapter
+        from urllib3.exceptions import InvalidHeader
         from urllib3.util.retry import Retry
 
 # If a service asks for a longer pause than this, the request fails instead of waiting.
@@ -57,11 +60,14 @@ class BoundedRetry(Retry):
     """Repeats what is safe to repeat: any request after 429, only idempotent ones after 5xx and lost connections."""
 
     longest_pause = MAX_RETRY_AFTER
+    service = "The service"
+    option: str | None = None
+    """The option that sets `longest_pause`, if there is one."""
 
     def new(self, **changes: t.Any) -> t.Self:
         """urllib3 creates a new object for each attempt from the arguments that it knows."""
         again = super().new(**changes)
-        again.longest_pause = self.longest_pause
+        again.longest_pause, again.service, again.option = self.longest_pause, self.service, self.option
         return again
 
     def is_retry(self, method: str, status_code: int, has_retry_after: bool = False) -> bool:
@@ -70,10 +76,15 @@ class BoundedRetry(Retry):
         return super().is_retry(method, status_code, has_retry_after)
 
     def get_retry_after(self, response: t.Any) -> float | None:
-        seconds = super().get_retry_after(response)
+        try:
+            seconds = super().get_retry_after(response)
+        except InvalidHeader:
+            return None
         if seconds is not None and seconds > self.longest_pause:
+            bound = f"longer than {self.option or 'this module waits'} ({self.longest_pause:g} s)"
             raise UnavailableError(
-                f"The service answered {response.status} and asks to wait {seconds:.0f} s; run the task again later.",
+                f"{self.service} answered {response.status} and asks to wait {seconds:.0f} s, {bound}; "
+                f"run the task again later{f', or raise {self.option}' if self.option else ''}.",
                 status=response.status,
                 retry_after=seconds,
             )
@@ -111,9 +122,12 @@ def http_argument_spec(ca_path: bool = True) -> dict[str, t.Any]:
 
 
 def bounded_session(
-    retries: int, ca_path: str | None = None, longest_pause: float = MAX_RETRY_AFTER
+    service: str, retries: int, ca_path: str | None = None, longest_pause: float | None = None
 ) -> requests.Session:
-    """A session with bounded retries, also for libraries that accept a session (see _gitlab/client.py)."""
+    """A session with bounded retries, also for libraries that accept a session (see _gitlab/client.py).
+
+    `longest_pause` is the value of the option of that name, for modules that have it.
+    """
     retry = BoundedRetry(
         total=retries,
         backoff_factor=0.5,
@@ -121,7 +135,9 @@ def bounded_session(
         allowed_methods={"GET", "HEAD", "PUT", "DELETE"},
         raise_on_status=False,
     )
-    retry.longest_pause = longest_pause
+    retry.service = service
+    if longest_pause is not None:
+        retry.longest_pause, retry.option = longest_pause, "longest_pause"
     session = requests.Session()
     # Otherwise an entry for the host in ~/.netrc, such as one for Nix, would replace the Authorization header.
     session.auth = lambda request: request
@@ -146,7 +162,7 @@ def no_answer(service: str, base_url: str, timeout: float, exc: requests.excepti
 
 
 class JsonClient:
-    """One service with a bearer token. Subclass it and override `explain` to read the service's own error bodies."""
+    """One service with a bearer token. Subclass it and override `error` to read the service's own error bodies."""
 
     service = "The service"
 
@@ -158,7 +174,7 @@ class JsonClient:
         timeout: float = 30,
         retries: int = 3,
         ca_path: str | None = None,
-        longest_pause: float = MAX_RETRY_AFTER,
+        longest_pause: float | None = None,
     ) -> None:
         require("requests", self.service)
         if not base_url.startswith(("https://", "http://")):
@@ -168,7 +184,7 @@ class JsonClient:
         self.token = checked_token(token, f"The {self.service} token")
         self.base_url = base_url.rstrip("/")
         self.timeout = timeout
-        self.session = bounded_session(retries, ca_path, longest_pause)
+        self.session = bounded_session(self.service, retries, ca_path, longest_pause)
         self.session.headers.update(
             {
                 "User-Agent": "pantheros.nixci",
@@ -179,8 +195,7 @@ class JsonClient:
 
     def explain(self, status: int, body: t.Any) -> str:
         """The error message of the service, without secrets."""
-        message = (body.get("message") or body.get("error")) if isinstance(body, dict) else body
-        return redact(str(message or "")[:300], [self.token])
+        return redact(shown(body, longest=10_000), [self.token])[:300]
 
     def send(
         self,
@@ -208,8 +223,12 @@ class JsonClient:
         params: dict[str, t.Any] | None = None,
         *,
         none_on: t.Collection[int] = (),
+        empty: t.Any = None,
     ) -> t.Any:
-        """The parsed body; None if it is empty or the status is in none_on. Raises a typed error after a failure."""
+        """The parsed body, `empty` instead of an empty one, or None if the status is in none_on.
+
+        Raises a typed error after a failure.
+        """
         response = self.send(method, path, body, params)
         if response.status_code in none_on:
             return None
@@ -220,7 +239,7 @@ class JsonClient:
                     f"{self.service}: {method} {path} answered with something that is not JSON; "
                     f"check that {self.base_url} is the right address."
                 )
-            return content
+            return empty if content is None else content
         raise self.error(method, path, response.status_code, content)
 
     def error(self, method: str, path: str, status: int, content: t.Any) -> NixciError:
@@ -230,9 +249,32 @@ class JsonClient:
         else:
             kind = BY_STATUS.get(status, InvalidError)
         message = self.explain(status, content)
+        said = f": {message.rstrip('.')}" if message else ""
         return kind(
-            f"{self.service}: {method} {path} answered {status}{': ' + message if message else ''}.", status=status
+            f"{self.service}: {method} {path} answered {status}{said}{self.remedy(status, content)}.", status=status
         )
+
+    def remedy(self, status: int, content: t.Any) -> str:
+        """What to do, to be appended to the message."""
+        if status == 429:
+            return "; run the task again later, or raise retries"
+        if status >= 500:
+            return "; run the task again later"
+        # Only a server that is not the API, or something in front of it, answers without the API's JSON.
+        return "" if isinstance(content, dict) else f"; this is not {self.service}'s API, so check url and the network"
+
+
+def shown(body: t.Any, longest: int = 300) -> str:
+    """What an error body says, on one line: a message in JSON, the title of a web page, or a short text."""
+    if isinstance(body, dict):
+        found = [body.get(name) for name in ("message", "error", "title", "detail")]
+        text = next((one for one in found if isinstance(one, str) and one), "")
+    elif isinstance(body, str) and "<" in body:
+        title = re.search(r"<title[^>]*>(.*?)</title>", body, re.IGNORECASE | re.DOTALL)
+        text = f"a web page '{html.unescape(title[1]).strip()}'" if title and title[1].strip() else "a web page"
+    else:
+        text = body if isinstance(body, str) else ""
+    return "".join(one if one.isprintable() else " " for one in " ".join(text.split()))[:longest]
 
 
 def parse(response: requests.Response) -> t.Any:

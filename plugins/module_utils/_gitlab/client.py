@@ -9,6 +9,7 @@ import contextlib
 import json
 import re
 import typing as t
+import urllib.parse
 
 from ansible.module_utils.basic import env_fallback
 
@@ -22,8 +23,8 @@ from .._core.errors import (
     NotFoundError,
     UnavailableError,
 )
-from .._core.http import bounded_session, checked_token, http_argument_spec, no_answer
-from .._core.redact import repeats
+from .._core.http import bounded_session, checked_token, http_argument_spec, no_answer, shown
+from .._core.redact import SHORTEST, repeats
 
 with optional("python-gitlab"):
     import gitlab
@@ -34,6 +35,30 @@ OWNERS = ("project", "group")
 ROLES = {"project": "Maintainer", "group": "Owner"}
 # The scope of a replacement until the variable that it replaces is removed.
 REPLACEMENT = "pantheros.nixci/replacement"
+
+# Texts of GitLab that repeat nothing of a request, so they are shown whatever the value is.
+_PROBLEM = (
+    r"is (invalid|missing|empty)|can't be blank|does not have a valid value|has already been taken|must be unique"
+    r"|is too (long|short) \((maximum|minimum) is \d{1,6} characters?\)"
+    r"|can contain only letters, digits and '_'\."
+    r"|can contain only letters, digits, '-', '_', '/', '\$', '{', '}', '\.', '\*' and spaces"
+    r"|The visibility setting cannot be changed for masked and hidden variables\."
+    r"|Maximum number of (project|group) ci variables \(\d{1,6}\) exceeded"
+)
+_FIELD = "key|value|environment_scope|variable_type|description|masked|protected|raw|hidden|masked_and_hidden|base"
+_STATUS = (
+    "Unauthorized|Forbidden|((Project|Group|Variable|GroupVariable|User) )?Not Found|Bad Request|(Method )?Not Allowed"
+    "|Conflict|Too Many Requests|Internal Server Error|Bad Gateway|Service Unavailable|Gateway Timeout"
+)
+KNOWN = re.compile(
+    rf"(({_FIELD}) )?({_PROBLEM})([,;] (({_FIELD}) )?({_PROBLEM}))*"
+    rf"|[45]\d\d ({_STATUS})|no reason given|Retry later\s*"
+    r"|insufficient_scope(: The request requires higher privileges than provided by the access token\.)?"
+    r"|invalid_token(: Token is expired\. You can either do re-authorization or token refresh\.)?"
+    r"|invalid_token: Token was revoked\. You have to re-authorize from the user\."
+    r"|There are multiple variables with provided parameters\. Please use 'filter\[environment_scope\]'"
+    r"|Non GET methods are not allowed for moved projects"
+)
 
 # python-gitlab obeys a Retry-After of any length; the session already retries within bounds.
 NO_FURTHER_RETRIES = {"obey_rate_limit": False, "retry_transient_errors": False}
@@ -46,6 +71,7 @@ def gitlab_argument_spec() -> dict[str, t.Any]:
         "url": {"type": "str", "default": "https://gitlab.com"},
         "project": {"type": "str"},
         "group": {"type": "str"},
+        "longest_pause": {"type": "int", "default": 30},
         **http_argument_spec(),
     }
 
@@ -63,8 +89,9 @@ class GitLabClient:
         if not self.url.startswith(("https://", "http://")):
             raise InvalidError(f"GitLab: '{self.url}' is not a URL; it must start with https:// or http://.")
         token = checked_token(params["token"], "The GitLab token")
+        self.key = params.get("key")
         self.secrets = [token, params.get("value") or ""]
-        session = bounded_session(params["retries"], params["ca_path"])
+        session = bounded_session("GitLab", params["retries"], params["ca_path"], params["longest_pause"])
         session.max_redirects = 0  # a redirect would send the token to another server
         client = gitlab.Gitlab(
             self.url,
@@ -76,6 +103,9 @@ class GitLabClient:
         )
         self.kind = next(kind for kind in OWNERS if params[kind] is not None)
         self.path = params[self.kind].strip("/")
+        decoded = urllib.parse.unquote(self.path)
+        if decoded != self.path:
+            raise InvalidError(f"GitLab: the {self.kind} '{self.path}' is URL-encoded; give '{decoded}'.")
         if not self.path:
             raise InvalidError(
                 f"GitLab: the option {self.kind} is empty; give a path with all its groups, or a number."
@@ -150,7 +180,7 @@ class GitLabClient:
 
     def _entity(self, response: t.Any) -> dict[str, t.Any]:
         fields = response if isinstance(response, dict) else getattr(response, "attributes", {})
-        if not fields.keys() >= {"key", "value"}:
+        if not isinstance(fields.get("key"), str) or not isinstance(fields.get("value", 0), str | None):
             raise self._unexpected()
         return {"environment_scope": "*", **fields}
 
@@ -172,8 +202,7 @@ class GitLabClient:
         status, text = exc.response_code, message_of(exc.error_message, exc.response_body)
         if status is None:
             return self._unexpected()
-        leaks = any(repeats(text, secret) for secret in self.secrets)
-        shown = "its response repeats a secret and is not shown" if leaks else text[:300]
+        shown = self._shown(text)
         details = {"status": status, "answer": shown}
         if status == 401:
             return AuthenticationError(
@@ -201,7 +230,10 @@ class GitLabClient:
                 **details,
             )
         if status == 429 or status >= 500:
-            return UnavailableError(f"GitLab: {self.url} answered {status} ({shown}); run again later.", **details)
+            more = ", or raise retries" if status == 429 else ""
+            return UnavailableError(
+                f"GitLab: {self.url} answered {status} ({shown}); run the task again later{more}.", **details
+            )
         if status == 409 or "already been taken" in text:
             return ConflictError(
                 f"{self._owner} already has a variable of that name in GitLab ({status}: {shown}); "
@@ -209,6 +241,16 @@ class GitLabClient:
                 **details,
             )
         return InvalidError(f"GitLab rejects the variable in {self._owner} ({status}: {shown}).", **details)
+
+    def _shown(self, text: str) -> str:
+        if KNOWN.fullmatch(text.replace(f"({self.key}) ", "")):
+            return text
+        # A short value cannot be told from parts of ordinary words. Whether a text is shown must not depend on it.
+        if any(0 < len(secret) < SHORTEST for secret in self.secrets):
+            return "its response may repeat the short value and is not shown"
+        if any(repeats(text, secret) for secret in self.secrets):
+            return "its response repeats a secret and is not shown"
+        return text[:300]
 
     @property
     def _owner(self) -> str:
@@ -235,7 +277,8 @@ def message_of(message: t.Any, body: t.Any = None) -> str:
             f"{field} {', '.join(map(str, texts)) if isinstance(texts, list) else texts}"
             for field, texts in message.items()
         )
-    text = message.decode(errors="replace") if isinstance(message, bytes) else str(message)
+    # It is cut after the search for secrets, which might otherwise miss a part of one.
+    text = shown(message.decode(errors="replace") if isinstance(message, bytes) else message, longest=10_000)
     with contextlib.suppress(TypeError, ValueError, KeyError):  # only rejected tokens have a description
         text = f"{text}: {json.loads(body)['error_description']}"
-    return "no reason given" if not text or "<" in text else text
+    return text or "no reason given"

@@ -22,6 +22,7 @@ Fields = dict[str, t.Any]
 
 MASKABLE_LENGTH = 8
 MAX_DESCRIPTION = 255
+MAX_VALUE = 10_000
 # Ruby's \s matches only ASCII white space.
 BLANK = re.compile(r"\s", re.ASCII)
 PREDEFINED = re.compile(r"(CI|GITLAB|FF|RUNNER)_[A-Z0-9_]+")
@@ -84,6 +85,8 @@ def check_options(params: Params) -> None:
     if params["hidden"] and params["masked"] is False:
         raise InvalidError(f"The variable {key} cannot be hidden without being masked; remove masked.")
     if params["state"] == "present":
+        if len(value) > MAX_VALUE:
+            raise InvalidError(f"The value of {key} is longer than the {MAX_VALUE} characters that GitLab accepts.")
         if "\0" in value:
             raise InvalidError(f"The value of {key} contains a NUL character, which is impossible in a variable.")
         if "PRIVATE KEY-----" in value and "\r" in value:
@@ -109,7 +112,7 @@ def check_scope(key: str, scope: str) -> None:
 def check_maskable(key: str, value: str, raw: bool) -> None:
     problem = ""
     if len(value) < MASKABLE_LENGTH:
-        problem = f"has {len(value)} characters, and a masked value needs at least {MASKABLE_LENGTH}"
+        problem = f"is too short, because a masked value needs at least {MASKABLE_LENGTH} characters"
     elif BLANK.search(value):
         problem = "contains white space or line breaks, which GitLab cannot mask"
     elif not raw and not re.fullmatch(r"[a-zA-Z0-9_+=/@:.~-]+", value):

@@ -20,7 +20,7 @@ def environment(serve: Serve, folder: pathlib.Path) -> Environment:
     b2.s3_url = serve(S3Double(b2).app)
     url = serve(b2.app)
     bucket = {"accountId": b2.account_id, "bucketName": "pantheros-nix-cache", "bucketType": "allPrivate"}
-    b2._create_bucket(b2.keys[b2.account_id], bucket)
+    b2.create_bucket(b2.keys[b2.account_id], bucket)
     key = b2.add_key("cache", ATTIC, secret=CACHE)
     vault = OnePasswordDouble(vaults={"pantherOS": {}}, tokens={TOKEN: {"vaults": {"pantherOS": "write"}}})
     place = {"realm": url, "region": b2.region}

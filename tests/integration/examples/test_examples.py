@@ -17,7 +17,7 @@ from tests.support.playbook import play
 
 PREFIX = "pantheros.nixci."
 # The file beside this one that builds an environment → the plugins whose examples one play runs in it. The modules for
-# hosts are run by the tests of the roles.
+# hosts are run by the tests of the roles, and those of the preflight by its tests.
 ENVIRONMENTS = {
     "attic": ["attic_cache", "attic_token"],
     "attic_stats": ["attic_stats_info"],
@@ -26,7 +26,7 @@ ENVIRONMENTS = {
     "gitlab": ["gitlab_variable"],
     "onepassword": ["onepassword", "onepassword_item"],
 }
-ELSEWHERE = {"attic_roundtrip", "nixos_rebuild", "nixos_check", "nixos_settings"}
+ELSEWHERE = {"attic_roundtrip", "inventory_check", "nixos_host_info", "nixos_rebuild", "nixos_check", "nixos_settings"}
 
 
 def plugin_file(name: str) -> pathlib.Path:

@@ -6,9 +6,10 @@ import typing as t
 from collections.abc import Callable
 
 import pytest
+import requests
 
 from lab.clouds.b2 import OPERATIONS, B2Double
-from tests.support.b2 import ATTIC, KeyEnvironment
+from tests.support.b2 import ATTIC, KeyEnvironment, wrap
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def test_check_then_run_then_again_with_the_stored_id(env: KeyEnvironment) -> No
     env.journal()
     again = env.run(stored_key_id=key["id"])
     assert (again["changed"], again["secret"], again["application_key"]) == (False, None, key)
-    assert env.journal() == ["b2_authorize_account", "b2_list_buckets", "b2_list_keys"]
+    assert env.journal() == ["b2_authorize_account", "b2_list_buckets", "b2_list_keys", "b2_list_keys"]
 
 
 def test_key_has_the_desired_rights(env: KeyEnvironment) -> None:
@@ -44,6 +45,7 @@ def test_key_has_the_desired_rights(env: KeyEnvironment) -> None:
         "name_prefix": "nar/",
         "expires": False,
         "expires_at": None,
+        "multi_bucket": False,
     }
 
 
@@ -51,7 +53,7 @@ def test_bucket_id_saves_a_request(env: KeyEnvironment) -> None:
     stored = env.run(bucket=None, bucket_id=env.bucket_id)["application_key"]["id"]
     env.journal()
     assert not env.run(bucket=None, bucket_id=env.bucket_id, stored_key_id=stored)["changed"]
-    assert env.journal() == ["b2_authorize_account", "b2_list_keys"]
+    assert env.journal() == ["b2_authorize_account", "b2_list_keys", "b2_list_keys"]
 
 
 def test_key_for_all_buckets(env: KeyEnvironment) -> None:
@@ -69,6 +71,58 @@ def test_absent_deletes_all_keys_of_the_name_and_no_other(env: KeyEnvironment) -
     assert (gone["changed"], gone["application_key"], env.ids()) == (True, None, [])
     assert len(env.ids("attic-two")) == 1
     assert not env.absent()["changed"]
+
+
+# Keys that programs with older versions of the API can use.
+
+
+@pytest.mark.parametrize("bucket", ["nix-cache", None])
+def test_new_key_can_log_in_through_every_version(env: KeyEnvironment, bucket: str | None) -> None:
+    made = env.run(bucket=bucket)
+    auth = (made["application_key"]["id"], made["secret"])
+    for version in (1, 2, 3, 4):
+        answer = requests.get(f"{env.url}/b2api/v{version}/b2_authorize_account", auth=auth, timeout=5)
+        assert answer.status_code == 200, answer.text
+
+
+def test_key_of_version_4_is_kept_with_a_warning_and_replaced_on_request(env: KeyEnvironment) -> None:
+    old = env.seed(multi_bucket=True)
+    kept = env.run(stored_key_id=old.id)
+    assert (kept["changed"], kept["application_key"]["id"], kept["application_key"]["multi_bucket"]) == (
+        False,
+        old.id,
+        True,
+    )
+    assert "restic, rclone, s3ql and Backblaze's web page cannot use it; set recreate: true once" in str(kept.warnings)
+
+    checked, made = (env.run(check, stored_key_id=old.id, recreate=True) for check in (True, False))
+    new = made["application_key"]
+    assert (checked["diff"], made["superseded"], new["multi_bucket"]) == (made["diff"], [old.id], False)
+    settled, again = (env.run(stored_key_id=new["id"], recreate=True) for _ in range(2))
+    assert (settled["changed"], again["changed"], env.ids()) == (True, False, [new["id"]])
+    assert "restic" not in str(again.warnings)
+
+
+def test_keys_of_all_versions_of_a_name_are_superseded(env: KeyEnvironment) -> None:
+    stored = env.seed().id
+    env.seed(multi_bucket=True)
+    env.seed()
+    env.run(stored_key_id=stored)
+    assert env.ids() == [stored]
+    env.seed(multi_bucket=True)
+    env.absent()
+    assert env.ids() == []
+
+
+def test_key_that_both_versions_list_counts_once(env: KeyEnvironment, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = env.seed()
+
+    def lists_all(real: t.Any, b2: B2Double, key: t.Any, body: t.Any) -> t.Any:
+        return {**real(b2, key, body), "keys": [b2._shown_key(stored)]}
+
+    wrap(monkeypatch, "b2_list_keys", lists_all)
+    again = env.run(stored_key_id=stored.id)
+    assert (again["changed"], again["application_key"]["multi_bucket"]) == (False, False)
 
 
 # A secret that is lost, and replacement in two steps.

@@ -268,8 +268,21 @@ def test_bad_name_is_refused(env: BucketEnvironment, name: str, check: bool) -> 
 def test_wrong_key(env: BucketEnvironment, wrong: dict[str, str]) -> None:
     failed = env.run(**wrong)
     assert "does not know this key id with this secret" in failed["msg"]
-    assert (failed["status"], failed["code"]) == (401, "bad_auth_token")
+    assert (failed["status"], failed["code"]) == (401, "unauthorized")
     assert "K003wrong" not in str(failed)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("bad_auth_token", "does not know this key id with this secret"),
+        ("", "does not know this key id with this secret"),
+        ("email_not_verified", "verify the e-mail address of the account"),
+    ],
+)
+def test_other_refusals_of_a_login(env: BucketEnvironment, code: str, message: str) -> None:
+    env.fault(status=401, path="b2_authorize_account", body={"status": 401, "code": code, "message": ""})
+    assert message in env.run()["msg"]
 
 
 @pytest.mark.parametrize("check", [True, False])
@@ -386,7 +399,7 @@ def verify(env: BucketEnvironment) -> dict[str, str]:
 def test_round_trip_verifies_the_key_and_leaves_nothing(env: BucketEnvironment, verify: dict[str, str]) -> None:
     result = env.run(verify_with=verify)
     assert (result["failed"], result["changed"], result["verified"]) == (False, False, True)
-    assert env.b2.storage.is_empty("nix-cache")
+    assert env.b2.is_empty("nix-cache")
 
 
 def test_round_trip_is_skipped_in_check_mode(env: BucketEnvironment, verify: dict[str, str]) -> None:
@@ -397,7 +410,7 @@ def test_round_trip_is_skipped_in_check_mode(env: BucketEnvironment, verify: dic
 def test_round_trip_without_deleteFiles_hides(env: BucketEnvironment, verify: dict[str, str]) -> None:
     env.b2.keys[verify["key_id"]].capabilities.remove("deleteFiles")
     assert env.run(verify_with=verify)["verified"]
-    assert not env.b2.storage.is_empty("nix-cache")
+    assert not env.b2.is_empty("nix-cache")
 
 
 @pytest.mark.parametrize(("missing", "action"), [("writeFiles", "write"), ("readFiles", "read")])

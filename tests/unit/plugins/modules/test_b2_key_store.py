@@ -138,12 +138,12 @@ def test_check_run_again(env: StoreEnvironment) -> None:
     assert env.b2.keys[env.stored()].secret not in str([checked, made, again])
 
 
-def test_run_without_changes_sends_four_requests(env: StoreEnvironment) -> None:
+def test_run_without_changes_sends_five_requests(env: StoreEnvironment) -> None:
     env.run()
     env.journal()
     env.run()
     login = "b2_authorize_account"
-    assert env.journal() == [login, "b2_list_buckets", "b2_list_keys", login]
+    assert env.journal() == [login, "b2_list_buckets", "b2_list_keys", "b2_list_keys", login]
 
 
 def test_superseded_keys_are_deleted_when_the_new_one_is_stored(env: StoreEnvironment) -> None:
@@ -213,6 +213,27 @@ def test_stored_secret_that_b2_refuses_is_lost(env: StoreEnvironment) -> None:
     assert (checked["diff"], made["created"]) == (made["diff"], True)
     assert env.ids() == [env.stored()] != [old.id]
     assert "refuses the secret of the key" in str(made.warnings) and "canary" not in str(made)
+
+
+def test_refusal_that_is_not_about_the_secret_replaces_no_key(env: StoreEnvironment) -> None:
+    env.run()
+    pair = env.pair()
+    seen = []
+
+    def second_login_is_refused(app: t.Any) -> t.Any:
+        def guarded(environ: t.Any, start: t.Any) -> t.Any:
+            seen.append(environ["PATH_INFO"].endswith("b2_authorize_account"))
+            if seen[-1] and sum(seen) == 2:
+                body = b'{"status": 401, "code": "no_payment_history", "message": ""}'
+                start("401 .", [("Content-Length", str(len(body))), ("Content-Type", "application/json")])
+                return [body]
+            return app(environ, start)
+
+        return guarded
+
+    with serving(second_login_is_refused(env.b2.app)) as url:
+        failed = env.run(realm=url)
+    assert "Backblaze wants a first payment" in failed["msg"] and env.pair() == pair
 
 
 def test_secret_that_cannot_be_verified_does_not_count_as_lost(env: StoreEnvironment) -> None:

@@ -133,7 +133,7 @@ def test_verification(missing: str | None, serve: Callable[[t.Any], str], module
     key = env.b2.add_key("attic", set(VERIFY) - {missing}, bucket_ids=[own])
     result = env.run(**env.as_key("listBuckets"), verify_with={"key_id": key.id, "key": key.secret})
     warnings = str(result.warnings)
-    empty = env.b2.storage.is_empty("nix-cache")
+    empty = env.b2.is_empty("nix-cache")
     if missing in ("writeFiles", "readFiles"):
         assert f"lacks the capability {missing}" in result["msg"] and empty
     elif missing == "deleteFiles":

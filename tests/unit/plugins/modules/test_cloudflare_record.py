@@ -104,6 +104,11 @@ def test_the_number_of_requests_is_small(cloudflare: CloudflareEnvironment) -> N
         ("*.lab", f"*.lab.{ZONE}"),
         ("_acme-challenge", f"_acme-challenge.{ZONE}"),
         ("bücher", f"xn--bcher-kva.{ZONE}"),
+        ("Bu\u0308cher", f"xn--bcher-kva.{ZONE}"),
+        ("straße", f"xn--strae-oqa.{ZONE}"),
+        ("例え。テスト", f"xn--r8jz45g.xn--zckzah.{ZONE}"),
+        ("XN--BCHER-KVA", f"xn--bcher-kva.{ZONE}"),
+        ("xn--ls8h", f"xn--ls8h.{ZONE}"),
     ],
 )
 def test_names_are_relative_unless_they_end_in_the_zone(
@@ -136,6 +141,82 @@ def test_texts_are_quoted_split_and_read_back(cloudflare: CloudflareEnvironment,
     stored = cloudflare.contents()[0]
     assert stored.startswith('"')
     assert stored.endswith('"')
+
+
+def test_a_name_in_unicode_is_found(cloudflare: CloudflareEnvironment) -> None:
+    """As an older response may have it."""
+    for label, given in (("bücher", "xn--bcher-kva"), ("💩", "xn--ls8h")):
+        cloudflare.add("A", "203.0.113.1", name=f"{given}.{ZONE}")["name"] = f"{label}.{ZONE}"
+        # Several names are found in the list of the whole zone, not by the API's filter.
+        record = {"name": given, "type": "A", "content": "203.0.113.1"}
+        cloudflare.assert_unchanged(records=[record, {"name": "other", "type": "A", "state": "absent"}])
+
+
+DKIM = "v=DKIM1; k=rsa; p=AAAABBBB"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        '"v=DKIM1; k=rsa; p=AAAA""BBBB"',
+        '"v=DKIM1; k=rsa; p=AAAA" "BBBB"',
+        '"v=DKIM1; k=rsa; p=AAAA"\t\n  "BBBB"  ',
+        '( "v=DKIM1; k=rsa; "\n "p=AAAABBBB" )',
+        '"v=DKIM1; k=rsa; p=AAAA""""BBBB"',
+        '"v=DKIM1\\; k=rsa\\059 p=AAAABBBB"',
+        "v=DKIM1; k=rsa; p=AAAABBBB",
+    ],
+)
+def test_adjoining_quoted_strings_are_one_text(cloudflare: CloudflareEnvironment, given: str) -> None:
+    done = cloudflare.verify(type="TXT", content=given)
+    assert cloudflare.contents() == [f'"{DKIM}"']
+    assert done["record"]["content"] == DKIM
+    cloudflare.assert_unchanged(type="TXT", content=DKIM)
+
+
+@pytest.mark.parametrize("stored", ['"v=DKIM1; k=rsa; p=AAAA""BBBB"', '"v=DKIM1; k=rsa; p=AAAA"  "BBBB"', DKIM])
+def test_stored_strings_are_one_text(cloudflare: CloudflareEnvironment, stored: str) -> None:
+    cloudflare.add("TXT", stored)
+    cloudflare.assert_unchanged(type="TXT", content='"v=DKIM1; k=rsa; ""p=AAAABBBB"')
+
+
+@pytest.mark.parametrize("size", [255, 256, 600])
+def test_one_long_quoted_string_is_split(cloudflare: CloudflareEnvironment, size: int) -> None:
+    cloudflare.verify(type="TXT", content='"' + "k" * size + '"')
+    (stored,) = cloudflare.contents()
+    parts = stored.strip('"').split('" "')
+    assert "".join(parts) == "k" * size
+    assert [len(part) for part in parts[:-1]] == [255] * ((size - 1) // 255)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        '"v=DKIM1; p=AAAA',
+        'v=DKIM1; p=AAAA"',
+        '"v=DKIM1; p=AAAA" BBBB',
+        '"v=DKIM1; p=AAAA"BBBB',
+        'v=DKIM1; p=AAAA" "BBBB',
+        'v=DKIM1; p=AAAA""BBBB"',
+        '"v=DKIM1; p=AAAA" "BBBB',
+        '"v=DKIM1; p=AAAA\\"',
+        '"five 5" inches"',
+        '( "v=DKIM1; p=AAAA"',
+        '"v=DKIM1; \\300"',
+    ],
+)
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_a_text_with_stray_quotes_is_refused(cloudflare: CloudflareEnvironment, given: str, state: str) -> None:
+    cloudflare.add("TXT", '"other"')
+    result = cloudflare.assert_refused(type="TXT", content=given, state=state)
+    assert "quote" in result["msg"] or "\\300" in result["msg"]
+    assert result["msg"].count(". ") <= 1
+    assert cloudflare.requests() == []
+
+
+def test_quotes_within_a_text_are_kept(cloudflare: CloudflareEnvironment) -> None:
+    cloudflare.verify(type="TXT", content=['say "hi" twice', '"5\\" disk"'])
+    assert cloudflare.contents() == ['"5\\" disk"', '"say \\"hi\\" twice"']
 
 
 def test_texts_differ_by_case(cloudflare: CloudflareEnvironment) -> None:
@@ -239,6 +320,18 @@ def test_a_conflict_names_both_records(
         ({"content": ["203.0.113.1"], "owner": "me (too)"}, "owner"),
         ({"content": ["203.0.113.1"], "name": "cache.other.com."}, "not within the zone"),
         ({"content": ["203.0.113.1"], "name": "a..b"}, "not a host name"),
+        ({"content": ["203.0.113.1"], "name": "💩"}, "write this part as xn--ls8h"),
+        ({"content": ["203.0.113.1"], "name": "i❤️.ws"}, "'i❤️'"),
+        ({"content": ["203.0.113.1"], "name": "a💩" + "b" * 60}, "not a host name"),
+        ({"content": ["203.0.113.1"], "zone": "💩.example"}, "'💩.example' is not a host name"),
+        ({"type": "CNAME", "content": "💩.example.org"}, "write this part as xn--ls8h"),
+        ({"type": "CNAME", "content": f"Cache.{ZONE}."}, "points to itself"),
+        ({"type": "CNAME", "content": "192.0.2.1"}, "'192.0.2.1' is an IP address"),
+        ({"type": "CNAME", "content": "2001:db8::1"}, "'2001:db8::1' is an IP address"),
+        ({"type": "MX", "content": "10 192.0.2.1."}, "is an IP address"),
+        ({"type": "NS", "content": "192.0.2.1"}, "is an IP address"),
+        ({"type": "PTR", "content": "192.0.2.1"}, "is an IP address"),
+        ({"type": "SRV", "content": "1 1 1 192.0.2.1"}, "is an IP address"),
         ({"content": ["203.0.113.1"], "zone": None, "zone_id": "a" * 32}, "must be fully qualified"),
         ({"content": ["203.0.113.1"], "batch_size": 0}, "at least 1"),
         ({"content": ["203.0.113.1"], "url": "api.cloudflare.com"}, "is not a URL"),

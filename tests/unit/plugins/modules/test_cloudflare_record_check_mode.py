@@ -17,8 +17,21 @@ NAMES = ["cache", "www", "@", "_x.cache"]
 CONTENTS: dict[str, list[t.Any]] = {
     "A": ["203.0.113.1", "203.0.113.2", "10.0.0.1"],
     "AAAA": ["2001:db8::1", "2001:DB8:0::2"],
-    "CNAME": ["a.example.org", "B.example.org."],
-    "TXT": ["text", '"text"', '"te" "xt"', 'say "hi"', "ü;\\", " text ", "text\n", "k" * 4097],
+    "CNAME": ["a.example.org", "B.example.org.", "cache.example.com", "192.0.2.1"],
+    "DS": ["1 13 2 abcd", "2 13 2 ABCD"],
+    "TXT": [
+        "text",
+        '"text"',
+        '"te" "xt"',
+        '"te""xt"',
+        '"te" xt',
+        'te"xt',
+        'say "hi"',
+        "ü;\\",
+        " text ",
+        "text\n",
+        "k" * 4097,
+    ],
     "MX": ["10 mail.example.org", "20 mail.example.org", "0 ."],
     "CAA": ['0 issue "letsencrypt.org"', "0 ISSUE letsencrypt.org", "0 iodef mailto:me@example.org"],
     "NS": ["ns1.example.org", "ns2.example.org"],
@@ -27,7 +40,8 @@ STORED: dict[str, list[dict[str, t.Any]]] = {
     "A": [{"content": "203.0.113.1"}, {"content": "203.0.113.3"}, {"content": "10.0.0.1"}],
     "AAAA": [{"content": "2001:db8::1"}, {"content": "2001:db8::3"}],
     "CNAME": [{"content": "a.example.org"}, {"content": "c.example.org"}],
-    "TXT": [{"content": "text"}, {"content": '"te" "xt"'}, {"content": '"other"'}, {"content": '"text\\010"'}],
+    "DS": [{"data": {"key_tag": 1, "algorithm": 13, "digest_type": 2, "digest": "abcd"}}],
+    "TXT": [{"content": "text"}, {"content": '"te""xt"'}, {"content": '"other"'}, {"content": '"text\\010"'}],
     "MX": [{"content": "mail.example.org", "priority": 10}, {"content": "old.example.org", "priority": 5}],
     "CAA": [{"data": {"flags": 0, "tag": "issue", "value": "letsencrypt.org"}}],
     "NS": [{"content": "ns1.example.org"}, {"content": "ns3.example.org"}],
@@ -42,8 +56,13 @@ def stored(draw: st.DrawFn) -> dict[str, t.Any]:
     if type_ in ("A", "CNAME"):
         members["proxied"] = st.booleans()
     members["tags"] = st.sampled_from([[], ["Team:infra"]])
+    members["meta"] = st.sampled_from([{}, {}, {}, {"read_only": False}, {"read_only": True}])
     value = draw(st.sampled_from(STORED[type_]))
     return {"name": draw(st.sampled_from(NAMES)), "type": type_, **value, **draw(st.fixed_dictionaries(members))}
+
+
+def name_servers_first(records: list[dict[str, t.Any]]) -> list[dict[str, t.Any]]:
+    return sorted(records, key=lambda record: record["type"] == "DS")
 
 
 def mostly(good: list[t.Any], *bad: t.Any) -> st.SearchStrategy[t.Any]:
@@ -89,8 +108,8 @@ def task(draw: st.DrawFn) -> dict[str, t.Any]:
 def test_check_mode_contract(serve: Callable[[t.Any], str], module: Callable[..., Run]) -> None:
     outcomes: collections.Counter[str] = collections.Counter()
 
-    @hypothesis.settings(max_examples=80, deadline=None, derandomize=True, database=None)
-    @hypothesis.given(before=st.lists(stored(), max_size=8), task=task())
+    @hypothesis.settings(max_examples=120, deadline=None, derandomize=True, database=None)
+    @hypothesis.given(before=st.lists(stored(), max_size=8).map(name_servers_first), task=task())
     def holds(before: list[dict[str, t.Any]], task: dict[str, t.Any]) -> None:
         cloudflare.double.records[cloudflare.double.zone_id(ZONE)].clear()
         for record in before:

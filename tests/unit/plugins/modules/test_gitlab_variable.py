@@ -383,7 +383,9 @@ def test_numbers_and_texts_are_written_as_they_are(gitlab: GitLabEnvironment, va
 @pytest.mark.parametrize(
     ("params", "part"),
     [
-        ({"value": "canary7", "masked": True}, "has 7 characters"),
+        ({"value": "canary7", "masked": True}, "at least 8 characters"),
+        ({"value": "k" * 10_001}, "longer than the 10000 characters"),
+        ({"value": "plain", "project": "panther%2Fhosts%2Fnixos"}, "is URL-encoded; give 'panther/hosts/nixos'"),
         ({"value": "canary with blanks", "masked": True}, "white space"),
         ({"value": "canary\nlines\n", "hidden": True}, "line breaks"),
         ({"value": SECRET, "masked": True, "raw": False}, "raw: true only"),
@@ -453,6 +455,75 @@ def test_a_response_that_repeats_the_value_is_not_shown(gitlab: GitLabEnvironmen
     assert result["failed"]
     assert "repeats a secret" in result["msg"]
     assert "repeats a secret" in result["answer"]
+
+
+WORDS = ["production", "true", "env_var", "CI_ATTIC_TOKEN", "the", "project", "raw", "False", "1", "0", "not shown"]
+LETTERS = [*"aeio10_*", "in", "is", "GitLab", ".", " ", "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER", "***"]
+MASKS = ("VALUE_SPECIFIED_IN_NO_LOG_PARAMETER", "********")
+
+
+def told(result: Run) -> str:
+    """The result without the options, of which Ansible shows the secret ones by this name."""
+    options = result.get("invocation", {}).get("module_args", {})
+    assert options.get("value") in (None, MASKS[0])
+    assert options.get("token") == MASKS[0]
+    return json.dumps({name: part for name, part in result.items() if name != "invocation"})
+
+
+@pytest.mark.parametrize("value", [*WORDS, *LETTERS])
+def test_an_ordinary_word_as_value_is_masked_nowhere_else(gitlab: GitLabEnvironment, value: str) -> None:
+    """The result is the same for every value, so it says nothing about it."""
+    task = {"environment_scope": "production", "description": "Where to deploy the project to, not shown in it"}
+    results = []
+    for given in ("another-value", value):
+        gitlab.double.variables[PROJECT].clear()
+        runs = [gitlab.run(value=given, check=check, **task) for check in (True, False, False)]
+        runs += [
+            gitlab.run(value=given, key="BAD-KEY", **task),
+            gitlab.run(value=given, variable_type="secret", **task),
+        ]
+        runs += [gitlab.run(value="old", **task), gitlab.run(value=given, **task)]
+        runs += [gitlab.run(value=[given], **task), gitlab.run(value={"a": given}, **task)]
+        results.append([told(one) for one in runs])
+    assert results[0] == results[1]
+    assert not any(mask in one for mask in MASKS for one in results[1])
+    assert '"environment_scope": "production"' in results[1][1]
+    assert gitlab.stored(scope="production")["value"] == value
+
+
+@pytest.mark.parametrize("value", [*WORDS, *LETTERS])
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"value": ["is invalid"]},
+        "403 Forbidden",
+        "'{}' is wrong",
+        {"value": ["{} is bad"]},
+        "<html>{}</html>",
+        "boom at {}",
+    ],
+)
+def test_no_message_repeats_a_short_value(gitlab: GitLabEnvironment, value: str, message: t.Any) -> None:
+    """Whether a message of GitLab is shown depends neither on the value nor on what the message says about it."""
+    results = []
+    for given, said in ((value, value), (value, "something")):
+        body = {"message": json.loads(json.dumps(message).replace("{}", said.replace('"', "")))}
+        gitlab.fault(status=400, body=body, method="POST", times=9)
+        results.append(told(gitlab.run(value=given)))
+        gitlab.double.app.faults.clear()
+    if len(value) < 8:
+        assert results[0] == results[1]
+    if message == {"value": ["is invalid"]}:
+        assert "value is invalid" in results[0]
+    elif "{}" in json.dumps(message) and len(value) >= 8:
+        assert value not in results[0] or value in told(gitlab.run(value="another-value"))
+
+
+def test_a_value_that_is_the_token_stays_hidden(gitlab: GitLabEnvironment) -> None:
+    for task in ({}, {"key": "BAD-KEY"}, {"variable_type": "secret"}):
+        result = gitlab.run(value=TOKEN, **task)
+        assert TOKEN not in json.dumps(result)
+    assert gitlab.stored()["value"] == TOKEN
 
 
 # -- credentials
@@ -551,8 +622,15 @@ def test_a_longer_pause_than_allowed_fails(gitlab: GitLabEnvironment, pauses: li
     gitlab.fault(status=429, headers={"Retry-After": "3600"}, times=9)
     result = gitlab.run(value="plain")
     assert result["failed"]
-    assert "3600 s" in result["msg"]
+    for part in ("GitLab answered 429", "3600 s", "longest_pause (30 s)", "raise longest_pause"):
+        assert part in result["msg"]
     assert pauses == []
+
+
+def test_a_long_pause_can_be_allowed(gitlab: GitLabEnvironment, pauses: list[float]) -> None:
+    gitlab.fault(status=429, headers={"Retry-After": "300"})
+    assert gitlab.run(value="plain", longest_pause=300)["changed"]
+    assert pauses == [300]
 
 
 def test_retries_end(gitlab: GitLabEnvironment, pauses: list[float]) -> None:
@@ -625,6 +703,47 @@ def test_a_response_of_another_service_is_reported(gitlab: GitLabEnvironment, bo
     result = gitlab.run(value="plain")
     assert result["failed"]
     assert "check url" in result["msg"]
+
+
+ODD: list[t.Any] = [
+    "",
+    "null",
+    "7",
+    "[]",
+    "[7]",
+    "[[]]",
+    "[{}]",
+    {},
+    {"key": 1},
+    {"key": "K", "value": 1},
+    {"value": None},
+]
+
+
+@pytest.mark.parametrize("body", ODD)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_odd_json_is_no_traceback(gitlab: GitLabEnvironment, body: t.Any, method: str) -> None:
+    gitlab.fault(status=200, body=body, method=method, times=9)
+    result = gitlab.run(value="UPPER_CASE", masked=True)
+    assert not result["failed"] or "GitLab" in result["msg"]
+
+
+PAGE = "<html><head><title>502 Bad Gateway</title></head><body><h1>nginx</h1></body></html>"
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 500, 502, 530])
+@pytest.mark.parametrize("body", [PAGE, "", "null", [], ["boom"], "error code: 1033", {"message": None}, {"error": []}])
+def test_a_page_instead_of_an_answer_is_told_in_one_sentence(
+    gitlab: GitLabEnvironment, status: int, body: t.Any, pauses: list[float]
+) -> None:
+    gitlab.fault(status=status, body=body, times=99)
+    result = gitlab.run(value="some-longer-value")
+    assert result["failed"]
+    assert "GitLab" in result["msg"]
+    assert str(status) in result["msg"] or status in (403, 404)
+    for part in ("<", "\n", "Traceback", "None"):
+        assert part not in result["msg"]
+    assert result["msg"].count(". ") <= 1
 
 
 def test_an_empty_value_is_not_a_difference(gitlab: GitLabEnvironment) -> None:

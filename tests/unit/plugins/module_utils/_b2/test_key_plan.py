@@ -33,7 +33,7 @@ EXPIRING = {"valid_duration_seconds": 1000, "renew_before": 600}
 
 def key(key_id: str, **members: t.Any) -> dict[str, t.Any]:
     rights = {"capabilities": ["readFiles"], "bucket_ids": [], "name_prefix": None, "expires": False}
-    return {"id": key_id, "name": "attic", **rights, "expires_at": None, **members}
+    return {"id": key_id, "name": "attic", **rights, "expires_at": None, "multi_bucket": False, **members}
 
 
 def facts(*keys: dict[str, t.Any], stored: Stored | None = None, **members: t.Any) -> Found:
