@@ -209,7 +209,9 @@ in
         {
           assertion =
             overSocket && config.nixci.postgresql != null
-            -> lib.elem (lib.last login) config.services.postgresql.ensureDatabases;
+            -> lib.elem (lib.last login) (
+                config.nixci.postgresql.databases ++ config.services.postgresql.ensureDatabases
+              );
           message = "nixci: the Attic server uses the database ${lib.last login}, which the role postgresql does not make. Set postgresql_databases and backup_databases to [${lib.last login}].";
         }
       ];

@@ -3,6 +3,7 @@
 {
   imports = [
     ./settings.nix
+    ./checks.nix
     ./nixos.nix
     ./opnix.nix
     ./postgresql.nix

@@ -46,6 +46,7 @@ in
 
     environment.etc."nixci/manifest.json".text = builtins.toJSON {
       version = cfg.collectionVersion;
+      inherit (config.nixci) checks;
       # Whose system this is, to be compared with the running one before it is activated.
       inherit (config.networking) hostName;
       files =

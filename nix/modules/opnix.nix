@@ -1,4 +1,5 @@
-# Secrets on the host, through OpNix: settings hold references, OpNix fetches the values.
+# Secrets on the host, through OpNix: settings hold references, OpNix fetches the values. The token file and the folder of
+# the secrets belong to the host; what it says wins, and the rest follows.
 {
   config,
   lib,
@@ -8,7 +9,18 @@
 let
   t = import ./types.nix { inherit lib; };
   cfg = config.nixci.opnix;
+  supported = (lib.importJSON ./supported.json).opnix;
   imported = options.services ? onepassword-secrets;
+  # OpNix has declarative secrets since 0.7.
+  usable = imported && options.services.onepassword-secrets ? secrets;
+  # Its module has no version; the program that its unit runs has one in the name of its store path.
+  found = lib.findFirst lib.isList null (
+    builtins.split "-opnix-([0-9][0-9.]*)/bin/opnix" (
+      builtins.unsafeDiscardStringContext config.systemd.services.opnix-secrets.script
+    )
+  );
+  version = if !usable then "0.6 or older" else if found == null then null else lib.head found;
+  tooOld = !usable || version != null && lib.versionOlder version supported.minimum;
 
   secret = t.submodule {
     reference = t.option t.secretReference "Where the value is in 1Password.";
@@ -22,7 +34,7 @@ let
 in
 {
   options.nixci.opnix = t.role {
-    tokenFile = t.optionOr "/etc/opnix-token" t.path "File with the service account's token.";
+    tokenFile = t.optionOr null (t.nullOr t.path) "File with the service account's token; null means the host's or OpNix's own.";
     secrets = t.optionOr { } (t.bySecretName secret) "Secrets by name.";
   };
 
@@ -33,12 +45,16 @@ in
           assertion = imported;
           message = "nixci: settings/opnix.json needs the OpNix module, which this configuration does not import. Add inputs.opnix.nixosModules.default (github:brizzbuzz/opnix) to its modules.";
         }
+        {
+          assertion = !imported || !tooOld;
+          message = "nixci: this configuration's OpNix (its program is version ${toString version}) is too old for settings/opnix.json, which needs ${supported.minimum} or newer: ${supported.reason}. Take the release v${supported.newest} of github:brizzbuzz/opnix, for instance with inputs.opnix.url = \"github:brizzbuzz/opnix/v${supported.newest}\" and 'nix flake update opnix'.";
+        }
       ];
     }
-    // lib.optionalAttrs imported {
+    // lib.optionalAttrs usable {
       services.onepassword-secrets = {
         enable = true;
-        inherit (cfg) tokenFile;
+        tokenFile = lib.mkIf (cfg.tokenFile != null) (lib.mkDefault cfg.tokenFile);
         secrets = lib.mapAttrs (_name: secret: removeAttrs secret [ "version" ]) cfg.secrets;
       };
       # OpNix fetches when its unit starts, and only then.

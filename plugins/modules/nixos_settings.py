@@ -12,8 +12,8 @@ version_added: 0.1.0
 description:
   - Makes C(nixci/modules) and C(nixci/settings) below O(config_dir) contain these modules and these settings, and reports whether the running
     system was built from other files.
-  - Removes other C(.nix) files from C(nixci/modules) and other C(.json) files from C(nixci/settings). Files with other names, and everything
-    outside these two folders, stay.
+  - Removes only the settings that O(absent) names. Everything else stays, also a module that an older version of the collection has written and
+    that O(modules) no longer contains; C(default.nix) imports only what belongs to it.
   - Does not rebuild the host; see M(pantheros.nixci.nixos_rebuild).
 extends_documentation_fragment:
   - pantheros.nixci._attributes
@@ -23,19 +23,26 @@ options:
     type: path
     default: /etc/nixos
   modules:
-    description: File name to text of each NixOS module.
+    description: File name, which ends in C(.nix) or C(.json), to text of each NixOS module and of the data that they read.
     type: dict
     required: true
   settings:
     description: Role to its settings. The settings of a role V(web) become the option C(nixci.web).
     type: dict
     required: true
-  private_files:
+  absent:
     description:
-      - Path to text of files that only root may read, such as the token of OpNix. They are never shown and not part of C(files).
-      - A file with the same text keeps its mode; otherwise it gets the mode V(0600). An existing file keeps its owner and group.
-    type: dict
-    default: {}
+      - Roles whose settings are removed. Settings of roles that are named neither here nor in O(settings) stay.
+    type: list
+    elements: str
+    default: []
+  flake:
+    description:
+      - The flake that the host is built from, if it is one. Without it, a C(flake.nix) in O(config_dir) or at the top of its git
+        repository says the same.
+      - In a flake's git repository, files that git does not know are invisible to Nix. Therefore these files, and no others, are added
+        with C(git add --intent-to-add). Committing them is yours.
+    type: str
 requirements:
   - Runs on the NixOS host as root; needs only Python's standard library.
 seealso:
@@ -72,6 +79,17 @@ built_from:
   type: dict
   returned: success
   sample: {"settings/postgresql.json": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}
+removed:
+  description: Path below C(nixci/) of each file that O(absent) removes.
+  type: list
+  elements: str
+  returned: success
+  sample: ["settings/caddy.json"]
+store_path:
+  description: The running system.
+  type: str
+  returned: success
+  sample: /nix/store/00000000000000000000000000000000-nixos-system-hetzner-vps-25.11
 rebuild:
   description: Whether the running system was built from other files, or its activation was interrupted.
   type: bool
@@ -82,7 +100,14 @@ rebuild:
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._core.resource import run
-from ..module_utils._nixos.settings import Settings
+from ..module_utils._nixos.command import Runner
+from ..module_utils._nixos.settings import GIT_TIMEOUT, Settings
+from ..module_utils._nixos.staging import Repository
+
+
+def settings(module: AnsibleModule) -> Settings:
+    folder = module.params["config_dir"]
+    return Settings(module, folder, Repository.of_flake(Runner(module, GIT_TIMEOUT), folder, module.params["flake"]))
 
 
 def main() -> None:
@@ -91,11 +116,12 @@ def main() -> None:
             "config_dir": {"type": "path", "default": "/etc/nixos"},
             "modules": {"type": "dict", "required": True},
             "settings": {"type": "dict", "required": True},
-            "private_files": {"type": "dict", "default": {}, "no_log": True},
+            "absent": {"type": "list", "elements": "str", "default": []},
+            "flake": {"type": "str"},
         },
         supports_check_mode=True,
     )
-    run(module, lambda: Settings(module))
+    run(module, lambda: settings(module))
 
 
 if __name__ == "__main__":

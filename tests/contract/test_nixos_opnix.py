@@ -69,17 +69,21 @@ def test_absent_token_is_a_warning_and_an_empty_one_an_error(nixos: Host, vault:
     body = CONFIGURATION.replace('wantedBy = [ "multi-user.target" ];', "")
     done = nixos.switch(body)
     assert nixos.out("systemctl is-active opnix-secrets") == "active", done.stderr
-    assert "WARNING: the token file /etc/opnix-token does not exist" in nixos.out("journalctl -u opnix-secrets")
+    assert "WARNING: Token file /etc/opnix-token does not exist!" in nixos.out("journalctl -u opnix-secrets")
     nixos.put("/etc/opnix-token", "")
     assert nixos.sh(RESTART).returncode == 1
-    assert "ERROR: the token file /etc/opnix-token is empty" in nixos.out("journalctl -u opnix-secrets")
+    assert "ERROR: Token file is empty!" in nixos.out("journalctl -u opnix-secrets")
     nixos.sh("systemctl stop opnix-secrets; systemctl reset-failed")
 
 
 @pytest.mark.parametrize(
     ("change", "status", "message"),
     [
-        ({"reference": "op://pantherOS/Attic/nothing"}, 65, "op://pantherOS/Attic/nothing: fieldNotFound"),
+        (
+            {"reference": "op://pantherOS/Attic/nothing"},
+            65,
+            "  - missing_reference for op://pantherOS/Attic/nothing: fieldNotFound",
+        ),
         ({"reference": "op://pantherOS"}, 65, "invalid reference"),
         ({"owner": "nobody-here"}, 1, "the owner nobody-here of second does not exist"),
         ({"path": "/etc/shadow"}, 1, "the path /etc/shadow is not allowed"),
@@ -108,7 +112,7 @@ def test_unknown_token_and_rate_limit(nixos: Host, vault: Vault) -> None:
     vault.double.service_accounts.clear()
     refused = nixos.sh(ask)
     assert refused.returncode == 1
-    assert "does not know this service account's token" in refused.stderr
+    assert "Failed to create 1Password SDK client - check token validity" in refused.stderr
     assert vault.token not in refused.stderr
 
 
@@ -116,3 +120,38 @@ def test_setting_a_token_requires_its_options_first(nixos: Host) -> None:
     assert nixos.sh("echo abc | opnix token -path /root/new set").returncode == 0
     assert nixos.out("cat /root/new; stat -c ' %a' /root/new") == "abc 600"
     assert nixos.sh("printf abc | opnix token -path /root/new set").returncode == 1
+
+
+def test_all_unreadable_references_are_listed(nixos: Host, vault: Vault) -> None:
+    references = ["op://pantherOS/Attic/nothing", "op://pantherOS/Attic/greeting", "op://Private/mail/password"]
+    secrets = [{"path": str(number), "reference": reference} for number, reference in enumerate(references)]
+    nixos.put("/root/config.json", json.dumps({"secrets": secrets}))
+    nixos.put("/root/token", vault.token)
+    done = nixos.sh("opnix secret -token-file /root/token -config /root/config.json -output /root/secrets")
+    assert done.returncode == 65
+    assert "missing references: 2" in done.stderr
+    assert "missing_reference for op://Private/mail/password: vaultNotFound" in done.stderr
+    assert "greeting" not in done.stderr
+
+
+@pytest.mark.parametrize(("release", "blocked"), [("0.8.0", True), ("0.11.0", False)])
+def test_old_releases_wait_for_the_service_that_waits_for_them(
+    nixos: Host, vault: Vault, release: str, blocked: bool
+) -> None:
+    """brizzbuzz/opnix#44: a service that is ordered after OpNix is restarted while OpNix' own unit is starting."""
+    waiting = CONFIGURATION.replace('"greeting:/var/lib/opnix/secrets/greeting"', '"greeting:/etc/hostname"')
+    nixos.switch(f'{waiting} lab.opnixVersion = "{release}";')  # there is no token yet
+    assert nixos.out("systemctl is-active opnix-secrets greeter") == "active\nactive"
+    nixos.put("/etc/opnix-token", vault.token)
+    nixos.sh("systemctl reset-failed; systemctl restart --no-block opnix-secrets")
+    try:
+        finished = nixos.sh(
+            f"timeout 4 bash -c 'until [ -e {FILE} ] && ! systemctl list-jobs | grep -q opnix; do sleep 0.1; done'"
+        )
+        assert (finished.returncode == 124) is blocked
+        assert nixos.out(f"cat {FILE}") == "hello"
+    finally:
+        nixos.sh(
+            "systemctl stop --no-block greeter opnix-secrets; systemctl kill --signal=KILL opnix-secrets; systemctl cancel"
+        )
+        nixos.sh("systemctl reset-failed")

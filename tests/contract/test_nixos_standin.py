@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from lab.shell import run
@@ -141,7 +143,7 @@ def test_failed_activation_script_is_status_2(nixos: Host) -> None:
     nixos.configure('system.activationScripts.broken = "exit 1";')
     done = nixos.rebuild("switch")
     assert done.returncode == 1
-    assert "Activation script snippet 'broken' failed" in done.stderr
+    assert "Activation script snippet 'broken' failed (1)\n" in done.stdout
     assert "returned non-zero exit status 2" in done.stderr
 
 
@@ -153,6 +155,49 @@ def test_failed_check_is_status_1_before_anything_is_activated(nixos: Host) -> N
     assert "returned non-zero exit status 1" in done.stderr
     assert (nixos.current(), main_pid(nixos)) == (before, pid)
     assert nixos.profile() != before  # the profile is set first
+
+
+def test_another_init_interface_needs_a_reboot(nixos: Host) -> None:
+    before, pid = nixos.current(), main_pid(nixos)
+    nixos.configure('system.initInterfaceVersion = "systemd 3";')
+    for action in ("dry-activate", "test", "switch"):
+        done = nixos.rebuild(action)
+        assert done.returncode == 1 and "returned non-zero exit status 100" in done.stderr
+        assert "won't take effect until you reboot the system." in done.stderr
+    assert (nixos.current(), main_pid(nixos)) == (before, pid)
+    assert nixos.rebuild("boot").returncode == 0
+
+
+def test_the_bash_edition_tells_no_status(nixos: Host) -> None:
+    nixos.configure('systemd.services.bad = { wantedBy = [ "multi-user.target" ]; script = "exit 3"; };')
+    done = nixos.sh("nixos-rebuild-bash switch")
+    assert done.returncode == 1 and "the following units failed: bad.service" in done.stderr
+    assert done.stderr.endswith("warning: error(s) occurred while switching to the new configuration\n")
+    [newest, *_] = json.loads(nixos.out("nixos-rebuild-bash list-generations --json"))
+    assert (newest["kernelVersion"], newest["specialisations"], newest["date"][-1]) == ("Unknown", ["*"], "Z")
+
+
+def test_a_switch_tells_of_files_that_go_and_restarts_what_comes_before_sysinit(nixos: Host) -> None:
+    nixos.switch('environment.etc.gone.text = "x";')
+    done = nixos.switch("")
+    assert "removing obsolete symlink ‘/etc/gone’...\n" in done.stderr
+    assert "restarting sysinit-reactivation.target\n" in done.stderr
+
+
+def test_new_units_are_started_by_their_target_and_not_listed_before(nixos: Host) -> None:
+    nixos.configure(
+        SLEEPER % "infinity" + 'systemd.services.more = { wantedBy = [ "multi-user.target" ]; script = "sleep 1h"; };'
+    )
+    dry = nixos.rebuild("dry-activate")
+    assert dry.returncode == 0 and "more.service" not in dry.stderr
+    done = nixos.rebuild("switch")
+    assert "the following new units were started: more.service\n" in done.stderr
+    assert "\n[Install]\nWantedBy=multi-user.target\n" in nixos.out("cat /etc/systemd/system/more.service") + "\n"
+
+
+def test_the_host_name_is_a_file_of_the_system(nixos: Host) -> None:
+    nixos.configure('networking.hostName = "web";')
+    assert nixos.out(f"cat {nixos.rebuild('build').stdout.strip()}/etc/hostname") == "web"
 
 
 def test_second_switch_is_refused(nixos: Host) -> None:

@@ -19,6 +19,11 @@ def generation(host: t.Any) -> str:
     return host.check_output("readlink /nix/var/nix/profiles/system")
 
 
+def settings(host: t.Any) -> str:
+    """The hashes of our files in place."""
+    return str(host.check_output("cd /etc/nixos/nixci && find . -type f | sort | xargs sha256sum"))
+
+
 @pytest.fixture
 def sound(demo: t.Any, host: t.Any) -> Iterator[None]:
     """After the test, a run with correct input restores the lab."""
@@ -77,24 +82,40 @@ def test_an_unreachable_host_is_reported_before_anything_is_changed(demo: t.Any)
 def test_a_wrong_setting_is_reported_before_anything_is_changed(
     demo: t.Any, host: t.Any, wrong: dict[str, t.Any], says: str
 ) -> None:
-    before = generation(host)
+    before = generation(host), settings(host)
+    preview = play("--check", **wrong)
     run = play(**wrong)
-    assert run.rc != 0 and run.changed == 0
-    assert "Nothing was changed" in run.problem
-    listed = run.problem.split("To be solved first: ")[1].split(" Origin:")[0]
-    assert says in listed and "|" not in listed
-    assert generation(host) == before
+    for result in (preview, run):
+        assert result.rc != 0 and result.changed == 0
+        assert "Nothing was changed" in result.problem
+        listed = result.problem.split("To be solved first: ")[1].split(" Origin:")[0]
+        assert says in listed and "|" not in listed
+    assert (generation(host), settings(host)) == before
 
 
-def test_a_configuration_without_our_import_is_reported_with_the_line_to_add(sound: None, host: t.Any) -> None:
-    host.run_expect([0], f"cp {CONFIGURATION} {CONFIGURATION}.kept && sed -i '\\#./nixci/modules#d' {CONFIGURATION}")
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (r"\#./nixci/modules#d", "imports = [ ./nixci/modules ];"),
+        ('s/networking.hostName = .*;/networking.hostName = "leftover";/', "that of the host 'leftover'"),
+    ],
+    ids=["without our import", "of another host"],
+)
+def test_a_configuration_that_is_not_ours_is_refused_before_the_switch(
+    sound: None, host: t.Any, edit: str, words: str
+) -> None:
+    """As of a host that is deployed from elsewhere and has the installer's leftover in /etc/nixos."""
+    before = generation(host), settings(host), host.check_output("readlink /run/current-system")
+    host.run_expect([0], f"cp {CONFIGURATION} {CONFIGURATION}.kept && sed -i %s {CONFIGURATION}", edit)
     try:
-        host.run_expect([0], "nixos-rebuild switch")
-        run = play()
+        runs = play("--check", backup_keep_days=9), play(backup_keep_days=9)
     finally:
         host.run_expect([0], f"mv {CONFIGURATION}.kept {CONFIGURATION}")
-    assert run.rc != 0 and run.changed == 0
-    assert "imports = [ ./nixci/modules ];" in run.problem
+    for run in runs:
+        assert run.rc != 0
+        assert words in run.problem
+    assert (generation(host), settings(host), host.check_output("readlink /run/current-system")) == before
+    assert not host.file("/var/lib/nixci/staging").exists
 
 
 def test_a_host_that_is_deployed_from_elsewhere_is_not_touched(demo: t.Any, host: t.Any) -> None:

@@ -38,7 +38,8 @@ def test_a_lost_secret_is_replaced_everywhere(vault: t.Any, cache: t.Any, title:
 
 
 @pytest.mark.parametrize(
-    "moment", ["Manage the restricted key", "Write the modules and the settings", "Build and activate"]
+    "moment",
+    ["Manage the restricted key", "Build the configuration", "Write the modules and the settings", "Activate exactly"],
 )
 def test_a_killed_run_is_finished_by_the_next(demo: t.Any, host: t.Any, moment: str) -> None:
     host.run_expect([0], f"rm {SETTINGS}/caddy.json {SETTINGS}/backup.json")
@@ -57,8 +58,17 @@ def test_files_changed_by_hand_are_restored(demo: t.Any, host: t.Any) -> None:
     host.run_expect(
         [0], f"sed -i s/30/3000/ {SETTINGS}/backup.json && echo '# mine' >> {SETTINGS}/../modules/caddy.nix"
     )
-    # As of a role that the playbook no longer uses.
-    host.run_expect([0], f"echo '{{}}' > {SETTINGS}/old.json")
     recover()
     assert "3000" not in host.file(f"{SETTINGS}/backup.json").content_string
+
+
+def test_settings_of_another_role_go_only_when_they_are_named(demo: t.Any, host: t.Any) -> None:
+    host.run_expect([0], f"echo '{{}}' > {SETTINGS}/old.json")
+    recover()
+    assert host.file(f"{SETTINGS}/old.json").exists
+    preview = play("--check", "--diff", nixos_remove_settings=["old"])
+    assert preview.rc == 0 and "settings/old.json" in preview.out
+    removed = play(nixos_remove_settings=["old"])
+    assert removed.rc == 0, removed.out
     assert not host.file(f"{SETTINGS}/old.json").exists
+    recover()

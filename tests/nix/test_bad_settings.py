@@ -210,3 +210,13 @@ def test_a_host_without_the_module_that_a_role_needs(host: t.Any, stand_in: str,
         pytest.skip("which file brings the module there is not known")
     host.configure(f'{{ disabledModules = [ "/checkout/lab/nixos/options/{stand_in}.nix" ]; }}')
     assert sentence in host.refusal()
+
+
+@pytest.mark.parametrize("release", ["0.7.0", "0.10.0"])
+def test_a_release_of_opnix_that_deadlocks_is_refused(host: t.Any, release: str) -> None:
+    if host.evaluator is on_nixos:
+        pytest.skip("NIXOS_MODULES has one release of OpNix")
+    host.configure(f'{{ lab.opnixVersion = "{release}"; }}')
+    message = host.refusal()
+    assert f"its program is version {release}" in message
+    assert "needs 0.10.1 or newer" in message and "opnix/v0.11.0" in message

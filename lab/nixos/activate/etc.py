@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import typing as t
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,8 @@ def populate(tree: Path, copies: list[dict[str, t.Any]]) -> None:
     wanted = set(_leaves(tree))
     for name in sorted(wanted):
         target = ETC / name
+        if os.path.ismount(target):  # the container's own, such as its host name
+            continue
         target.parent.mkdir(parents=True, exist_ok=True)
         if not _ours(target, name):
             _move_aside(target, name)
@@ -86,9 +89,11 @@ def _remove_stale(wanted: set[str], copies: set[str]) -> None:
             path = Path(parent) / name
             entry = str(path.relative_to(ETC))
             if path != STATIC and path.is_symlink() and path.readlink().is_relative_to(STATIC) and entry not in wanted:
+                print(f"removing obsolete symlink ‘{path}’...", file=sys.stderr)
                 _remove(path, entry)
     for entry in _copied() - wanted:
         if (ETC / entry).exists():
+            print(f"removing obsolete file ‘{ETC / entry}’...", file=sys.stderr)
             _remove(ETC / entry, entry)
     COPIED.write_text("".join(f"{name}\n" for name in sorted(copies)))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The steps of a switch, in order, and its exit status: 0 success, 1 refused, 2 activation failed, 4 some units failed."""
+"""The steps of a switch, in order, and its exit status: 0 success, 1 refused, 2 activation failed, 4 some units failed, 100 reboot needed."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ from . import etc, units, users
 ACTIONS = ("switch", "boot", "test", "check", "dry-activate")
 RUN = Path("/run/nixos")
 CURRENT = Path("/run/current-system")
+INIT_VERSION = "init-interface-version"
+# Exists to restart what comes before sysinit.target.
+REACTIVATION = "sysinit-reactivation.target"
 OLD_UNITS = Path("/etc/static/systemd/system")
 SETTLE_SECONDS = 90
 
@@ -64,6 +67,13 @@ def _locked(toplevel: Path, data: dict[str, t.Any], action: str) -> int:
     if not Path("/run/systemd/system").exists():
         return 0 if activate(toplevel, data) else 2
 
+    # The container of the lab starts without a system; NixOS never does.
+    if CURRENT.exists() and _content(toplevel / INIT_VERSION) != _content(CURRENT / INIT_VERSION):
+        say("Warning: the new NixOS configuration has an ‘init’ that is")
+        say("incompatible with the current configuration.  The new configuration")
+        say("won't take effect until you reboot the system.")
+        return 100
+
     new = units.read(toplevel / units.UNITS)
     plan = units.compare(units.read(OLD_UNITS), new, units.active())
     if action == "dry-activate":
@@ -76,6 +86,10 @@ def _locked(toplevel: Path, data: dict[str, t.Any], action: str) -> int:
         say_units("would start", plan.start)
         return 0
     return _switch(toplevel, data, plan)
+
+
+def _content(file: Path) -> str:
+    return file.read_text() if file.exists() else ""
 
 
 def _checks_pass(toplevel: Path, checks: dict[str, str], action: str) -> bool:
@@ -104,7 +118,10 @@ def _snippet(name: str, step: t.Callable[[], t.Any]) -> bool:
     try:
         step()
     except (OSError, subprocess.CalledProcessError) as exc:
-        say(f"Activation script snippet '{name}' failed: {exc}")
+        status = exc.returncode if isinstance(exc, subprocess.CalledProcessError) else 1
+        if isinstance(exc, OSError):
+            say(str(exc))
+        print(f"Activation script snippet '{name}' failed ({status})", flush=True)  # on standard output, as there
         return False
     return True
 
@@ -129,6 +146,9 @@ def _switch(toplevel: Path, data: dict[str, t.Any], plan: units.Plan) -> int:
         status = 4
     subprocess.run(["systemd-tmpfiles", "--create", "/etc/tmpfiles.d/00-nixos.conf"], check=False)
 
+    say(f"restarting {REACTIVATION}")
+    if (toplevel / units.UNITS / REACTIVATION).exists() and units.systemctl("restart", REACTIVATION).returncode != 0:
+        status = 4
     for kind, verb in (("reload", "reloading"), ("restart", "restarting"), ("start", "starting")):
         names = todo[kind].names
         if names:

@@ -37,7 +37,7 @@ def parse(text: str) -> dict[str, list[str]]:
     for line in text.splitlines():
         if line.startswith("["):
             section = line
-        elif "=" in line and not line.startswith("#"):
+        elif "=" in line and not line.startswith("#") and section != "[Install]":
             key, value = line.split("=", 1)
             values.setdefault(key if section in ("[Unit]", "[Service]") else section + key, []).append(value)
     return values

@@ -72,6 +72,9 @@ in
 
   config.networking.firewall.trustedInterfaces = [ "lo" ];
   config.system.activation.hostName = config.networking.hostName;
+  config.environment.etc.hostname = lib.mkIf (config.networking.hostName != "") {
+    text = config.networking.hostName + "\n";
+  };
   config.systemd.services.firewall = lib.mkIf cfg.enable {
     description = "Firewall";
     wantedBy = [ "sysinit.target" ];

@@ -1,5 +1,5 @@
 # services.onepassword-secrets: OpNix' module, with the subset of its options that declarative secrets need.
-# On a real host it comes from the flake of OpNix; in the lab it is built in.
+# On a real host it comes from the flake of OpNix; in the lab it is built in, and lab.opnixVersion chooses the release.
 { config, lib, pkgs, ... }:
 let
   inherit (lib) mkOption types;
@@ -32,7 +32,9 @@ let
   pathOf = name: secret: if secret.path != null then secret.path else "${cfg.outputDir}/${name}";
   declarative = pkgs.writeText "opnix-declarative-secrets.json" (
     builtins.toJSON {
-      secrets = lib.mapAttrsToList (name: secret: secret // { path = pathOf (nameOf name) secret; }) cfg.secrets;
+      secrets = lib.mapAttrsToList (
+        name: secret: secret // { path = if secret.path != null then secret.path else nameOf name; }
+      ) cfg.secrets;
       systemdIntegration = {
         inherit (integration) enable restartOnChange changeDetection;
         errorHandling.maxRetries = 3;
@@ -40,13 +42,25 @@ let
     }
   );
   files = map toString cfg.configFiles ++ lib.optional (cfg.secrets != { }) "${declarative}";
-  fetch = file: "${lib.getExe pkgs.opnix} secret -token-file ${cfg.tokenFile} -config ${file} -output ${cfg.outputDir}";
+  opnix = pkgs.opnixOf config.lab.opnixVersion;
+  fetch = file: ''
+    ${opnix}/bin/opnix secret \
+      -token-file ${cfg.tokenFile} \
+      -config ${file} \
+      -output ${cfg.outputDir}'';
   consumers = lib.unique (
     integration.services ++ lib.concatMap (secret: secret.services) (lib.attrValues cfg.secrets)
   );
   ownPaths = lib.filter (path: path != null) (map (secret: secret.path) (lib.attrValues cfg.secrets));
 in
 {
+  options.lab.opnixVersion = mkOption {
+    type = types.str;
+    default = pkgs.opnix.version;
+    internal = true;
+    description = "Only in the lab.";
+  };
+
   options.services.onepassword-secrets = {
     enable = lib.mkEnableOption "1Password secrets integration";
     tokenFile = option types.path "/etc/opnix-token";
@@ -84,7 +98,7 @@ in
 
     services.onepassword-secrets.secretPaths = lib.mapAttrs pathOf cfg.secrets;
     users.groups.${group}.members = cfg.users;
-    environment.systemPackages = [ pkgs.opnix ];
+    environment.systemPackages = [ opnix ];
 
     systemd.services = {
       opnix-secrets = {
@@ -113,16 +127,19 @@ in
         };
         script = ''
           install -d -m 0751 ${cfg.outputDir}
+          if [ -f ${cfg.tokenFile} ]; then
+            chown root:${group} ${cfg.tokenFile}
+            chmod 640 ${cfg.tokenFile}
+          fi
           if [ ! -f ${cfg.tokenFile} ]; then
-            echo "WARNING: the token file ${cfg.tokenFile} does not exist; secrets stay as they are" >&2
+            echo "WARNING: Token file ${cfg.tokenFile} does not exist!" >&2
+            echo "INFO: Using existing secrets, skipping updates" >&2
             exit 0
           fi
           if [ ! -s ${cfg.tokenFile} ]; then
-            echo "ERROR: the token file ${cfg.tokenFile} is empty" >&2
+            echo "ERROR: Token file is empty!" >&2
             exit 1
           fi
-          chown root:${group} ${cfg.tokenFile}
-          chmod 640 ${cfg.tokenFile}
           ${lib.concatMapStringsSep "\n" fetch files}
         '';
       };

@@ -63,6 +63,12 @@ in
       );
       default = { };
     };
+    initInterfaceVersion = mkOption {
+      type = types.str;
+      default = "systemd 2";
+      internal = true;
+      description = "On NixOS, of the systemd package: a system with another one cannot be activated without a reboot.";
+    };
     preSwitchChecks = mkOption {
       type = types.attrsOf types.str;
       default = { };
@@ -84,6 +90,7 @@ in
         activation = builtins.toJSON cfg.activation;
         passAsFile = [ "activation" ];
         revision = toString cfg.configurationRevision;
+        initInterface = cfg.initInterfaceVersion;
         program = ../activate;
       }
       ''
@@ -94,6 +101,7 @@ in
         install -m 0555 "$program/switch-to-configuration" "$out/bin/switch-to-configuration"
         cp "$activationPath" "$out/activation.json"
         printf %s "$version" > "$out/nixos-version"
+        printf %s "$initInterface" > "$out/init-interface-version"
         printf %s "$revision" > "$out/configuration-revision"
       ''
   );

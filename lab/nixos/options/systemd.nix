@@ -154,6 +154,9 @@ let
       // unit.unitConfig
     );
 
+  installSection =
+    unit: lib.optionalString (unit.wantedBy != [ ]) "\n[Install]\nWantedBy=${toString unit.wantedBy}\n";
+
   # a script becomes a separate file, so that systemd does not interpret `%` and `$` in it
   job = name: step: text: "${pkgs.writeShellScriptBin "${lib.replaceStrings [ "@" "\\" ] [ "-" "-" ] name}-${step}" "set -e\n${text}"}/bin/${lib.replaceStrings [ "@" "\\" ] [ "-" "-" ] name}-${step}";
   serviceText =
@@ -189,9 +192,10 @@ let
     + lib.concatStrings (
       lib.mapAttrsToList (n: v: "Environment=${builtins.toJSON "${n}=${lib.replaceStrings [ "%" ] [ "%%" ] "${v}"}"}\n") environment
     )
-    + lines (merged // behaviour);
+    + lines (merged // behaviour)
+    + installSection unit;
   other =
-    sectionName: unit: unitSection unit + lib.optionalString (sectionName != null) "\n[${lib.toUpper (lib.substring 0 1 sectionName)}${lib.substring 1 (lib.stringLength sectionName - 7) sectionName}]\n${lines unit.${sectionName}}";
+    sectionName: unit: unitSection unit + lib.optionalString (sectionName != null) "\n[${lib.toUpper (lib.substring 0 1 sectionName)}${lib.substring 1 (lib.stringLength sectionName - 7) sectionName}]\n${lines unit.${sectionName}}${installSection unit}";
 
   units =
     suffix: toText: set:
@@ -238,6 +242,7 @@ in
   };
 
   config = {
+    systemd.targets.sysinit-reactivation.description = "Reactivate sysinit units";
     systemd.timers = lib.mapAttrs (_name: service: {
       wantedBy = [ "timers.target" ];
       timerConfig.OnCalendar = service.startAt;

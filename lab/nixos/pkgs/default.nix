@@ -46,5 +46,8 @@ builders
   attic-server = machine "attic-server" "/usr/local/bin" [ "atticd" "atticadm" ] { mainProgram = "atticd"; };
   attic-client = machine "attic-client" "/usr/local/bin" [ "attic" ] { mainProgram = "attic"; };
   nixos-rebuild = machine "nixos-rebuild" "/usr/local/bin" [ "nixos-rebuild" "nixos-version" ] { };
-  opnix = machine "opnix" "/usr/local/bin" [ "opnix" ] { };
+  # As on NixOS, the name of the store path has the version; an older one behaves as it did.
+  opnixOf =
+    version: machine "opnix-${version}" "/usr/local/bin" [ "opnix" ] { mainProgram = "opnix"; } // { inherit version; };
+  opnix = opnixOf "0.11.0";
 }

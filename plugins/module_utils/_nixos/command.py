@@ -35,25 +35,36 @@ class Runner:
         self.timeout = timeout
         self.deadline = time.monotonic() + timeout
 
+    def left(self) -> float:
+        """Seconds until the time is up."""
+        return self.deadline - time.monotonic()
+
     def find(self, program: str) -> str | None:
         path: str | None = self.module.get_bin_path(program, opt_dirs=PROGRAM_DIRS)
         return path
 
-    def run(self, *argv: str, cwd: str | None = None) -> Outcome:
+    def required(self, program: str) -> str:
+        """The path of a program that another one shall run. Raises NixciError if this host does not have it."""
+        path = self.find(program)
+        if path is None:
+            raise missing_program(program)
+        return path
+
+    def run(self, *argv: str, cwd: str | None = None, env: dict[str, str] | None = None) -> Outcome:
         """The outcome for any exit code; raises if the program is missing or the time is up."""
         program = self.find(argv[0])
         limit = self.find("timeout")
         if program is None or limit is None:
             missing = "timeout" if program else argv[0]
-            raise NixciError(f"The program '{missing}' was not found on this host.", reason="missing_program")
+            raise missing_program(missing)
         # coreutils' timeout ends the whole process group, which killing one process does not
-        left = max(1, round(self.deadline - time.monotonic()))
+        left = max(1, round(self.left()))
         command = [limit, "--kill-after=10", str(left), program, *argv[1:]]
         try:
             rc, out, err = self.module.run_command(
                 command,
                 cwd=cwd,
-                environ_update={"LC_ALL": "C", "LANGUAGE": "C"},
+                environ_update={"LC_ALL": "C", "LANGUAGE": "C", **(env or {})},
                 expand_user_and_vars=False,
                 handle_exceptions=False,
             )
@@ -66,3 +77,7 @@ class Runner:
                 reason="timeout",
             )
         return Outcome(rc, out, err)
+
+
+def missing_program(name: str) -> NixciError:
+    return NixciError(f"The program '{name}' was not found on this host.", reason="missing_program")

@@ -7,6 +7,7 @@ import hashlib
 import json
 import pathlib
 import stat
+import subprocess
 import typing as t
 
 import pytest
@@ -47,6 +48,9 @@ class Host:
 def host(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, module: t.Any) -> Host:
     monkeypatch.setattr(settings, "MANIFEST", str(tmp_path / "manifest.json"))
     monkeypatch.setattr(settings, "UNFINISHED", str(tmp_path / "unfinished"))
+    (tmp_path / "system").mkdir()
+    (tmp_path / "current-system").symlink_to("system")
+    monkeypatch.setattr(settings, "CURRENT_SYSTEM", str(tmp_path / "current-system"))
     root = tmp_path / "etc"
     root.mkdir()
     return Host(root, module)
@@ -68,16 +72,77 @@ def test_a_file_has_the_text_of_to_nice_json(host: Host) -> None:
     assert host.tree()["nixci/settings/a.json"] == expected
 
 
-def test_changes_by_hand_are_undone_and_leftovers_removed(host: Host) -> None:
+def test_changes_by_hand_are_undone(host: Host) -> None:
     host.run()
     expected = host.tree()
     (host.nixci / "settings/attic.json").write_text(json.dumps({"attic": SETTINGS["attic"]}))
     (host.nixci / "modules/attic.nix").write_bytes(b"\xff# mine\n")
-    (host.nixci / "settings/old.json").write_text("{}")
-    (host.nixci / "modules/old.nix").write_text("{ }")
     runs = assert_check_mode_contract(host.run, lambda: sorted(path.name for path in host.nixci.rglob("*")))
     assert runs.actual["changed"]
     assert host.tree() == expected
+
+
+def test_settings_of_a_role_that_is_not_mentioned_stay(host: Host) -> None:
+    host.run()
+    (host.nixci / "modules/old.nix").write_text("{ }")
+    before = host.tree()
+    runs = assert_check_mode_contract(lambda *, check=False: host.run(check=check, settings={}), host.tree)
+    assert not runs.actual["changed"] and host.tree() == before
+    assert set(runs.actual["files"]) >= {"settings/attic.json", "settings/backup.json", "modules/old.nix"}
+
+
+def test_only_settings_that_are_named_are_removed_and_the_preview_lists_them(host: Host) -> None:
+    host.run()
+    change = {"settings": {"attic": SETTINGS["attic"]}, "absent": ["backup", "never-there"]}
+    runs = assert_check_mode_contract(
+        lambda *, check=False: host.run(check=check, **change), lambda: sorted(host.tree().items()), once=["removed"]
+    )
+    assert runs.predicted["removed"] == runs.actual["removed"] == ["settings/backup.json"]
+    diff = runs.predicted["diff"]
+    assert "settings/backup.json" in diff["before"] and "settings/backup.json" not in diff["after"]
+    assert not (host.nixci / "settings/backup.json").exists() and (host.nixci / "settings/attic.json").exists()
+
+
+def test_settings_cannot_be_given_and_removed(host: Host) -> None:
+    assert "attic are given and to be removed" in host.run(absent=["attic"])["msg"]
+    assert "not the name of a role" in host.run(absent=["../modules/default"])["msg"]
+
+
+def test_data_of_the_modules_is_written_beside_them(host: Host) -> None:
+    host.run(modules={**MODULES, "supported.json": "{}\n"})
+    assert host.tree()["nixci/modules/supported.json"] == "{}\n"
+
+
+@pytest.mark.parametrize("place", ["nixci", "nixci/settings", "nixci/settings/attic.json"])
+def test_a_link_is_not_followed(host: Host, place: str) -> None:
+    """What it points to is somebody else's."""
+    target = host.root.parent / "elsewhere"
+    target.mkdir()
+    link = host.root / place
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(target)
+    result = host.run()
+    assert "is a symbolic link" in result["msg"] and not list(target.iterdir())
+
+
+def test_git_learns_of_the_files_of_a_flake_and_of_no_others(host: Host) -> None:
+    def git(*args: str) -> str:
+        return subprocess.run(["git", "-C", str(host.root), *args], check=True, capture_output=True, text=True).stdout
+
+    git("init", "--quiet")
+    (host.root / "flake.nix").write_text("{ }")
+    (host.root / "notes.txt").write_text("of the user")
+    (host.root / ".gitignore").write_text("*.json\n")
+    runs = assert_check_mode_contract(host.run, lambda: git("ls-files").split())
+    known = [f"nixci/modules/{name}" for name in sorted(MODULES)] + [f"nixci/settings/{name}.json" for name in SETTINGS]
+    assert git("ls-files").split() == known
+    (host.nixci / "settings/notes.txt").write_text("of the user")
+    assert "settings/notes.txt" not in host.run()["files"], "a flake does not see it, so no system is made of it"
+
+    # interrupted after the files were written
+    git("rm", "--quiet", "--cached", "--force", *known)
+    runs = assert_check_mode_contract(host.run, lambda: git("ls-files").split())
+    assert runs.actual["changed"] and git("ls-files").split() == known
 
 
 def test_what_is_not_ours_stays_but_counts_for_the_rebuild(host: Host) -> None:
@@ -114,24 +179,3 @@ def test_a_damaged_manifest_is_an_error(host: Host) -> None:
 def test_a_name_cannot_leave_its_folder(host: Host, wrong: dict[str, t.Any]) -> None:
     runs = assert_check_mode_contract(lambda *, check=False: host.run(check=check, **wrong), host.tree)
     assert "is not the name of a file" in runs.actual["msg"]
-
-
-def test_private_files_are_written_closed_and_never_shown(host: Host) -> None:
-    token = host.root / "opnix-token"
-    secret = {"private_files": {str(token): "canary-token\n"}}
-
-    def run(*, check: bool = False) -> dict[str, t.Any]:
-        return host.run(check=check, **secret)
-
-    runs = assert_check_mode_contract(run, host.tree)
-    assert token.read_text() == "canary-token\n" and stat.S_IMODE(token.stat().st_mode) == 0o600
-    assert "canary-token" not in str({**runs.actual, "invocation": None})
-
-    token.chmod(0o640)
-    assert not run()["changed"], "OpNix gives the file to a group of its own"
-    assert stat.S_IMODE(token.stat().st_mode) == 0o640
-
-    token.write_text("old-canary-token\n")
-    runs = assert_check_mode_contract(run, host.tree)
-    assert runs.actual["changed"] and "canary" not in str(runs.actual["diff"])
-    assert "opnix-token" not in str(runs.actual["files"])

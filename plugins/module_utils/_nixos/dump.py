@@ -1,0 +1,78 @@
+# Copyright: (c) 2026, The pantheros.nixci contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a database can be dumped, and whether its newest dump can be read. Private: may change without notice."""
+
+from __future__ import annotations
+
+import os
+import re
+import textwrap
+import time
+import typing as t
+
+from .._core.errors import NixciError
+from .._core.redact import redact_log
+from .command import Runner
+from .host import CURRENT_SYSTEM, journal
+
+Params = dict[str, t.Any]
+Result = dict[str, t.Any]
+
+
+class Dump:
+    """The dumps of one database, which one unit makes: DATABASE-20261126T023000Z.dump, in PostgreSQL's custom format."""
+
+    def __init__(self, runner: Runner, params: Params) -> None:
+        self.runner = runner
+        self.database, self.unit, self.folder = params["database"], params["unit"], params["folder"]
+        self.max_age = params["max_age"] * 3600.0
+        self.name = re.compile(re.escape(self.database) + r"-\d{8}T\d{6}Z\.dump")
+
+    def verify(self, may_start: bool) -> Result:
+        """Make one if there is none of this configuration that is young enough. Raises NixciError."""
+        made = may_start and self.stale()
+        if made:
+            self.make()
+        newest = self.newest()
+        if newest is None:
+            return {"path": None, "size": 0, "made": False}
+        self.read(newest, whole=made)
+        return {"path": newest, "size": os.stat(newest).st_size, "made": made}
+
+    def stale(self) -> bool:
+        """Old, or older than the activation of this system, which may have changed what a dump needs."""
+        newest = self.newest()
+        if newest is None:
+            return True
+        written = os.stat(newest).st_mtime
+        activated = os.lstat(CURRENT_SYSTEM).st_mtime if os.path.lexists(CURRENT_SYSTEM) else 0.0
+        return written < activated or time.time() - written > self.max_age
+
+    def make(self) -> None:
+        started = int(time.time())
+        outcome = self.runner.run("systemctl", "start", "--", self.unit)
+        if outcome.rc != 0:
+            log = textwrap.indent(journal(self.runner, self.unit, started), "  ")
+            raise NixciError(f"{self.unit} cannot dump the database '{self.database}':\n{log}")
+        newest = self.newest()
+        if newest is None or os.stat(newest).st_mtime < started:
+            raise NixciError(f"{self.unit} ran, but it left no new dump of '{self.database}' in {self.folder}.")
+
+    def read(self, path: str, whole: bool) -> None:
+        """The list of contents costs next to nothing; reading the data as well only pays for a new dump."""
+        for argv in (["--list", path], *([["--file=/dev/null", path]] if whole else [])):
+            outcome = self.runner.run("runuser", "--user=postgres", "--", self.runner.required("pg_restore"), *argv)
+            if outcome.rc != 0:
+                reason = redact_log(outcome.err).strip().splitlines()[-1:] or [f"exit code {outcome.rc}"]
+                raise NixciError(f"The dump {path} cannot be read: {reason[0]}; remove it and start {self.unit}.")
+
+    def newest(self) -> str | None:
+        try:
+            with os.scandir(self.folder) as entries:
+                dumps = [(entry.stat().st_mtime, entry.path) for entry in entries if self.name.fullmatch(entry.name)]
+        except FileNotFoundError:
+            return None
+        except OSError as exc:
+            raise NixciError(f"{self.folder} cannot be read: {exc.strerror}.") from None
+        return max(dumps)[1] if dumps else None
