@@ -26,7 +26,7 @@ ENVIRONMENTS = {
     "gitlab": ["gitlab_variable"],
     "onepassword": ["onepassword", "onepassword_item"],
 }
-ELSEWHERE = {"attic_roundtrip", "nixos_rebuild", "nixos_check", "nixos_settings"}
+ELSEWHERE = {"attic_roundtrip", "nixos_rebuild", "nixos_check", "nixos_settings", "opnix_token"}
 
 
 def plugin_file(name: str) -> pathlib.Path:
