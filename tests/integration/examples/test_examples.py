@@ -26,7 +26,15 @@ ENVIRONMENTS = {
     "gitlab": ["gitlab_variable"],
     "onepassword": ["onepassword", "onepassword_item"],
 }
-ELSEWHERE = {"attic_roundtrip", "inventory_check", "nixos_host_info", "nixos_rebuild", "nixos_check", "nixos_settings"}
+ELSEWHERE = {
+    "attic_roundtrip",
+    "inventory_check",
+    "nixos_check",
+    "nixos_host_info",
+    "nixos_rebuild",
+    "nixos_settings",
+    "opnix_token",
+}
 
 
 def plugin_file(name: str) -> pathlib.Path:
