@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-import collections
 import json
 import re
 import threading
 import typing as t
 from collections.abc import Iterable
 
-KEPT = 20_000  # so many requests, the newest ones, are in a journal
 Wsgi = t.Callable[[dict[str, t.Any], t.Callable[..., t.Any]], Iterable[bytes]]
 
 
@@ -22,7 +20,7 @@ LARGEST_FAULT = 1 << 20
 class Control:
     """WSGI middleware around a double.
 
-    GET /_lab/requests     returns the journal, a list of {method, path, query, status} of the newest requests
+    GET /_lab/requests     returns the journal, a list of {method, path, query, status}
     DELETE /_lab/requests  clears the journal
     POST /_lab/faults      {"status": 503, "headers": {}, "body": {}, "times": 1, "method": "GET", "path": "regex"}
                            returns this response to the next matching requests instead of the double's
@@ -31,7 +29,7 @@ class Control:
 
     def __init__(self, app: Wsgi) -> None:
         self.app = app
-        self.requests: collections.deque[dict[str, t.Any]] = collections.deque(maxlen=KEPT)
+        self.requests: list[dict[str, t.Any]] = []
         self.faults: list[dict[str, t.Any]] = []
         self.lock = threading.Lock()
 
@@ -70,7 +68,7 @@ class Control:
     ) -> Iterable[bytes]:
         with self.lock:
             if path == "/_lab/requests" and method == "GET":
-                return _answer(start_response, 200, list(self.requests))
+                return _answer(start_response, 200, self.requests)
             if path == "/_lab/requests" and method == "DELETE":
                 self.requests.clear()
                 return _answer(start_response, 204, None)
