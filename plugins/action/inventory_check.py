@@ -49,7 +49,8 @@ class ActionModule(ActionBase):
             reachable=arguments.reachable,
             host={
                 "config_dir": arguments.values.get("nixos_config_dir"),
-                "persistent": [arguments.values[name] for name in PERSISTENT if name in arguments.values],
+                # Empty if the host decides.
+                "persistent": [arguments.values[name] for name in PERSISTENT if arguments.values.get(name)],
                 "calendars": [arguments.values[name] for name in CALENDARS if name in arguments.values],
             },
             warnings=[*result.get("warnings", []), *warnings],

@@ -136,6 +136,7 @@ RULES: dict[str, Rule] = {
     "nixci_dns_zone": text("domain"),
     "attic_domain": text("domain"),
     "attic_listen": text("listen"),
+    "attic_environment_file": text("path", empty=True),
     "attic_storage": fields({"endpoint": text("url"), "region": text("region"), "bucket": text("bucketName")}),
     "attic_chunking": fields(
         {size: number(0) for size in ("nar_size_threshold", "min_size", "avg_size", "max_size")},
@@ -158,7 +159,7 @@ RULES: dict[str, Rule] = {
     "dns_zone": text("domain"),
     "nixos_config_dir": text("path"),
     "nixos_rebuild_timeout": number(1),
-    "opnix_token_file": text("path"),
+    "opnix_token_file": text("path", empty=True),
     "opnix_secrets": named(
         "secretName",
         fields(
