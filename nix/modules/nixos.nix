@@ -36,7 +36,7 @@ in
     ];
     warnings =
       lib.optional (lib.versionOlder supported.newest release)
-        "nixci: NixOS ${release} is newer than ${supported.newest}, the newest release that this version of the collection (${cfg.collectionVersion}) was tried with."
+        "nixci: NixOS ${release} is newer than ${supported.newest}, the newest release that this version of the collection (${cfg.collectionVersion}) knows."
       ++ lib.optional (!config.nix.enable)
         "nixci: ${settings} is for hosts that rebuild themselves, but ${theirs.where [ options.nix.enable ]} sets nix.enable to false, so nixos-rebuild cannot work on this host."
       ++ lib.optional (!(config.system.switch.enable or true))

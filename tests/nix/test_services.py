@@ -257,6 +257,7 @@ def test_manifest_names_every_file_by_its_hash(host: t.Any) -> None:
     assert manifest == {
         "version": "0.1.0",
         "hostName": "hetzner-vps",
+        "checks": host.value("config.nixci.checks"),
         "files": {
             str(path.relative_to(ours)): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in ours.rglob("*")

@@ -84,7 +84,7 @@ def _releases(host: str, report: Report, supported: dict[str, dict[str, str]]) -
     old = [one for one in report.all("opnix") if _number(one) < _number(opnix["minimum"])]
     if old:
         yield (
-            f"Host {host} runs OpNix {old[0]}; take {opnix['minimum']} or newer ({OPNIX}, newest tried: {opnix['newest']}) and rebuild "
+            f"Host {host} runs OpNix {old[0]}; take {opnix['minimum']} or newer ({OPNIX}, newest known: {opnix['newest']}) and rebuild "
             f"it by hand: {opnix['reason']}."
         )
 
