@@ -27,7 +27,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         variables = task_vars or {}
         result: dict[str, t.Any] = super().run(tmp, variables)
-        _, options = self.validate_argument_spec(
+        _result, options = self.validate_argument_spec(
             argument_spec={
                 "roles": {"type": "list", "elements": "str", "choices": specs.roles(), "required": True},
                 "fail": {"type": "bool", "default": True},
@@ -61,8 +61,10 @@ class ActionModule(ActionBase):
 
     def _template(self, variables: dict[str, t.Any]) -> t.Callable[..., t.Callable[[t.Any], t.Any]]:
         def evaluator(defaults: dict[str, t.Any]) -> t.Callable[[t.Any], t.Any]:
-            templar = self._templar.copy_with_new_env(available_variables={**defaults, **variables})
-            return lambda value: templar.template(value)
+            template: t.Callable[[t.Any], t.Any] = self._templar.copy_with_new_env(
+                available_variables={**defaults, **variables}
+            ).template
+            return template
 
         return evaluator
 

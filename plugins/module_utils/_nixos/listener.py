@@ -48,7 +48,7 @@ def _listening(addresses: set[str], port: int) -> set[str]:
         with contextlib.suppress(OSError), open(f"{PROC}/net/{table}", encoding="ascii") as file:
             for line in list(file)[1:]:
                 fields = line.split()
-                address, _, found = fields[1].partition(":")
+                address, _colon, found = fields[1].partition(":")
                 if fields[3] != LISTEN or int(found, 16) != port:
                     continue
                 parsed = _parse(address)

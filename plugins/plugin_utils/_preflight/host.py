@@ -38,7 +38,7 @@ class Report:
     @property
     def release(self) -> str | None:
         """YY.MM of NixOS; None if the system has a label of its own."""
-        kind, _, version = self["os"].partition(" ")
+        kind, _blank, version = self["os"].partition(" ")
         candidates = [version if kind == "nixos" else "", self["release"]]
         return next((found[0] for one in candidates if (found := re.match(r"\d\d\.\d\d", one))), None)
 
