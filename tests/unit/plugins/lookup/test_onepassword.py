@@ -331,3 +331,20 @@ def test_the_sdk_is_not_loaded_with_the_lookup() -> None:
         check=True,
     )
     assert done.stdout.split() == ["False"]
+
+
+def test_what_was_written_just_before_is_shown(
+    double: OnePasswordDouble,
+    lookup: t.Callable[..., list[t.Any]],
+    url: str,
+    module: t.Callable[..., dict[str, t.Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: pathlib.Path,
+) -> None:
+    """Connect's copy follows a moment after a write, and the lookup keeps what it fetched."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    double.lag = 0.3
+    assert lookup("op://pantherOS/B2/id", cache_seconds=300) == ["k"]
+    access = {"connect_host": url, "connect_token": "canary-token", "vault": "pantherOS", "title": "B2"}
+    assert module("onepassword_item", {**access, "fields": [{"label": "id", "value": "other"}]})["changed"]
+    assert lookup("op://pantherOS/B2/id", cache_seconds=300) == ["other"]

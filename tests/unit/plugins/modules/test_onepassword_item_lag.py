@@ -9,9 +9,6 @@ import typing as t
 
 import pytest
 import requests
-from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import lookup_loader
-from ansible.template import Templar
 from ansible_collections.pantheros.nixci.plugins.module_utils._b2.store import OnePasswordStore, Pair
 from ansible_collections.pantheros.nixci.plugins.module_utils._onepassword.connect import ConnectBackend
 
@@ -89,14 +86,6 @@ def test_a_deleted_item_is_gone_and_can_be_made_again(double: OnePasswordDouble,
     assert run(PASSWORD)["changed"]
     assert not run(PASSWORD)["changed"]
     assert titles(double) == ["Old"]
-
-
-def test_the_lookup_shows_what_was_written_just_before(run: Run, access: dict[str, t.Any]) -> None:
-    plugin = lookup_loader.get("pantheros.nixci.onepassword", loader=DataLoader(), templar=Templar(DataLoader()))
-    options = {**access, "variables": {}, "cache_seconds": 300}
-    assert plugin.run(["op://Infra/Old/username"], **options) == ["ci"]
-    run({"label": "username", "value": "other"})
-    assert plugin.run(["op://Infra/Old/username"], **options) == ["other"]
 
 
 def test_the_store_of_keys_finds_the_pair_that_it_stored(double: OnePasswordDouble, access: dict[str, t.Any]) -> None:
