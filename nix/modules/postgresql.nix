@@ -36,6 +36,7 @@ let
     option.identMap
   ];
   defaultPackage = builtins.tryEval postgresql.package.outPath;
+  noVersion = "nixci: ${settings} needs PostgreSQL, and this NixOS has no longer the version that belongs to system.stateVersion ${config.system.stateVersion} (${theirs.where [ options.system.stateVersion ]}). Set services.postgresql.package to a version that it has, for example pkgs.postgresql_16.";
 in
 {
   options.nixci.postgresql = t.role {
@@ -52,7 +53,7 @@ in
     ++ lib.optionals postgresql.enable [
       {
         assertion = defaultPackage.success;
-        message = "nixci: ${settings} needs PostgreSQL, and this NixOS has no longer the version that belongs to system.stateVersion ${config.system.stateVersion} (${theirs.where [ options.system.stateVersion ]}). Set services.postgresql.package to a version that it has, for example pkgs.postgresql_16.";
+        message = noVersion;
       }
       {
         assertion = host.reachable;
@@ -69,7 +70,13 @@ in
     ];
 
     # What the configuration itself says about PostgreSQL stays as it is.
-    services.postgresql.enable = t.overDefaults true;
+    services.postgresql = {
+      enable = t.overDefaults true;
+      # NixOS 24.05 has no such version any more. Its own words would come before the assertions.
+      package = lib.mkIf (lib.versionOlder config.system.stateVersion "21.11") (
+        lib.mkOverride 999 (throw noVersion)
+      );
+    };
 
     # Not `ensureDatabases': NixOS creates those while it starts PostgreSQL, so that a failure takes everybody's
     # databases down. And from template0, as template1 refuses to be copied after an upgrade of the C library.
