@@ -644,12 +644,12 @@ def test_unusable_authorization_is_refused(env: Environment, key: Key) -> None:
 # Our own server.
 
 STORE_AND_READ = """
-import sys
+import io, sys
 from lab.attic.storage import S3Storage
 storage = S3Storage({"type": "s3", "region": sys.argv[1], "bucket": "the-cache", "endpoint": sys.argv[2]})
 reference, _ = storage.reference("a chunk")
-storage.put("a chunk", b"chunk")
-assert storage.get(reference) == b"chunk"
+storage.put("a chunk", io.BytesIO(b"chunk"), 5)
+assert b"".join(storage.get(reference)) == b"chunk"
 storage.delete(reference)
 """
 
