@@ -197,6 +197,7 @@ def test_a_collection_without_its_bucket_fails_and_the_next_one_makes_up_for_it(
 
 
 def test_no_statements_are_logged(machine: Machine) -> None:
+    machine.host.out("systemctl start atticd-gc")
     for unit in ("atticd", "atticd-gc"):
         said = machine.journal(unit)
         assert "SELECT" not in said and "sqlx" not in said
