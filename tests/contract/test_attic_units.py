@@ -64,6 +64,7 @@ class Machine:
         return json.loads(self.host.out(f'runuser -u postgres -- psql -d atticd -Atc "{sql}"'))
 
     def journal(self, unit: str) -> str:
+        self.host.out("journalctl --sync")
         return self.host.out(f"journalctl --unit={unit} --output=cat --no-pager")
 
 
@@ -201,4 +202,4 @@ def test_no_statements_are_logged(machine: Machine) -> None:
     for unit in ("atticd", "atticd-gc"):
         said = machine.journal(unit)
         assert "SELECT" not in said and "sqlx" not in said
-    assert "orphan chunks" in machine.journal("atticd-gc")
+    assert "orphan NARs" in machine.journal("atticd-gc")
