@@ -142,5 +142,4 @@ def test_a_token_is_tested_with_the_built_systems_own_opnix(server: Host, vault:
     vault.put("good evening")
     assert module(server, "opnix_token", refresh=True)["changed"]
     assert server.out("cat /run/opnix/greeting") == "good evening"
-    server.out("sleep 1.1")
     assert not module(server, "opnix_token", refresh=True)["changed"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import json
 import os
 import re
@@ -164,11 +165,16 @@ def _private_folder() -> Iterator[str]:
 
 def last_start(runner: Runner) -> tuple[str, float]:
     """The state of OpNix' unit ("" without such a unit) and the time of its last start, in seconds of the epoch."""
+    # To the microsecond: a token may be written in the same second.
     outcome = runner.run(
-        "systemctl", "show", "--timestamp=unix", "--property=LoadState,ActiveState,ExecMainStartTimestamp", "--", UNIT
+        "systemctl", "show", "--timestamp=us+utc", "--property=LoadState,ActiveState,ExecMainStartTimestamp", "--", UNIT
     )
     shown: dict[str, str] = dict(line.split("=", 1) for line in outcome.out.splitlines() if "=" in line)
     if shown.get("LoadState") != "loaded":
         return "", 0.0
-    started = re.fullmatch(r"@(\d+)", shown.get("ExecMainStartTimestamp", ""))
-    return shown.get("ActiveState", ""), float(started[1]) if started else 0.0
+    started = re.fullmatch(r"\w+ (.+) UTC", shown.get("ExecMainStartTimestamp", ""))
+    return shown.get("ActiveState", ""), _seconds(started[1]) if started else 0.0
+
+
+def _seconds(moment: str) -> float:
+    return datetime.datetime.strptime(f"{moment} +0000", "%Y-%m-%d %H:%M:%S.%f %z").timestamp()

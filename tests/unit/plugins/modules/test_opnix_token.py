@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import pathlib
@@ -241,7 +242,8 @@ def test_a_volatile_file_belongs_to_whatever_makes_it(host: Host, monkeypatch: p
 
 
 def unit(host: Host, state: str, started: float) -> None:
-    text = f"LoadState=loaded\\nActiveState={state}\\nExecMainStartTimestamp=@{int(started)}\\n"
+    moment = datetime.datetime.fromtimestamp(started, datetime.UTC).strftime("%a %Y-%m-%d %H:%M:%S.%f UTC")
+    text = f"LoadState=loaded\\nActiveState={state}\\nExecMainStartTimestamp={moment}\\n"
     script = f'#!/bin/sh\necho "$@" >> {host.root}/systemctl-log\n[ "$1" = show ] && printf "{text}"\nexit 0\n'
     (host.root / "programs/systemctl").write_text(script)
 
@@ -258,7 +260,7 @@ def test_secrets_are_fetched_anew_if_the_token_is_newer_than_the_unit(host: Host
     assert host.run(token=NEW)["refresh"]
     assert host.run(refresh=True, check=True)["changed"] and restarts(host) == 0
     assert host.run(refresh=True)["changed"] and restarts(host) == 1
-    unit(host, "active", now + 60)
+    unit(host, "active", os.stat(host.token_file).st_mtime + 0.001)
     assert not host.run(token=NEW)["refresh"]
     assert not host.run(refresh=True)["changed"] and restarts(host) == 1
     os.utime(host.token_file, (now, now + 120))
