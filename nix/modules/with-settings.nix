@@ -16,6 +16,7 @@ else
       ./attic.nix
       ./caddy.nix
       ./backup.nix
+      ./substituter.nix
       ./ports.nix
     ];
   }
