@@ -30,6 +30,12 @@ options:
         configuration, so it has the ports, folders and names that the host really uses.
     type: bool
     default: false
+  skip:
+    description: Kinds of checks to leave out, also of those that the manifest lists, such as dumps that would take too long.
+    type: list
+    elements: str
+    choices: [units, ports, commands, databases, logins, dumps, files, urls]
+    default: []
   units:
     description:
       - Full names of units that must be active, such as V(atticd.service). A unit of type C(oneshot) that has ended successfully passes as well.
@@ -261,12 +267,15 @@ CHECKS = ("units", "ports", "commands", "databases", "logins", "dumps", "files",
 
 def check(module: AnsibleModule) -> dict[str, t.Any]:
     params = with_manifest(module.params) if module.params["manifest"] else module.params
-    if params["changed_units"] is None and not any(params[what] for what in CHECKS):
+    if not (
+        params["manifest"] or params["skip"] or params["changed_units"] is not None or any(map(params.get, CHECKS))
+    ):
         raise InvalidError("Name at least one unit, port, command, database, login, dump, file or URL to check.")
     if not 1 <= params["timeout"] <= 3600:
         raise InvalidError("timeout must be from 1 to 3600 seconds.")
     if not SETTLED <= params["steady"] <= 600:
         raise InvalidError("steady must be from 2 to 600 seconds.")
+    params = {**params, **{what: type(params[what])() for what in params["skip"]}}
     # What can never pass is refused before anything is waited for.
     for port in params["ports"]:
         parse_port(port)
@@ -297,6 +306,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "manifest": {"type": "bool", "default": False},
+            "skip": {"type": "list", "elements": "str", "choices": list(CHECKS), "default": []},
             "units": {"type": "list", "elements": "str", "default": []},
             "changed_units": {"type": "list", "elements": "str"},
             "ignore_failed": {"type": "list", "elements": "str", "default": []},

@@ -334,6 +334,14 @@ def test_a_controller_needs_no_systemd(
     assert result["failures"] == [] and result["ignored"] == []
 
 
+def test_kinds_of_checks_can_be_left_out(module: t.Any, systemd: Systemd) -> None:
+    systemd.unit("web.service", "failed", "failed")
+    checks = {"units": ["web.service"], "ports": [1], "files": {"/nonexistent": "0400"}, "grace": 1}
+    result = module("nixos_check", {**checks, "skip": ["ports", "files"]})
+    assert decisive(result) == {"unit web.service": True}
+    assert not module("nixos_check", {**checks, "skip": ["units", "ports", "files"]})["failed"]
+
+
 @pytest.mark.parametrize("steady", [1, 601])
 def test_impossible_observations_are_refused(module: t.Any, steady: int) -> None:
     assert "steady must be from 2 to 600" in module("nixos_check", {"units": ["a.service"], "steady": steady})["msg"]
