@@ -57,9 +57,7 @@ class GitLabClient(Connection):
 
         All are listed, because a request for one would put its name, which may be a secret value, into URLs and logs.
         """
-        return frozenset(
-            self._entity(one)["key"] for one in self._call(self.variables.list, get_all=True, per_page=100)
-        )
+        return frozenset(self._entity(one)["key"] for one in self._list(self.variables, get_all=True, per_page=100))
 
     def create_variable(self, fields: dict[str, t.Any]) -> None:
         created = self._entity(self._call(self.variables.create, fields))

@@ -115,6 +115,12 @@ class Connection:
         except requests.exceptions.RequestException as exc:
             raise no_answer("GitLab", self.url, self.timeout, exc) from None
 
+    def _list(self, manager: t.Any, **options: t.Any) -> list[t.Any]:
+        try:
+            return list(self._call(manager.list, **options))
+        except (TypeError, KeyError):  # python-gitlab takes whatever it gets for a list
+            raise self._unexpected() from None
+
     def _unexpected(self) -> NixciError:
         return UnavailableError(
             f"GitLab: {self.url} returned something that is not a response of GitLab's API; check url."
@@ -135,6 +141,12 @@ class Connection:
             return self._unexpected()
         shown = self._shown(text)
         details = {"status": status, "answer": shown}
+        if status == 401 and self.job:
+            return AuthenticationError(
+                f"GitLab refuses the job token ({shown}): it is valid only while its job runs, in the GitLab of that job, and {self.url} "
+                "must be that one.",
+                **details,
+            )
         if status == 401:
             return AuthenticationError(
                 f"GitLab refuses the token ({shown}): it is wrong, expired, revoked, a job token, or belongs to another GitLab "

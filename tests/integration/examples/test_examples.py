@@ -24,6 +24,7 @@ ENVIRONMENTS = {
     "b2": ["b2_bucket", "b2_application_key"],
     "cloudflare": ["cloudflare_record"],
     "gitlab": ["gitlab_variable"],
+    "gitlab_deployment": ["gitlab_deployment"],
     "onepassword": ["onepassword", "onepassword_item"],
 }
 ELSEWHERE = {
