@@ -66,9 +66,9 @@ class Readiness:
         current = current and unconfirmed is None
         self._locked()
         self._clock()
-        self._moved(running)
         missing = None
         if path and not current:
+            self._moved(running)
             self._another_kind(path, present)
             self._failed_before(path)
             missing = self._missing(path, present)
