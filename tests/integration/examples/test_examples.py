@@ -30,6 +30,7 @@ ELSEWHERE = {
     "attic_roundtrip",
     "inventory_check",
     "nixos_check",
+    "nixos_generation_info",
     "nixos_host_info",
     "nixos_rebuild",
     "nixos_settings",
