@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pathlib
+import subprocess
 import time
 import typing as t
+from collections.abc import Iterator
 
 from lab.host.container import SYSTEMD
 from lab.shell import attempt, run
@@ -69,6 +72,26 @@ class Host:
 
     def go_on(self, step: str) -> None:
         self.out(f"rm /run/faults/hold-{step}")
+
+    @contextlib.contextmanager
+    def locked(self, path: str) -> Iterator[t.Callable[[int], None]]:
+        """Holds a lock; what it yields waits until so many others wait for it."""
+        script = f"mkdir -p {pathlib.Path(path).parent} && exec flock {path} sh -c 'echo locked; cat'"
+        argv = ["docker", "exec", "--interactive", self.id, "sh", "-c", script]
+        with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+            assert holder.stdin and holder.stdout
+            assert holder.stdout.readline() == "locked\n"
+            count = "grep -c -- '-> FLOCK' /proc/locks"
+            yield lambda number: self.wait(f"{number} waiting for {path}", lambda: int(self.sh(count).stdout) >= number)
+            holder.stdin.close()
+
+    def set_clock(self, seconds: int) -> None:
+        """Move the time of day that Python's programs see.
+
+        The real clock is the one of this machine, and no container has one of its own. So the journal and systemd keep
+        the old time, and what is compared with them is off by the same difference as after a real jump.
+        """
+        self.put("/run/faults/clock", str(seconds))
 
     def expire(self) -> None:
         """The time for a confirmation is over: what the timer does then."""

@@ -26,6 +26,7 @@ LABEL = "nixci.faults"  # its value is the process of the test run
 RUN = "NIXCI_FAULTS_RUN"
 CONFIG = "/etc/nixos"
 ROOTS = "/nix/var/nix/gcroots/faults"
+PYTHON = "/usr/lib/python3/dist-packages"
 CACHE_KEY = "cache.nixci.test-1"
 REMOTE = "remote"
 EXPORT = "/var/export"
@@ -121,6 +122,8 @@ def _build(name: str, folder: pathlib.Path) -> dict[str, object]:
         inside(
             f"nix-env -p /nix/var/nix/profiles/system --set {systems['good']} && {systems['good']}/bin/switch-to-configuration switch"
         )
+        run("docker", "cp", "--quiet", str(HERE / "clock.py"), f"{container}:{PYTHON}/faults_clock.py")
+        inside(f"echo 'import faults_clock' >{PYTHON}/faults_clock.pth")
         # Debian has no module for it.
         inside("echo 'deploy ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/deploy")
         public_key = inside(f"cat {EXPORT}/public")
