@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import typing as t
 
-from .controller import Run
+import pytest
+
+from .controller import Controller, Run
 from .host import Host
 from .outcome import FAILED, OK, Outcome
 
 Deploy = t.Callable[..., Run]
-REVERTED = "good", "reverted"
 
 
 def test_a_unit_fails_at_once(host: Host, deploy: Deploy) -> None:
@@ -80,6 +81,23 @@ def test_a_system_that_is_known_to_be_bad(host: Host, deploy: Deploy) -> None:
     Outcome(
         running="good", records=[reverted, reverted], remembered=["broken"], code=FAILED, message="app.service"
     ).check(host, forced)
+
+
+@pytest.mark.parametrize(
+    ("configuration", "sentence"),
+    [
+        pytest.param("{ services.opennssh.enable = true; }", "services.opennssh", id="evaluation"),
+        pytest.param(
+            '{ pkgs, ... }: { system.checks = [ (pkgs.runCommand "x" { } "echo no compiler; exit 1") ]; }',
+            "no compiler",
+            id="build",
+        ),
+    ],
+)
+def test_a_system_that_cannot_be_built(host: Host, controller: Controller, configuration: str, sentence: str) -> None:
+    host.put("/etc/nixos/configuration.nix", configuration)
+    run = controller.tasks(host, {"pantheros.nixci.nixos_rebuild": {"confirm_timeout": 900}})
+    Outcome(running="good", code=FAILED, message=sentence).check(host, run)
 
 
 def test_the_running_system(host: Host, deploy: Deploy) -> None:
