@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from . import image
-from .controller import Controller, Run
+from .controller import PATIENT, Controller, Run
 from .host import Host
 
 
@@ -63,7 +63,7 @@ def deploy(controller: Controller) -> t.Callable[..., Run]:
     """
 
     def start(host: Host, system: str, *args: str, user: str = "root", **variables: t.Any) -> Run:
-        given = {"deploy_store_path": host.systems[system], "deploy_confirm_timeout": 900, "deploy_grace": 20}
+        given = {"deploy_store_path": host.systems[system], **PATIENT}
         return controller.start("playbooks/deploy.yml", [host], *args, user=user, **{**given, **variables})
 
     return start

@@ -22,6 +22,8 @@ BIN = pathlib.Path(sys.executable).parent
 # Ends with all its children, the masters of SSH connections included, as if the machine were switched off.
 CONTAINED = ("setpriv", "--pdeathsig=KILL", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 TASKS = "play.json"
+# No case that does not set them itself reaches these limits.
+PATIENT = {"deploy_confirm_timeout": 900, "deploy_grace": 60, "deploy_steady": 2}
 
 
 class Run:

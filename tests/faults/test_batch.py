@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .controller import Controller
+from .controller import PATIENT, Controller
 from .host import Host
 from .outcome import OK, UNREACHABLE, Outcome
 
@@ -13,12 +13,7 @@ from .outcome import OK, UNREACHABLE, Outcome
 def test_a_host_disappears_in_a_batch_of_four(new_host: t.Callable[..., Host], controller: Controller) -> None:
     hosts = [new_host(f"web{number}") for number in range(1, 5)]
     lost, *others = hosts
-    variables = {
-        "deploy_store_path": lost.systems["good2"],
-        "deploy_confirm_timeout": 900,
-        "deploy_grace": 20,
-        "deploy_serial": 4,
-    }
+    variables = {**PATIENT, "deploy_store_path": lost.systems["good2"], "deploy_serial": 4}
     lost.hold("activation-good2")
     run = controller.start("playbooks/deploy.yml", hosts, **variables)
     lost.wait_at("activation-good2")

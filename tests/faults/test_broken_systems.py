@@ -27,7 +27,7 @@ def test_a_unit_fails_at_once(host: Host, deploy: Deploy) -> None:
 
 
 def test_a_unit_fails_in_the_grace_period(host: Host, deploy: Deploy) -> None:
-    run = deploy(host, "ten-seconds", deploy_grace=600)
+    run = deploy(host, "ten-seconds", deploy_steady=15)
     Outcome(
         running="good",
         records=[("reverted", "good", "ten-seconds")],
@@ -40,7 +40,7 @@ def test_a_unit_fails_in_the_grace_period(host: Host, deploy: Deploy) -> None:
 
 def test_a_unit_fails_after_the_grace_period(host: Host, deploy: Deploy) -> None:
     """The deployment was confirmed; the next one is not blamed for it."""
-    run = deploy(host, "fragile", deploy_grace=1)
+    run = deploy(host, "fragile", deploy_steady=2)
     confirmed = ("confirmed", "good", "fragile")
     Outcome(running="fragile", records=[confirmed], code=OK).check(host, run)
     host.out("touch /run/faults/break")

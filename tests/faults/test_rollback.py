@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .controller import Controller, Run
+from .controller import PATIENT, Controller, Run
 from .host import Host
 from .outcome import OK, Outcome
 
@@ -15,8 +15,7 @@ BACK = ("confirmed", "good2", "good")
 
 
 def rollback(controller: Controller, host: Host, **variables: t.Any) -> Run:
-    given = {"deploy_confirm_timeout": 900, "deploy_grace": 20, **variables}
-    return controller.start("playbooks/rollback.yml", [host], **given)
+    return controller.start("playbooks/rollback.yml", [host], **{**PATIENT, **variables})
 
 
 def test_a_rollback_of_a_rollback(host: Host, deploy: Deploy, controller: Controller) -> None:
