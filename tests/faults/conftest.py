@@ -38,6 +38,7 @@ def new_host(prepared: image.Prepared) -> Iterator[t.Callable[..., Host]]:
         def new(name: str = "web") -> Host:
             host = Host(prepared.image, prepared.label, prepared.systems, name)
             stack.callback(host.remove)
+            host.wait()
             return host
 
         yield new

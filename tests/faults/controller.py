@@ -24,6 +24,8 @@ CONTAINED = ("setpriv", "--pdeathsig=KILL", "unshare", "--pid", "--fork", "--kil
 TASKS = "play.json"
 # No case that does not set them itself reaches these limits.
 PATIENT = {"deploy_confirm_timeout": 900, "deploy_grace": 60, "deploy_steady": 2}
+# The shortest that deploy.yml accepts, for cases that end by themselves.
+SHORT = {"deploy_confirm_timeout": 25, "deploy_grace": 3, "deploy_steady": 2}
 
 
 class Run:

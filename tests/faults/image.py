@@ -25,6 +25,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 LABEL = "nixci.faults"  # its value is the process of the test run
 RUN = "NIXCI_FAULTS_RUN"
 CONFIG = "/etc/nixos"
+SETTINGS = '{"collectionVersion": "0.0.0"}'
 ROOTS = "/nix/var/nix/gcroots/faults"
 PYTHON = "/usr/lib/python3/dist-packages"
 CACHE_KEY = "cache.nixci.test-1"
@@ -103,6 +104,7 @@ def _build(name: str, folder: pathlib.Path) -> dict[str, object]:
             assert time.monotonic() < deadline, run("docker", "logs", container)
             time.sleep(0.1)
         inside(f"mkdir -p {CONFIG}/nixci/hosts/web/settings {ROOTS}")
+        inside(f"echo '{SETTINGS}' >{CONFIG}/nixci/hosts/web/settings/nixos.json")
         run("docker", "cp", "--quiet", str(ROOT / "nix/modules"), f"{container}:{CONFIG}/nixci/")
         run("docker", "cp", "--quiet", str(ROOT / "nix/host.nix"), f"{container}:{CONFIG}/nixci/hosts/web/default.nix")
         run("docker", "cp", "--quiet", str(HERE / "systems.nix"), f"{container}:{CONFIG}/systems.nix")
@@ -124,8 +126,6 @@ def _build(name: str, folder: pathlib.Path) -> dict[str, object]:
         )
         run("docker", "cp", "--quiet", str(HERE / "clock.py"), f"{container}:{PYTHON}/faults_clock.py")
         inside(f"echo 'import faults_clock' >{PYTHON}/faults_clock.pth")
-        # Debian has no module for it.
-        inside("echo 'deploy ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/deploy")
         public_key = inside(f"cat {EXPORT}/public")
         host_key = " ".join(inside("cat /etc/ssh/ssh_host_ed25519_key.pub").split()[:2])
         run("docker", "stop", container)

@@ -6,6 +6,7 @@ import os
 import subprocess
 
 PROFILE = "/nix/var/nix/profiles/system"
+BOOT_LOADER = "/usr/lib/nixos-standin/activate/boot_loader.py"
 
 
 def show(unit, *properties):
@@ -24,7 +25,7 @@ def read(path):
 
 
 def boot_default():
-    return os.path.realpath(PROFILE)
+    return subprocess.run(["python3", BOOT_LOADER], capture_output=True, text=True).stdout.strip()
 
 
 def environment(pid):

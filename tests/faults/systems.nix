@@ -19,7 +19,7 @@ let
     networking.hostName = "web";
     services.openssh.enable = name != "sshd-off";
     system.stateVersion = "25.11";
-    users.groups.wheel = { };
+    security.sudo.wheelNeedsPassword = false;
     users.users.root.openssh.authorizedKeys.keys = [ key ];
     # $2 is the action: dry-activate, test, boot or switch.
     system.preSwitchChecks.gate = gate "$2";
@@ -48,6 +48,9 @@ let
 
   and = list: name: { imports = map (part: if builtins.isFunction part then part name else part) list; };
   sound = and [ works deployer ];
+  inhibitor = {
+    services.dbus.implementation = "dbus";
+  };
   payload =
     { pkgs, ... }:
     {
@@ -69,6 +72,10 @@ let
     sick = and [ sound { environment.etc."faults/sick".text = ""; } ];
     # Its activation fills the disk that holds our state, and fails.
     full = and [ sound { system.activationScripts.fill = "cat /dev/zero > /var/lib/nixci/fill"; } ];
+
+    # Has another D-Bus, which a running system cannot replace.
+    inhibitor = and [ sound inhibitor ];
+    inhibitor-broken = and [ (app "exit 1") deployer inhibitor ];
 
     # Its store paths are in the cache only.
     remote = and [ sound { imports = [ payload ]; } ];

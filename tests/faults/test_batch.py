@@ -22,7 +22,7 @@ def test_a_host_disappears_in_a_batch_of_four(new_host: t.Callable[..., Host], c
     for host in others:
         Outcome(running="good2", records=[confirmed], code=UNREACHABLE, message=lost.name).check(host, run)
 
-    lost.boot()
+    lost.start()
     Outcome(running="good").check(lost)
     again = controller.start("playbooks/deploy.yml", hosts, **variables)
     Outcome(running="good2", records=[("interrupted", "good", "good2"), confirmed], code=OK).check(lost, again)

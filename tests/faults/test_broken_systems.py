@@ -51,7 +51,7 @@ def test_a_unit_fails_after_the_grace_period(host: Host, deploy: Deploy) -> None
 
 def test_a_unit_that_has_nothing_to_do_with_the_change(host: Host, deploy: Deploy) -> None:
     host.out("systemd-run --unit=unrelated false; true")
-    host.wait("the failure", lambda: host.sh("systemctl is-failed unrelated").returncode == 0)
+    host.wait_until("the failure", lambda: host.sh("systemctl is-failed unrelated").returncode == 0)
     run = deploy(host, "good2")
     Outcome(running="good2", records=[("confirmed", "good", "good2")], code=OK).check(host, run)
 

@@ -42,7 +42,7 @@ def test_before_the_confirmation(host: Host, deploy: Deploy, step: str) -> None:
     host.expire()
     reverted = ("reverted", "good", "good2")
     Outcome(running="good", records=[reverted], remembered=["good2"], reason="not confirmed").check(host)
-    again(host, deploy, [reverted], deploy_force=["failed_system"])
+    again(host, deploy, [reverted])
 
 
 def test_while_it_confirms(host: Host, deploy: Deploy) -> None:
@@ -55,6 +55,6 @@ def test_while_it_confirms(host: Host, deploy: Deploy) -> None:
     Outcome(running="good2", records=[("confirmed", "good", "good2")]).check(host)
 
 
-def again(host: Host, deploy: Deploy, before: list[tuple[str, str, str]], **variables: t.Any) -> None:
-    run = deploy(host, "good2", **variables)
+def again(host: Host, deploy: Deploy, before: list[tuple[str, str, str]]) -> None:
+    run = deploy(host, "good2")
     Outcome(running="good2", records=[*before, ("confirmed", "good", "good2")], code=OK).check(host, run)

@@ -7,9 +7,9 @@ import typing as t
 
 import pytest
 
-from .controller import Controller, Run
+from .controller import SHORT, Controller, Run
 from .host import Host
-from .outcome import FAILED, UNREACHABLE, Outcome
+from .outcome import FAILED, Outcome
 
 Deploy = t.Callable[..., Run]
 CASES = [("sshd-off", "SSH"), ("port-closed", "22"), ("user-removed", "deploy")]
@@ -24,11 +24,11 @@ def test_refused(host: Host, deploy: Deploy, system: str, sentence: str) -> None
 
 @pytest.mark.parametrize("system", [system for system, _ in CASES])
 def test_healed_by_the_revert(host: Host, deploy: Deploy, controller: Controller, system: str) -> None:
-    run = deploy(host, system, user="deploy", deploy_force=["lockout"], deploy_confirm_timeout=15)
+    run = deploy(host, system, user="deploy", deploy_force=["lockout"], **SHORT)
     Outcome(
         running="good",
         records=[("reverted", "good", system)],
         remembered=[system],
-        code=UNREACHABLE,
+        code=FAILED,
     ).check(host, run)
     assert controller.reaches(host, "deploy")

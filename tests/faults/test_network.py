@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import typing as t
 
-from .controller import Run
+from .controller import SHORT, Run
 from .host import Host
-from .outcome import UNREACHABLE, Outcome
+from .outcome import FAILED, Outcome
 
 Deploy = t.Callable[..., Run]
 
@@ -15,17 +15,17 @@ Deploy = t.Callable[..., Run]
 def test_packets_are_dropped_during_the_activation(host: Host, deploy: Deploy) -> None:
     """Nothing arrives any more, not even the end of the connection, until the host has gone back by itself."""
     host.hold("activation-good2")
-    run = deploy(host, "good2", deploy_confirm_timeout=20)
+    run = deploy(host, "good2", **SHORT)
     host.wait_at("activation-good2")
-    host.cut()
+    host.drop_packets()
     host.go_on("activation-good2")
-    host.wait("the revert", lambda: host.state()["records"])
+    host.wait_until("the revert", lambda: host.state()["records"])
     run.wait()
-    host.mend()
+    host.restore()
     Outcome(
         running="good",
         records=[("reverted", "good", "good2")],
         reason="not confirmed",
         remembered=["good2"],
-        code=UNREACHABLE,
+        code=FAILED,
     ).check(host, run)

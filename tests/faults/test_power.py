@@ -33,7 +33,7 @@ def test_the_power_fails(host: Host, deploy: Deploy, step: str) -> None:
     host.wait_at(step)
     host.kill()
     run.kill()
-    host.boot()
+    host.start()
     interrupted = ("interrupted", "good", "good2")
     Outcome(running="good", records=[interrupted]).check(host)
     run = deploy(host, "good2")
