@@ -28,7 +28,13 @@ class ActionModule(ActionBase):
             entry, wrong = plan.entry(str(arguments.pop("plan")), name)
             problems += wrong
             arguments.update(entry)
-        result.update(controller=who.deploys(), access=access.of(ssh, self._play_context.become) if ssh else {})
+        ssh_args = None
+        if ssh:
+            ssh_args = access.bounded(self._connection)
+            self._connection.set_option("ssh_args", ssh_args)
+        result.update(
+            ssh_args=ssh_args, controller=who.deploys(), access=access.of(ssh, self._play_context.become) if ssh else {}
+        )
         if problems:
             # Whoever answers there may be another machine, so nothing is asked of it.
             return {**result, **NOT_ASKED, "changed": False, "problems": [f"{name}: {one}" for one in problems]}
@@ -37,10 +43,10 @@ class ActionModule(ActionBase):
             module_args={**arguments, "time": time.time()},
             task_vars=variables,
         )
-        for kind in ("problems", "warnings"):
-            if found.get(kind):
-                found[kind] = [f"{name}: {one}" for one in found[kind]]
+        for kind in ("problems", "notes"):
+            found[kind] = [f"{name}: {one}" for one in found.get(kind, [])]
         result.update(found)
+        result["warnings"] = [*result.get("warnings", []), *found["notes"]]
         return result
 
 
@@ -53,4 +59,5 @@ NOT_ASKED: dict[str, t.Any] = {
     "unconfirmed": None,
     "resume": None,
     "missing_bytes": None,
+    "notes": [],
 }

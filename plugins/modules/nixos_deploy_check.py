@@ -111,6 +111,11 @@ problems:
   type: list
   elements: str
   returned: success
+notes:
+  description: What does not stop the deployment but should be known, such as a clock that differs. Also shown as warnings.
+  type: list
+  elements: str
+  returned: success
 running:
   description: What the host runs. Empty if the host was not connected to.
   type: dict
@@ -162,6 +167,12 @@ access:
     port: {description: The port., type: int}
     keys: {description: Public keys of which one is used., type: list, elements: str}
     sudo: {description: Whether the user becomes root by sudo., type: bool}
+ssh_args:
+  description:
+    - The first arguments of C(ssh), with a bound for how long a silent host is waited for; for the variable C(ansible_ssh_args). Null for other
+      connections.
+  type: str
+  returned: success
 controller:
   description: Who deploys, for the record.
   type: dict

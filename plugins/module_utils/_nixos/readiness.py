@@ -50,7 +50,7 @@ class Readiness:
         self.runner = runner
         self.params = params
         self.problems: list[str] = []
-        self.warnings: list[str] = []
+        self.notes: list[str] = []
 
     def look(self) -> Result:
         if not os.path.lexists(CURRENT_SYSTEM):
@@ -66,9 +66,9 @@ class Readiness:
         current = current and unconfirmed is None
         self._locked()
         self._clock()
-        self._moved(running)
         missing = None
         if path and not current:
+            self._moved(running)
             self._another_kind(path, present)
             self._failed_before(path)
             missing = self._missing(path, present)
@@ -88,7 +88,7 @@ class Readiness:
             "resume": resume,
             "missing_bytes": missing[0] if missing else None,
             "problems": self.problems,
-            "warnings": self.warnings,
+            "notes": self.notes,
         }
 
     def _path(self, running: Result) -> str | None:
@@ -120,7 +120,7 @@ class Readiness:
             if rebooted and found.get("system") == path == running["system"]:
                 return found.get("id")
         elif rebooted:
-            self.warnings.append(
+            self.notes.append(
                 f"The deployment {found.get('id')} of {found.get('system')} was interrupted by a reboot; the host went back to "
                 "the system before it."
             )
@@ -140,7 +140,7 @@ class Readiness:
         skew = time.time() - now if now else 0.0
         if abs(skew) > CLOCK_SKEW:
             way = "ahead of" if skew > 0 else "behind"
-            self.warnings.append(
+            self.notes.append(
                 f"The host's clock is {abs(skew):.0f} s {way} the controller's; certificates and tokens depend on it, so set "
                 "services.timesyncd.enable, or correct the controller's clock."
             )
@@ -209,7 +209,7 @@ class Readiness:
         if self.params["copy"] == "cache":
             self.problems += [f"{one}." for one in findings]
         else:
-            self.warnings += [f"{one}; what it does not deliver goes over SSH." for one in findings]
+            self.notes += [f"{one}; what it does not deliver goes over SSH." for one in findings]
 
 
 def read_running() -> Result:
@@ -250,7 +250,11 @@ def unconfirmed_sentence(found: dict[str, str], now: float) -> str:
     except (KeyError, ValueError):
         since, left = "an unknown time", 0
     who = f" by {found['who']}" if found.get("who") else ""
-    then = "reboot the host, or run rollback.yml" if found.get("action") == "boot" else f"it goes back by itself in about {left} s"
+    then = (
+        "reboot the host, or run rollback.yml"
+        if found.get("action") == "boot"
+        else f"it goes back by itself in about {left} s"
+    )
     return (
         f"A deployment of {found.get('system')} was begun{who} at {since} and is not confirmed ({found.get('id')}); {then}. "
         "Run again afterwards."

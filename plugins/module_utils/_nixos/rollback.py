@@ -59,7 +59,9 @@ def generations() -> dict[int, str]:
         names = os.listdir(folder)
     except OSError:
         return {}
-    return {int(match[1]): os.path.realpath(os.path.join(folder, name)) for name in names if (match := _LINK.match(name))}
+    return {
+        int(match[1]): os.path.realpath(os.path.join(folder, name)) for name in names if (match := _LINK.match(name))
+    }
 
 
 def profile_generation() -> int | None:

@@ -12,6 +12,7 @@ import subprocess
 import typing as t
 
 TIMEOUT = 10
+BOUNDS = "-o ServerAliveInterval=5 -o ServerAliveCountMax=3"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +55,21 @@ class Ssh:
         return int(self.one("port", "22"))
 
     def files(self, name: str) -> list[pathlib.Path]:
-        """An option that lists files; none is spelt 'none'."""
-        return [pathlib.Path(word).expanduser() for word in shlex.split(self.one(name)) if word != "none"]
+        """An option that lists files; none is spelt 'none'. ssh does not quote them, so blanks belong to a name that exists."""
+        words, found = self.one(name).split(" "), []
+        while words and words != ["none"]:
+            joined = (count for count in range(len(words), 0, -1) if _path(words[:count]).exists())
+            count = next(joined, 1)
+            found.append(_path(words[:count]))
+            words = words[count:]
+        return found
+
+
+def bounded(connection: t.Any) -> str:
+    """The arguments of ssh with which a silent host ends the connection; by default it would be waited for a quarter of an hour."""
+    given = str(connection.get_option("ssh_args") or "")
+    others = [str(connection.get_option(name) or "") for name in ("ssh_common_args", "ssh_extra_args")]
+    return given if "ServerAliveInterval" in "".join([given, *others]) else f"{given} {BOUNDS}".strip()
 
 
 def of(ssh: Ssh, become: bool) -> dict[str, t.Any]:
@@ -74,6 +88,10 @@ def keys(ssh: Ssh) -> list[str]:
     return list(dict.fromkeys(offered))
 
 
+def _path(words: list[str]) -> pathlib.Path:
+    return pathlib.Path(" ".join(words)).expanduser()
+
+
 def _public(file: pathlib.Path) -> str | None:
     beside = file.with_name(f"{file.name}.pub")
     try:
@@ -89,7 +107,9 @@ def _public(file: pathlib.Path) -> str | None:
 def output(argv: list[str]) -> str | None:
     """What a program prints; None if it fails, is missing or takes too long."""
     try:
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     # `ssh-add -L` without a key prints a sentence and fails.

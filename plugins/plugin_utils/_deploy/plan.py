@@ -22,13 +22,18 @@ def entry(path: str, host: str) -> tuple[dict[str, t.Any], list[str]]:
         return {}, [f"The plan {path} is not JSON: {exc}."]
     try:
         if read["version"] != VERSION:
-            return {}, [f"The plan {path} has version {read['version']}, but this is version {VERSION}; make a new plan."]
+            return {}, [
+                f"The plan {path} has version {read['version']}, but this is version {VERSION}; make a new plan."
+            ]
         hosts = dict(read["hosts"])
         if host not in hosts:
             return {}, [
                 f"The plan {path} has nothing for this host, only for {', '.join(sorted(hosts)) or 'none'}; limit the run to these, or make "
                 "a new plan."
             ]
-        return {"store_path": str(hosts[host]["to"]), "expected": str(hosts[host]["from"])}, []
+        systems = {"store_path": hosts[host]["to"], "expected": hosts[host]["from"]}
+        if not all(isinstance(path, str) and path.startswith("/nix/store/") for path in systems.values()):
+            raise ValueError
+        return systems, []
     except (KeyError, TypeError, ValueError):
         return {}, [f"The plan {path} was not written by deploy_action=plan; make a new one."]
