@@ -25,7 +25,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 LABEL = "nixci.faults"  # its value is the process of the test run
 RUN = "NIXCI_FAULTS_RUN"
 CONFIG = "/etc/nixos"
-SETTINGS = '{"collectionVersion": "0.0.0"}'
+SETTINGS = '{"nixos": {"collectionVersion": "0.0.0"}}'
 ROOTS = "/nix/var/nix/gcroots/faults"
 PYTHON = "/usr/lib/python3/dist-packages"
 CACHE_KEY = "cache.nixci.test-1"
@@ -46,8 +46,8 @@ class Prepared:
 
 
 def begin() -> None:
-    """Of a whole test run; its workers inherit the name."""
-    os.environ[RUN] = str(os.getpid())
+    """Of a whole test run; its workers inherit the name. Who gives another process in it has the image until that one ends."""
+    os.environ.setdefault(RUN, str(os.getpid()))
     left = attempt("docker", "ps", "--all", f"--filter=label={LABEL}", f'--format={{{{.Label "{LABEL}"}}}}')
     for row in set(left.stdout.split()):
         if not pathlib.Path("/proc", row).exists():
@@ -55,7 +55,8 @@ def begin() -> None:
 
 
 def end() -> None:
-    remove(os.environ[RUN])
+    if os.environ[RUN] == str(os.getpid()):
+        remove(os.environ[RUN])
 
 
 def remove(name: str) -> None:
