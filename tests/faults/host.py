@@ -54,18 +54,20 @@ class Host(nixos_host.Host):
         self.out(f"rm /run/faults/hold-{step}")
 
     @contextlib.contextmanager
-    def locked(self, path: str) -> Iterator[t.Callable[[int], None]]:
-        """Holds a lock; what it yields waits until so many others wait for it."""
-        script = f"mkdir -p {pathlib.Path(path).parent} && exec flock {path} sh -c 'echo locked; cat'"
+    def locked(self, path: str) -> Iterator[None]:
+        script = f"mkdir -p {pathlib.Path(path).parent} && exec 9>{path} && flock 9 && echo locked && exec cat"
         argv = ["docker", "exec", "--interactive", self.id, "sh", "-c", script]
         with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
             assert holder.stdin and holder.stdout
             assert holder.stdout.readline() == "locked\n"
-            count = "grep -c -- '-> FLOCK' /proc/locks"
-            yield lambda number: self.wait_until(
-                f"number {number} in the queue for {path}", lambda: int(self.sh(count).stdout) >= number
-            )
+            yield
             holder.stdin.close()
+
+    def users(self, path: str) -> list[str]:
+        """The names of the programs that have a file open, such as those that wait for a lock."""
+        return self.sh(
+            f"for p in $(find /proc/[0-9]*/fd -lname {path} 2>/dev/null | cut -d/ -f3); do cat /proc/$p/comm; done"
+        ).stdout.split()
 
     def set_clock(self, seconds: int) -> None:
         """Move the time of day that Python's programs see.

@@ -14,6 +14,8 @@ from .outcome import FAILED, OK, Outcome
 Deploy = t.Callable[..., Run]
 CONFIRMED = ("confirmed", "good", "good2")
 REVERTED = ("reverted", "good", "good2")
+CONFIRM = {"pantheros.nixci.nixos_confirm": {"state": "confirmed"}}
+LOCK = "/run/nixci/deployment.lock"
 DAY = 86400
 
 
@@ -29,25 +31,41 @@ def test_two_deployments(host: Host, deploy: Deploy) -> None:
     Outcome(running="good2", records=[CONFIRMED], code=OK).check(host, first)
 
 
-@pytest.mark.parametrize("first", ["confirmation", "revert"])
-def test_the_confirmation_and_the_revert_at_the_same_moment(host: Host, controller: Controller, first: str) -> None:
-    """Whoever gets the lock first decides; the other one finds nothing to do."""
+def test_the_timer_fires_during_the_confirmation(host: Host, controller: Controller) -> None:
     assert controller.tasks(host, rebuild(host, "good2", confirm_timeout=900)).code == OK
-    with host.locked("/run/nixci/deployment.lock") as waiting:
-        if first == "revert":
-            host.expire()
-            waiting(1)
-        confirming = controller.tasks(host, {"pantheros.nixci.nixos_confirm": {"state": "confirmed"}})
-        waiting(2 if first == "revert" else 1)
-        if first == "confirmation":
-            host.expire()
-            waiting(2)
-    if first == "confirmation":
+    host.hold("boot")
+    confirming = controller.tasks(host, CONFIRM)
+    host.wait_at("boot")
+    host.expire()
+    host.wait_until("the revert", lambda: "flock" in host.users(LOCK))
+    host.go_on("boot")
+    Outcome(running="good2", records=[CONFIRMED], code=OK).check(host, confirming)
+
+
+def test_the_confirmation_comes_during_the_revert(host: Host, controller: Controller) -> None:
+    assert controller.tasks(host, rebuild(host, "good2", confirm_timeout=900)).code == OK
+    host.hold("activation-good")
+    host.expire()
+    host.wait_at("activation-good")
+    confirming = controller.tasks(host, CONFIRM)
+    host.wait_until("the confirmation", lambda: "python3" in host.users(LOCK))
+    host.go_on("activation-good")
+    Outcome(
+        running="good", records=[REVERTED], remembered=["good2"], code=FAILED, message="not confirmed in time"
+    ).check(host, confirming)
+
+
+def test_the_confirmation_and_the_timer_at_the_same_moment(host: Host, controller: Controller) -> None:
+    """Whichever comes first, the other one finds nothing to do, and the host is in one of two states."""
+    assert controller.tasks(host, rebuild(host, "good2", confirm_timeout=900)).code == OK
+    with host.locked(LOCK):
+        host.expire()
+        confirming = controller.tasks(host, CONFIRM)
+        host.wait_until("both", lambda: {"flock", "python3"} <= set(host.users(LOCK)))
+    if confirming.code == OK:
         Outcome(running="good2", records=[CONFIRMED], code=OK).check(host, confirming)
     else:
-        Outcome(running="good", records=[REVERTED], remembered=["good2"], code=FAILED, message="reverted").check(
-            host, confirming
-        )
+        Outcome(running="good", records=[REVERTED], remembered=["good2"], code=FAILED).check(host, confirming)
 
 
 @pytest.mark.parametrize("jump", [DAY, -DAY])
@@ -60,7 +78,7 @@ def test_the_clock_jumps_before_the_confirmation(host: Host, controller: Control
     elapses = dict(line.split("=", 1) for line in timer.splitlines())
     assert elapses["NextElapseUSecMonotonic"] and not elapses["NextElapseUSecRealtime"], elapses
     host.set_clock(jump)
-    confirmed = controller.tasks(host, {"pantheros.nixci.nixos_confirm": {"state": "confirmed"}})
+    confirmed = controller.tasks(host, CONFIRM)
     Outcome(running="good2", records=[CONFIRMED], code=OK).check(host, confirmed)
 
 
