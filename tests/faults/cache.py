@@ -15,8 +15,6 @@ from collections.abc import Iterator
 
 from lab.shell import run
 
-from .image import Prepared
-
 Fault = t.Literal["", "502", "slow", "wrong signature"]
 BYTES_PER_SECOND = 64 << 10
 
@@ -71,11 +69,6 @@ def _signed_wrongly(file: pathlib.Path) -> bytes | None:
     return "".join(
         f"{line.rpartition(':')[0]}:{other}\n" if line.startswith("Sig: ") else f"{line}\n" for line in lines
     ).encode()
-
-
-def of(url: str, prepared: Prepared) -> dict[str, t.Any]:
-    """Extra variables with which a host uses the cache."""
-    raise NotImplementedError
 
 
 @contextlib.contextmanager

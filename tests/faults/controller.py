@@ -71,12 +71,20 @@ class Controller:
         self.folder = folder
         self.key = key
         folder.mkdir()
+        self.bin = folder / "bin"
+        self.bin.mkdir()
         # Paths of sockets must be short.
         self.sockets = tempfile.mkdtemp(prefix="nixci-")
         self.known_hosts = known_hosts
 
     def close(self) -> None:
         shutil.rmtree(self.sockets)
+
+    def give_nix(self, builder: Host) -> None:
+        """The Nix of this controller, with its store, is the one of a host."""
+        program = self.bin / "nix-store"
+        program.write_text(f'#!/bin/sh\nexec docker exec --interactive {builder.id} nix-store "$@"\n')
+        program.chmod(0o755)
 
     def start(
         self, playbook: str, hosts: t.Collection[Host], *args: str, user: str = "root", **variables: t.Any
@@ -88,7 +96,7 @@ class Controller:
         (self.folder / "variables.json").write_text(json.dumps(variables))
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
-            "PATH": f"{BIN}:{os.environ['PATH']}",
+            "PATH": f"{self.bin}:{BIN}:{os.environ['PATH']}",
             "HOME": str(self.folder),
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
             "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".collections"),

@@ -29,6 +29,13 @@ class Host(nixos_host.Host):
 
     # ---- what happens to it ---------------------------------------------------------------------------------------
 
+    def use_cache(self, url: str, public_key: str) -> None:
+        """As its configuration would; the next activation writes another one."""
+        self.out(
+            'conf=$(cat /etc/nix/nix.conf) && rm /etc/nix/nix.conf && echo "$conf" | grep -v ^substituters >/etc/nix/nix.conf'
+            f" && echo 'substituters = {url}' >>/etc/nix/nix.conf && echo 'trusted-public-keys = {public_key}' >>/etc/nix/nix.conf"
+        )
+
     def shrink(self, folder: str, free: str) -> None:
         """Move a folder to a small disk of its own that has so much space left."""
         self.out(

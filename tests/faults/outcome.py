@@ -29,6 +29,8 @@ class Outcome:
     """All of them: result, from, to."""
     reason: str = ""
     """In the last record."""
+    transport: str = ""
+    """In the last record."""
     remembered: t.Sequence[str] = ()
     """Systems that failed here."""
     pending: str = ""
@@ -61,6 +63,8 @@ class Outcome:
         while (found := _found(state := host.state())) != expected and time.monotonic() < deadline:
             time.sleep(0.3)
         assert found == expected, f"{state}\n{run.output if run else ''}\n{host.log()}"
+        if self.transport:
+            assert state["records"][-1]["transport"] == self.transport, state["records"][-1]
         if self.reason:
             assert self.reason in state["records"][-1]["reason"], state["records"][-1]
         if controller:

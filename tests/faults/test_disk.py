@@ -8,7 +8,7 @@ import typing as t
 from . import cache
 from .controller import Run
 from .host import Host
-from .image import Prepared
+from .image import REMOTE, Prepared
 from .outcome import FAILED, OK, Outcome
 
 Deploy = t.Callable[..., Run]
@@ -18,19 +18,23 @@ STORE = "/nix/store"
 def test_too_small_for_the_closure(host: Host, deploy: Deploy, prepared: Prepared) -> None:
     host.shrink(STORE, "1M")
     with cache.serve(prepared.cache) as url:
-        run = deploy(host, "remote", **cache.of(url, prepared))
-        Outcome(running="good", code=FAILED, message="disk").check(host, run)
+        host.use_cache(url, prepared.public_key)
+        run = deploy(host, REMOTE)
+        Outcome(running="good", code=FAILED, message="nix-collect-garbage").check(host, run)
 
 
 def test_full_while_copying(host: Host, deploy: Deploy, prepared: Prepared) -> None:
-    host.shrink(STORE, "64M")
+    host.shrink(STORE, "128M")
     with cache.serve(prepared.cache, on_nar=lambda: host.fill(STORE)) as url:
-        run = deploy(host, "remote", **cache.of(url, prepared))
+        host.use_cache(url, prepared.public_key)
+        run = deploy(host, REMOTE)
         Outcome(running="good", code=FAILED, message="No space left on device").check(host, run)
-        host.out(f"rm {STORE}/fill")
+    host.out(f"rm {STORE}/fill")
     with cache.serve(prepared.cache) as url:
-        run = deploy(host, "remote", **cache.of(url, prepared))
-        Outcome(running="remote", records=[("confirmed", "good", "remote")], code=OK).check(host, run)
+        host.use_cache(url, prepared.public_key)
+        run = deploy(host, REMOTE)
+        confirmed = ("confirmed", "good", REMOTE)
+        Outcome(running=REMOTE, records=[confirmed], transport="cache", code=OK).check(host, run)
 
 
 def test_full_while_activating(host: Host, deploy: Deploy) -> None:
