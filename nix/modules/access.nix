@@ -52,9 +52,9 @@ let
   # Users that cannot log in over SSH are left out. One without keys may have them in its home, if sshd looks there.
   shell = user: if user.shell ? shellPath then "/run/current-system/sw${user.shell.shellPath}" else toString user.shell;
   mayLogIn =
-    name: user:
+    user:
     (user.enable or true)
-    && (name == "root" || user.isNormalUser || keys user != [ ])
+    && (user.name == "root" || user.isNormalUser || keys user != [ ])
     && !lib.elem (baseNameOf (shell user)) [ "nologin" "false" "" ];
   keys =
     user:
@@ -65,11 +65,11 @@ let
       )
     );
   groups =
-    name: user:
+    user:
     lib.unique (
       [ user.group ]
       ++ user.extraGroups
-      ++ lib.attrNames (lib.filterAttrs (_: group: lib.elem name group.members) config.users.groups)
+      ++ lib.attrNames (lib.filterAttrs (_: group: lib.elem user.name group.members) config.users.groups)
     );
 
   sudo = if config.security.sudo-rs.enable or false then "sudo-rs" else "sudo";
@@ -101,15 +101,17 @@ in
     inherit (firewall) enable trustedInterfaces;
     interfaces = lib.mapAttrs (_: tcp) firewall.interfaces;
   };
-  users = lib.mapAttrs' (
-    name: user:
-    lib.nameValuePair user.name {
-      keys = keys user;
-      groups = groups user.name user;
-      wheel = lib.elem "wheel" (groups user.name user);
-      shell = shell user;
-    }
-  ) (lib.filterAttrs mayLogIn config.users.users);
+  users = lib.listToAttrs (
+    map (
+      user:
+      lib.nameValuePair user.name {
+        keys = keys user;
+        groups = groups user;
+        wheel = lib.elem "wheel" (groups user);
+        shell = shell user;
+      }
+    ) (lib.filter mayLogIn (lib.attrValues config.users.users))
+  );
   sudo = {
     enable = config.security.${sudo}.enable or false;
     wheelNeedsPassword = config.security.${sudo}.wheelNeedsPassword or true;

@@ -10,12 +10,14 @@ else
     imports = [
       (import ./settings.nix settings)
       ./checks.nix
+      ./deployment.nix
       ./nixos.nix
       ./opnix.nix
       ./postgresql.nix
       ./attic.nix
       ./caddy.nix
       ./backup.nix
+      ./substituter.nix
       ./ports.nix
     ];
   }
