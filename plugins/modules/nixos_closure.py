@@ -145,7 +145,6 @@ from ..module_utils._nixos.closure import Store, keep
 from ..module_utils._nixos.command import Runner
 from ..module_utils._nixos.host import BUILT
 
-
 # What an interrupted copy leaves beside the file that is imported.
 LEFT = "closure-*.gz"
 DAY = 86400

@@ -125,7 +125,8 @@ store_path:
   returned: success
   sample: /nix/store/00000000000000000000000000000000-nixos-system-hetzner-vps-25.11
 revision:
-  description: The commit of the checkout after this, with C(-dirty) if files differ from it; null outside of git.
+  description: The commit of the checkout after this, with C(-dirty) if files differ from it; null outside of git, and if check mode predicts a
+    change.
   type: str
   returned: with O(system)
   sample: 8f1c0a5c7c1b4a53a1bd9d7a1b1f5a4a7c3b2d1e
@@ -172,7 +173,10 @@ def in_a_checkout(module: AnsibleModule, runner: Runner) -> dict[str, t.Any]:
     layout = Layout.of(checkout.folder, params["host"], fleet=True)
     with checkout.locked():
         settings = Settings(module, checkout.folder, layout, checkout.repository, params["commit"])
-        return {**converge(settings, params, module.check_mode), "revision": checkout.revision().name}
+        result = converge(settings, params, module.check_mode)
+        # What a commit would be named, nobody knows before.
+        revision = None if module.check_mode and result["changed"] else checkout.revision().name
+        return {**result, "revision": revision}
 
 
 def main() -> None:
