@@ -60,6 +60,12 @@ class Unit:
             and self._number("ExecMainStartTimestampMonotonic") > 0
         )
 
+    @property
+    def undecided(self) -> bool:
+        """Whether it starts, ends or waits for its restart. A task that ends may take as long as it likes."""
+        task = self.shown.get("Type") == "oneshot" and self.sub == "start"
+        return "auto-restart" in self.sub or (self.active in ("activating", "deactivating") and not task)
+
     def missing(self, steady: float) -> float:
         """Seconds until it has been active for long enough. Only what has processes may end by itself."""
         if self.sub != "running":
@@ -116,7 +122,7 @@ class UnitWatch:
         for name, unit in seen.units.items():
             # What only changed need not run: the change may have stopped it, or it waits for a timer or a socket.
             must_run = name in self.required
-            down = not (unit.active == "active" or unit.done) if must_run else unit.failed or unit.sub == "auto-restart"
+            down = not (unit.active == "active" or unit.done) if must_run else unit.failed or unit.undecided
             if not unit.exists:
                 seen.absent += [name] if must_run else []
             elif down and name in self.ignored:

@@ -158,9 +158,24 @@ def test_a_unit_that_restarts_while_it_is_observed_fails(module: t.Any, systemd:
     result = module("nixos_check", {"changed_units": ["web.service"], "steady": 4, "grace": 1})
     assert result["failed"]
     assert "restarted 7 times" in result["msg"]
-    waiting = ("web.service", "activating", "auto-restart")
-    systemd.unit(*waiting)
+
+
+@pytest.mark.parametrize(
+    ("active", "sub"),
+    [
+        ("activating", "auto-restart"),
+        ("activating", "auto-restart-queued"),
+        ("activating", "start"),
+        ("inactive", "dead-before-auto-restart"),
+        ("failed", "failed-before-auto-restart"),
+        ("deactivating", "stop-sigterm"),
+    ],
+)
+def test_no_moment_of_a_restart_passes(module: t.Any, systemd: Systemd, active: str, sub: str) -> None:
+    systemd.unit("web.service", active, sub, age=0)
     assert module("nixos_check", {"changed_units": ["web.service"], "grace": 1})["failed"]
+    systemd.unit("task.service", "activating", "start", Type="oneshot")
+    assert not module("nixos_check", {"changed_units": ["task.service"], "grace": 1})["failed"]
 
 
 def test_the_commands_do_not_run_again_while_units_are_only_observed(
