@@ -89,6 +89,13 @@ rec {
       text = shell text;
       executable = true;
     };
+  writeScriptBin =
+    name: text:
+    writeTextFile {
+      inherit name text;
+      destination = "/bin/${name}";
+      executable = true;
+    };
   writeShellScriptBin =
     name: text:
     writeTextFile {
