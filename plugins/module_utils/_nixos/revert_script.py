@@ -69,7 +69,7 @@ running() { readlink -f "$current"; }
 
 generation() {
   name=$(readlink "$profile") || return 0
-  name=${name##*/system-}
+  name=${name##*system-}
   echo "${name%-link}"
 }
 
