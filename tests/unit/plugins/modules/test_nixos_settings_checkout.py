@@ -46,7 +46,11 @@ class Fleet:
         return self.git("ls-files", "nixci", at=self.flake_dir).split()
 
     def state(self) -> tuple[str, str, list[tuple[str, str]]]:
-        files = [(str(one), one.read_text()) for one in sorted(self.root.rglob("*")) if one.is_file() and ".git" not in one.parts]
+        files = [
+            (str(one), one.read_text())
+            for one in sorted(self.root.rglob("*"))
+            if one.is_file() and ".git" not in one.parts
+        ]
         return self.git("log", "--format=%H"), self.git("status", "--porcelain"), files
 
 
@@ -116,7 +120,9 @@ def test_a_commit_has_our_files_and_nothing_that_the_user_has_staged(fleet: Flee
     (fleet.root / "staged.nix").write_text("{ }")
     fleet.git("add", "staged.nix", "flake.nix")
     (fleet.root / "untracked.nix").write_text("{ }")
-    runs = assert_check_mode_contract(lambda *, check=False: fleet.run(check=check, commit=True), fleet.state, unknown=["revision"])
+    runs = assert_check_mode_contract(
+        lambda *, check=False: fleet.run(check=check, commit=True), fleet.state, unknown=["revision"]
+    )
     assert runs.actual["changed"]
     assert fleet.git("show", "--name-only", "--format=%s").split("\n")[2:-1] == OURS
     assert fleet.git("log", "-1", "--format=%s").strip() == "Update the modules and settings of pantheros.nixci for web"
