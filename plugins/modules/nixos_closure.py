@@ -143,7 +143,7 @@ from ..module_utils._core.errors import InvalidError, NixciError
 from ..module_utils._core.resource import finish
 from ..module_utils._nixos.closure import Store, keep
 from ..module_utils._nixos.command import Runner
-from ..module_utils._nixos.host import BUILT
+from ..module_utils._nixos.fleet import built_root
 
 # What an interrupted copy leaves beside the file that is imported.
 LEFT = "closure-*.gz"
@@ -177,7 +177,7 @@ def imported(module: AnsibleModule, store: Store, params: dict[str, t.Any]) -> d
     try:
         if not module.check_mode:
             store.read(params["import_from"])
-            keep(params["path"], BUILT)
+            keep(params["path"], built_root())
     finally:
         for left in glob.glob(os.path.join(os.path.dirname(params["import_from"]), LEFT)):
             with contextlib.suppress(OSError):
@@ -208,7 +208,7 @@ def fetched(module: AnsibleModule, store: Store, params: dict[str, t.Any]) -> di
     }
     if not store.missing([path]):
         if not module.check_mode:
-            keep(path, BUILT)
+            keep(path, built_root())
         return result
     if params["cache"]:
         caches = Store(Runner(module, params["cache_timeout"]))
@@ -221,8 +221,7 @@ def fetched(module: AnsibleModule, store: Store, params: dict[str, t.Any]) -> di
                 "bytes": number,
                 "changed": bool(number),
             }
-        os.makedirs(os.path.dirname(BUILT), exist_ok=True)
-        number, problem = caches.fetch(path, substituters, keys, BUILT)
+        number, problem = caches.fetch(path, substituters, keys, built_root())
         result.update(bytes=number, problem=problem, changed=number > 0, transport="cache")
         if problem is None:
             return result

@@ -156,7 +156,7 @@ def build(module: AnsibleModule) -> dict[str, t.Any]:
 def on_the_host(runner: Runner, params: dict[str, t.Any]) -> dict[str, t.Any]:
     if os.geteuid() != 0:
         raise InvalidError("nixos_flake needs root on the host; add 'become: true'.", reason="not_root")
-    with exclusive(runner), fleet.unpacked(runner, params["archive"]) as source:
+    with exclusive(runner, "nixos_flake"), fleet.unpacked(runner, params["archive"]) as source:
         host = params["host_name"] or fleet.running_name()
         return described(source, source.build(runner, host, bounded=True, root=fleet.built_root()))
 

@@ -40,7 +40,7 @@ in {
 _NO_SYSTEMS = re.compile(r"does not provide attribute .*'nixosConfigurations'")
 _PLATFORM = re.compile(r"[Aa] '(?P<needed>[\w-]+)' with features .* is required to build|"
                        r"required to build .*but I am a '(?P<have>[\w-]+)'", re.S)  # fmt: skip
-_MISSING_PATH = re.compile(r"/nix/store/[0-9a-z]{32}-source/(?P<path>[^\s'\"]+)'? does not exist")
+_MISSING_PATH = re.compile(r"/nix/store/[0-9a-z]{32}-source/(?P<path>[^\s'\"]+)'?(?: does not exist|: No such file)")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,8 +21,9 @@ from .._core.errors import InvalidError, NixciError
 from . import staging
 from .checkout import Checkout, pack, unpack
 from .command import Runner
+from .deployment import ROOTS
 from .flake import Flake, System
-from .host import BUILT, host_name
+from .host import host_name
 from .settings import Layout, Settings
 
 if t.TYPE_CHECKING:
@@ -165,8 +166,9 @@ def running_name() -> str:
 
 
 def built_root() -> str:
-    os.makedirs(os.path.dirname(BUILT), exist_ok=True)
-    return BUILT
+    """Where the host keeps what it has built until it is activated."""
+    os.makedirs(ROOTS, exist_ok=True)
+    return os.path.join(ROOTS, "built")
 
 
 def _line(folder: str, name: str) -> tuple[str, str]:
