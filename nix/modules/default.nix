@@ -5,6 +5,7 @@
     ./settings.nix
     ./checks.nix
     ./nixos.nix
+    ./bootstrap.nix
     ./opnix.nix
     ./postgresql.nix
     ./attic.nix
