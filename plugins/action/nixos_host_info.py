@@ -39,6 +39,10 @@ class ActionModule(ActionBase):
             changed=False,
             nixos=bool(report["nixos"]),
             release=report.release,
+            system=report["system"] or None,
+            architecture=report["architecture"] or None,
+            configuration=report.all("configuration"),
+            install_problems=[] if report["nixos"] else list(host.install_problems(name, report)),
             opnix=report["opnix"] or None,
             # What Ansible finds itself stays its choice.
             python=report["python"] or None,
