@@ -8,8 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.lab_image import lab_image
-
-from .nixos_host import Host
+from tests.support.nixos_host import Host
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,8 @@ import typing as t
 import ansible
 
 from lab.shell import attempt
+from tests.support.nixos_host import Host
 from tests.support.paths import ROOT
-
-from .nixos_host import Host
 
 SITE = "/opt/ansible-site"
 NIXCI = f"{SITE}/ansible_collections/pantheros/nixci"

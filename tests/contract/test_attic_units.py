@@ -23,8 +23,8 @@ from moto.server import ThreadedMotoServer
 
 from lab.shell import run
 from tests.contract.atticd import NEW_CACHE, ROOT_TOKEN, SECRET, Path, command_of
-from tests.contract.nixos_host import Host
 from tests.support.lab_image import lab_image
+from tests.support.nixos_host import Host
 from tests.support.paths import ROOT
 
 SIZE = 12_000_000

@@ -9,7 +9,7 @@ import re
 
 import pytest
 
-from .nixos_host import Host
+from tests.support.nixos_host import Host
 
 EVERYTHING = """
 { config, lib, pkgs, ... }:

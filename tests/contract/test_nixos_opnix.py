@@ -12,8 +12,7 @@ from werkzeug.serving import make_server
 
 from lab.clouds.onepassword import OnePasswordDouble, service_account_token
 from lab.shell import run
-
-from .nixos_host import Host
+from tests.support.nixos_host import Host
 
 CONFIGURATION = """
   services.onepassword-secrets = { enable = true; secrets.greeting = {

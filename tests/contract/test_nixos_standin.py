@@ -8,8 +8,7 @@ import json
 import pytest
 
 from lab.shell import run
-
-from .nixos_host import Host
+from tests.support.nixos_host import Host
 
 SLEEPER = """
   systemd.services.sleeper = {

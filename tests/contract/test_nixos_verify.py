@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from .nixos_host import Host
+from tests.support.nixos_host import Host
+
 from .nixos_module import install, module
 from .test_nixos_opnix import Vault, vault
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.contract.nixos_host import Host
 from tests.support.lab_image import lab_image
+from tests.support.nixos_host import Host
 
 from .conftest import ROOT
 

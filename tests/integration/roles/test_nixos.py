@@ -16,8 +16,8 @@ from collections.abc import Iterator
 import pytest
 
 from lab.shell import run
-from tests.contract.nixos_host import Host
 from tests.support.lab_image import lab_image
+from tests.support.nixos_host import Host
 from tests.support.paths import ROOT
 
 PLAYBOOK = """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A container of the lab's host image, for the contract tests of the NixOS stand-in."""
+"""A container of the lab's host image, for tests that need NixOS but not the whole lab."""
 
 from __future__ import annotations
 
