@@ -35,6 +35,7 @@ class ActionModule(ActionBase):
         report, problems = self._report(name, options, "" if configured.startswith("auto") else configured)
         if not problems:
             problems = list(host.problems(name, report, options["config_dir"], specs.supported()))
+        install = [] if report["nixos"] or not report["complete"] else list(host.install_problems(name, report))
         result.update(
             changed=False,
             nixos=bool(report["nixos"]),
@@ -42,7 +43,7 @@ class ActionModule(ActionBase):
             system=report["system"] or None,
             architecture=report["architecture"] or None,
             configuration=report.all("configuration"),
-            install_problems=[] if report["nixos"] else list(host.install_problems(name, report)),
+            install_problems=install,
             opnix=report["opnix"] or None,
             # What Ansible finds itself stays its choice.
             python=report["python"] or None,

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""playbooks/bootstrap.yml on a server that was never touched: no Python, root with a password, host key unknown."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration.bootstrap_host import IMPORT, NAME, OWN, PASSWORD, PYTHON, TOKEN, Controller, Server
+
+pytestmark = pytest.mark.filterwarnings("ignore:This process.*use of forkpty:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    server = Server()
+    try:
+        server.wait()
+        server.untouched()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture(scope="module")
+def controller(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Controller:
+    return Controller(server, tmp_path_factory.mktemp("controller"))
+
+
+def test_without_a_terminal_no_host_key_is_taken(server: Server, controller: Controller) -> None:
+    for args in ([], ["--check"]):
+        refused = controller.play(*args)
+        assert refused.rc != 0 and server.fingerprint() in refused.text, refused.out
+        assert "-e bootstrap_host_key_fingerprint=" in refused.text
+        assert not controller.known_hosts.exists()
+
+
+def test_another_answer_than_yes_pins_nothing(controller: Controller) -> None:
+    refused = controller.answer("no")
+    assert refused.rc != 0 and "is not pinned, so nothing was done" in refused.text, refused.out
+    assert not controller.known_hosts.exists()
+
+
+def test_every_problem_is_in_one_message(server: Server, controller: Controller) -> None:
+    refused = controller.play(
+        bootstrap_host_key_fingerprint=server.fingerprint(), bootstrap_user="Deploy", bootstrap_root_logn="no"
+    )
+    assert refused.rc != 0, refused.out
+    message = refused.text.partition("Nothing was changed on web. To be solved first: ")[2]
+    assert "bootstrap_user is 'Deploy'" in message and "did you mean bootstrap_root_login?" in message
+    assert IMPORT in message, message
+    assert server.sh("ls -d /etc/nixos/nixci").returncode != 0
