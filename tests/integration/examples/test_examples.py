@@ -34,6 +34,7 @@ ELSEWHERE = {
     "nixos_rebuild",
     "nixos_settings",
     "opnix_token",
+    "ssh_host_key",
 }
 
 
