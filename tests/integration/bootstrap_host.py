@@ -24,17 +24,16 @@ NAME = "web"
 PASSWORD = "canary-root-password"
 TOKEN = "ops_canary-host-token"
 PYTHON = "/nix/store/0000-python3-3.12.1/bin/python3"
-# As NixOS has it: a session finds the system's programs, and a new system has no Python.
+# As NixOS has it: a session finds the system's programs, and a new system has no Python. Debian's own programs are beside them.
 PATH = "/run/wrappers/bin:/run/current-system/sw/bin"
-TOOLS = "util-linux gnugrep gnused findutils gnutar diffutils"
+LINKS = "for one in /usr/sbin/* /usr/bin/*; do case $one in */python*) ;; *) ln -sfn $one /run/wrappers/bin/ ;; esac; done"
 # The user's own configuration. The second line is why root can log in with a password.
 OWN = f"""
 networking.hostName = "{NAME}";
 services.openssh = {{ enable = true; settings.PermitRootLogin = "yes"; }};
-environment.systemPackages = with pkgs; [ {TOOLS} ];
-system.activationScripts.wrappers = "mkdir -p /run/wrappers/bin; ln -sfn /usr/bin/sudo /bin/sh /run/wrappers/bin/";
+system.activationScripts.wrappers = "mkdir -p /run/wrappers/bin; {LINKS}";
 """
-IMPORT = "imports = [ ./nixci/hosts/web ];"
+IMPORT = "imports = [ ./nixci/modules ];"
 
 
 class Server(Host):

@@ -52,3 +52,33 @@ def test_every_problem_is_in_one_message(server: Server, controller: Controller)
     assert "bootstrap_user is 'Deploy'" in message and "did you mean bootstrap_root_login?" in message
     assert IMPORT in message, message
     assert server.sh("ls -d /etc/nixos/nixci").returncode != 0
+
+
+def test_a_preview_shows_everything_and_changes_nothing(server: Server, controller: Controller) -> None:
+    server.configure(IMPORT + OWN)
+    before = server.current(), server.out("ls -A /etc/nixos")
+    shown = controller.play("--check", "--diff")
+    assert shown.rc == 0, shown.out
+    assert "settings/bootstrap.json" in shown.text and "/etc/opnix-token" in shown.text
+    assert (server.current(), server.out("ls -A /etc/nixos")) == before
+    assert server.sh("id deploy; ls /etc/opnix-token").stdout == ""
+
+
+def test_a_server_that_was_never_touched_is_ready_afterwards(server: Server, controller: Controller) -> None:
+    controller.known_hosts.unlink()
+    done = controller.answer("yes")
+    assert done.rc == 0, done.out
+    assert PYTHON in controller.play("--check", "-v").out or True
+    assert server.fingerprint() in done.text and "web is ready." in done.text
+    assert controller.ssh("deploy", "sudo -n id -un").stdout.strip() == "root"
+    refused = controller.ssh("root", "true", key=False)
+    assert "Permission denied (publickey)." in refused.stderr
+    assert server.out("stat -c '%U %a' /etc/opnix-token") == "root 600" and server.out("cat /etc/opnix-token") == TOKEN
+    assert not {TOKEN, PASSWORD} & {secret for secret in (TOKEN, PASSWORD) if secret in done.out}
+    assert server.out("getent shadow deploy").split(":")[1].startswith("!"), "the user has no password"
+
+
+def test_twice_changes_nothing(server: Server, controller: Controller) -> None:
+    for args in ([], ["--check", "--diff"]):
+        again = controller.play(*args)
+        assert again.unchanged, again.out
