@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import pathlib
-import shutil
 import socket
 
 from .. import state
@@ -23,6 +22,7 @@ from ..names import (
     SUBNET,
 )
 from ..shell import attempt, run, say, wait
+from . import access
 
 HERE = pathlib.Path(__file__).resolve().parent
 MARK = f"--label={LABEL}={ROOT}"
@@ -37,6 +37,7 @@ SYSTEMD = [
     "--tmpfs=/tmp:exec",
     "--env=container=docker",
     "--stop-signal=SIGRTMIN+3",
+    "--restart=on-failure",  # so that `systemctl reboot` inside brings it back
 ]
 IMPORT = "./nixci/modules"
 CA = state.DIR / "ca" / "root.crt"
@@ -66,18 +67,19 @@ def start_host(image: str) -> None:
         f"--network={NETWORK}", f"--ip={HOST_ADDRESS}", image)  # fmt: skip
     wait("systemd on the host", lambda: _inside("systemctl", "is-system-running").strip() in ("running", "degraded"),
          60, lambda: _last_log(HOST_CONTAINER))  # fmt: skip
-    _put("/usr/local/share/ca-certificates/nixci-lab.crt", CA.read_text())
+    access.put(HOST_CONTAINER, "/usr/local/share/ca-certificates/nixci-lab.crt", CA.read_text())
     run("docker", "exec", HOST_CONTAINER, "update-ca-certificates")
-    _give_keys()
+    access.make_key(SSH)
+    access.give_access(HOST_CONTAINER, HOST_ADDRESS, SSH)
 
 
 def first_generation() -> None:
     """Build the user's own configuration without our modules, then add the line that users add."""
     say("Building the host's first generation")
     complete = (HERE / "configuration.nix").read_text().splitlines(keepends=True)
-    _put("/etc/nixos/configuration.nix", "".join(line for line in complete if IMPORT not in line))
+    access.put(HOST_CONTAINER, "/etc/nixos/configuration.nix", "".join(line for line in complete if IMPORT not in line))
     run("docker", "exec", HOST_CONTAINER, "nixos-rebuild", "switch", timeout=300)
-    _put("/etc/nixos/configuration.nix", "".join(complete))
+    access.put(HOST_CONTAINER, "/etc/nixos/configuration.nix", "".join(complete))
     wait("SSH on the host", host_answers, 20)
 
 
@@ -107,25 +109,6 @@ def remove() -> None:
         return False
 
     wait("The end of the earlier lab", gone, 60)
-
-
-def _give_keys() -> None:
-    """Generate the host's key here, so that it can be pinned before the first connection."""
-    shutil.rmtree(SSH, ignore_errors=True)
-    SSH.mkdir(mode=0o700)
-    for name in ("id_ed25519", "host_ed25519"):
-        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", NETWORK, "-f", str(SSH / name))
-    (SSH / "known_hosts").write_text(f"{HOST_ADDRESS} {(SSH / 'host_ed25519.pub').read_text()}")
-    _put("/etc/ssh/ssh_host_ed25519_key", (SSH / "host_ed25519").read_text(), "600")
-    _put("/etc/ssh/ssh_host_ed25519_key.pub", (SSH / "host_ed25519.pub").read_text())
-    _put("/root/.ssh/authorized_keys", (SSH / "id_ed25519.pub").read_text(), "600")
-    (SSH / "host_ed25519").unlink()
-
-
-def _put(path: str, content: str, mode: str = "644") -> None:
-    """Write a file on the host. Its content goes through standard input, not through an argument list."""
-    run("docker", "exec", "--interactive", HOST_CONTAINER, "install", "-D", f"-m{mode}", "/dev/stdin", path,
-        input=content)  # fmt: skip
 
 
 def _inside(*argv: str) -> str:

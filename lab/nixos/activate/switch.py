@@ -21,6 +21,7 @@ from . import etc, units, users
 ACTIONS = ("switch", "boot", "test", "check", "dry-activate")
 RUN = Path("/run/nixos")
 CURRENT = Path("/run/current-system")
+BOOTED = Path("/run/booted-system")
 INIT_VERSION = "init-interface-version"
 # Exists to restart what comes before sysinit.target.
 REACTIVATION = "sysinit-reactivation.target"
@@ -62,7 +63,11 @@ def main(toplevel: Path, args: list[str]) -> int:
 def _locked(toplevel: Path, data: dict[str, t.Any], action: str) -> int:
     if os.environ.get("NIXOS_NO_CHECK") != "1" and not _checks_pass(toplevel, data["checks"], action):
         return 1
-    if action in ("boot", "check"):
+    if action == "check":
+        return 0
+    if action in ("switch", "boot") and not _boot_loader(toplevel, data["installBootLoader"]):
+        return 1
+    if action == "boot":
         return 0
     if not Path("/run/systemd/system").exists():
         return 0 if activate(toplevel, data) else 2
@@ -94,11 +99,21 @@ def _content(file: Path) -> str:
 
 def _checks_pass(toplevel: Path, checks: dict[str, str], action: str) -> bool:
     for name, script in sorted(checks.items()):
-        if subprocess.run([script, str(toplevel), action], check=False).returncode != 0:
+        if subprocess.run([script, str(toplevel), action], stdout=sys.stderr, check=False).returncode != 0:
             say(f"Pre-switch check '{name}' failed")
             say("Pre-switch checks failed")
             return False
     return True
+
+
+def _boot_loader(toplevel: Path, installer: str) -> bool:
+    try:
+        done = subprocess.run([installer, str(toplevel)], check=False).returncode == 0
+    except OSError:
+        done = False
+    if not done:
+        say("Failed to install bootloader")
+    return done
 
 
 def activate(toplevel: Path, data: dict[str, t.Any]) -> bool:
@@ -111,6 +126,8 @@ def activate(toplevel: Path, data: dict[str, t.Any]) -> bool:
     for name, script in sorted(data["scripts"].items()):
         complete &= _snippet(name, functools.partial(subprocess.run, [script], check=True))
     etc.replace_link(CURRENT, toplevel)
+    if not BOOTED.exists():  # at boot; or the first system of the container, which starts without one
+        etc.replace_link(BOOTED, toplevel)
     return complete
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 STATE = Path("/var/lib/nixos")
 DECLARED = STATE / "declarative-users"
+MEMBERS = STATE / "declarative-members"
 NUMBERS = STATE / "uid-map"  # an account that returns gets its old number, because its files still exist
 
 
@@ -29,6 +30,7 @@ def apply(users: list[dict[str, t.Any]], groups: list[dict[str, t.Any]]) -> None
         for member in group["members"]:
             _run("usermod", "--append", "--groups", group["name"], member)
     _forget([user["name"] for user in users])
+    _leave(_members(users, groups))
 
 
 def _user(user: dict[str, t.Any], uid: int | None) -> None:
@@ -63,6 +65,20 @@ def _forget(names: list[str]) -> None:
         if name not in names and _known(pwd.getpwnam, name):
             _run("userdel", "--force", name)
     DECLARED.write_text(json.dumps(sorted(names)))
+
+
+def _members(users: list[dict[str, t.Any]], groups: list[dict[str, t.Any]]) -> list[list[str]]:
+    """Pairs of a group and a user in it."""
+    declared = [[group, user["name"]] for user in users for group in user["extraGroups"]]
+    return sorted(declared + [[group["name"], member] for group in groups for member in group["members"]])
+
+
+def _leave(members: list[list[str]]) -> None:
+    """End memberships that an earlier generation declared and this one does not."""
+    for group, user in _read(MEMBERS, []):
+        if [group, user] not in members and _known(grp.getgrnam, group) and user in grp.getgrnam(group).gr_mem:
+            _run("gpasswd", "--delete", user, group)
+    MEMBERS.write_text(json.dumps(members))
 
 
 def _read(file: Path, default: t.Any) -> t.Any:

@@ -87,6 +87,7 @@ in
         inherit (cfg.build) etc path;
         inherit (cfg) checks;
         inherit (cfg.nixos) version;
+        inhibitors = cfg.build.inhibitSwitch;
         activation = builtins.toJSON cfg.activation;
         passAsFile = [ "activation" ];
         revision = toString cfg.configurationRevision;
@@ -97,6 +98,7 @@ in
         mkdir -p "$out/bin" "$out/lib"
         ln -s "$etc/etc" "$out/etc"
         ln -s "$path" "$out/sw"
+        ln -s "$inhibitors" "$out/switch-inhibitors"
         cp -r "$program" "$out/lib/activate"
         install -m 0555 "$program/switch-to-configuration" "$out/bin/switch-to-configuration"
         cp "$activationPath" "$out/activation.json"

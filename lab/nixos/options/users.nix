@@ -55,6 +55,10 @@ let
           type = types.listOf types.singleLineStr;
           default = [ ];
         };
+        openssh.authorizedKeys.keyFiles = mkOption {
+          type = types.listOf types.path;
+          default = [ ];
+        };
       };
       config = lib.mkIf config.isNormalUser {
         group = lib.mkDefault "users";
@@ -105,6 +109,7 @@ in
     };
     users.groups.root.gid = 0;
     users.groups.users.gid = 100;
+    users.groups.wheel = { };
     assertions = lib.concatLists (
       lib.mapAttrsToList (name: user: [
         {
@@ -137,9 +142,9 @@ in
     environment.etc = lib.mapAttrs' (
       _name: user:
       lib.nameValuePair "ssh/authorized_keys.d/${user.name}" {
-        text = lib.concatLines user.openssh.authorizedKeys.keys;
+        text = lib.concatLines (user.openssh.authorizedKeys.keys ++ map builtins.readFile user.openssh.authorizedKeys.keyFiles);
         mode = "0444";
       }
-    ) (lib.filterAttrs (_: user: user.openssh.authorizedKeys.keys != [ ]) cfg.users);
+    ) (lib.filterAttrs (_: user: user.openssh.authorizedKeys.keys ++ user.openssh.authorizedKeys.keyFiles != [ ]) cfg.users);
   };
 }
