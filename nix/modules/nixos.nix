@@ -61,6 +61,16 @@ in
       inherit (config.nixci) checks;
       # Whose system this is, to be compared with the running one before it is activated.
       inherit (config.networking) hostName;
+      # The commit of the user's flake, if that sets it.
+      revision = config.system.configurationRevision;
+      access = import ./access.nix {
+        inherit
+          config
+          lib
+          modulesPath
+          options
+          ;
+      };
       files = hashes ./. "modules" // hashes (lib.head folders) "settings";
     };
 
