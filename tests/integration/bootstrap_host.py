@@ -40,11 +40,7 @@ class Server(Host):
     """The host, which listens to SSH on its own address in Docker's network."""
 
     def __init__(self) -> None:
-        super().__init__(lab_image())
-
-    @property
-    def address(self) -> str:
-        return run("docker", "inspect", "--format={{.NetworkSettings.IPAddress}}", self.id).strip()
+        super().__init__(lab_image(), "--memory=2g")
 
     def untouched(self, own: str = OWN) -> None:
         """NixOS as its installer leaves it, with a password for root."""
