@@ -68,6 +68,7 @@ in
   upstream = matching "upstream";
   listen = matching "listen";
   url = matching "url";
+  publicKey = matching "publicKey";
   email = matching "email";
 
   path = matching "path";

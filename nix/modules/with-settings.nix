@@ -17,6 +17,7 @@ else
       ./attic.nix
       ./caddy.nix
       ./backup.nix
+      ./substituter.nix
       ./ports.nix
     ];
   }
