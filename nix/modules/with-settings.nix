@@ -10,6 +10,7 @@ else
     imports = [
       (import ./settings.nix settings)
       ./checks.nix
+      ./deployment.nix
       ./nixos.nix
       ./bootstrap.nix
       ./opnix.nix

@@ -22,7 +22,7 @@ from .command import Runner
 
 # Only root may enter it, because a configuration may hold files that only root may read.
 FOLDER = "/var/lib/nixci/staging"
-# Held by whatever builds or activates; the kernel releases it, however the holder ends.
+# Held by whatever builds or activates; the kernel releases it, however the holder ends. Its text only says who that is.
 LOCK = "/run/nixci/lock"
 
 _MOUNT = 'while [ "$1" != -- ]; do "$MOUNT" --bind "$1" "$2" || exit 125; shift 2; done; shift; exec "$@"'
@@ -30,25 +30,33 @@ _NO_NAMESPACE = 125
 
 
 @contextlib.contextmanager
-def exclusive(runner: Runner) -> Iterator[None]:
+def exclusive(runner: Runner, who: str) -> Iterator[None]:
     """One build or activation at a time. A run that lost its controller continues here, so the next one waits for it."""
     os.makedirs(os.path.dirname(LOCK), exist_ok=True)
-    with open(LOCK, "w", encoding="utf-8") as file:
+    with open(LOCK, "a+", encoding="utf-8") as file:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 if runner.left() <= 0:
+                    file.seek(0)
+                    holder = f" ({file.read().strip()})"
                     error = ConflictError(
-                        f"Another run was still building or activating on this host after {runner.timeout:g} s; "
-                        "run again when it is finished.",
+                        f"Another run{holder if holder != ' ()' else ''} was still building or activating on this host after "
+                        f"{runner.timeout:g} s; run again when it is finished.",
                         reason="locked",
                     )
                     error.plan_again = False
                     raise error from None
                 time.sleep(0.2)
-        yield
+        file.truncate(0)
+        file.write(f"{who} since {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}\n")
+        file.flush()
+        try:
+            yield
+        finally:
+            file.truncate(0)
 
 
 class Copy:
