@@ -180,7 +180,16 @@ RULES: dict[str, Rule] = {
 
 def exact(path: str, value: t.Any, option: specs.Option) -> t.Iterator[str]:
     """For values that reach NixOS as JSON, which converts nothing."""
-    types = {"str": str, "path": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict}
+    types = {
+        "str": str,
+        "path": str,
+        "int": int,
+        "float": float,
+        "bool": bool,
+        "list": list,
+        "dict": dict,
+        "raw": object,
+    }
     wanted = types[option.get("type", "str")]
     if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
         yield _type(path, value, wanted)

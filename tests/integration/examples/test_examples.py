@@ -24,12 +24,14 @@ ENVIRONMENTS = {
     "b2": ["b2_bucket", "b2_application_key"],
     "cloudflare": ["cloudflare_record"],
     "gitlab": ["gitlab_variable"],
+    "gitlab_deployment": ["gitlab_deployment"],
     "onepassword": ["onepassword", "onepassword_item"],
 }
 ELSEWHERE = {
     "attic_roundtrip",
     "inventory_check",
     "nixos_check",
+    "nixos_generation_info",
     "nixos_host_info",
     "nixos_rebuild",
     "nixos_settings",
