@@ -77,10 +77,5 @@ in
         }
       ];
     };
-    # Closures that were built elsewhere arrive over SSH as this user. Whoever may become root has this right already.
-    nix.settings.trusted-users = lib.mkIf other [
-      "root"
-      user
-    ];
   };
 }

@@ -17,9 +17,13 @@ description:
   - Changes nothing else. Does not fail for what it finds; see RV(problems). An unreachable host is unreachable, as for any module.
 options:
   config_dir:
-    description: Folder of the host's NixOS configuration.
-    type: path
+    description: Folder of the host's NixOS configuration. Empty if the configuration is not on the host.
+    type: str
     default: /etc/nixos
+  configuration:
+    description: Name of the host's configuration, for the line that is to be added. By default the host's name in the inventory.
+    type: str
+    default: ""
   persistent:
     description: Paths that must survive a reboot. A path that does not exist yet is judged by the closest folder that does.
     type: list
@@ -80,7 +84,7 @@ architecture:
   type: str
   returned: success
   sample: x86_64
-configuration:
+config_files:
   description: Which of C(configuration.nix) and C(flake.nix) are in O(config_dir).
   type: list
   elements: str

@@ -15,7 +15,6 @@ LOGINS = """{
   keys = lib.mapAttrs (_: user: user.openssh.authorizedKeys.keys) { inherit (config.users.users) root; deploy = config.users.users.deploy or config.users.users.root; };
   sudo = lib.filter (rule: rule.users == [ "deploy" ]) config.security.sudo.extraRules;
   wheel = config.users.users.deploy.extraGroups or [ ];
-  trusted = config.nix.settings.trusted-users;
   failed = map (a: a.message) (lib.filter (a: !a.assertion) config.assertions);
 }"""
 
@@ -38,14 +37,12 @@ def test_a_user_with_a_key_and_nobody_with_a_password(host: t.Any) -> None:
     assert found["keys"] == {"root": [], "deploy": [KEY]} and found["wheel"] == []
     (rule,) = found["sudo"]
     assert json.dumps(rule["commands"]) == '[{"command": "ALL", "options": ["NOPASSWD"]}]'
-    assert found["trusted"] == ["root", "deploy"]
 
 
 def test_root_with_a_key(host: t.Any) -> None:
     found = bootstrap(host, user="root")
     assert found["failed"] == [] and found["sudo"] == []
     assert found["keys"] == {"root": [KEY], "deploy": [KEY]}, "deploy stands for root here, as no such user exists"
-    assert found["trusted"] == ["root"]
 
 
 @pytest.mark.parametrize("own", ["{ users.mutableUsers = false; }", "{ security.sudo.execWheelOnly = true; }"])

@@ -117,7 +117,7 @@ class Readiness:
             return None
         rebooted = found.get("boot_id") not in (None, "", running["boot_id"])
         if found.get("action") == "boot":
-            if rebooted and found.get("system") == path == running["system"]:
+            if found.get("system") == path == running["system"]:
                 return found.get("id")
         elif rebooted:
             self.notes.append(

@@ -59,10 +59,11 @@ for one in configuration.nix flake.nix; do
 done
 if [ -d "$config" ]; then
   own() { find -L "$config" \( -name .git -o -name result -o -name 'result-*' \) -prune -o -path "$config/nixci" -prune -o -name '*.nix' -type f -exec grep -l "$@" {} + 2>/dev/null; }
-  own -E -- '^[^#]*nixci/modules' | head -n 1 | while read -r one; do say imported "$one"; done
+  own -E -- '^[^#]*nixci/(modules|hosts)' | head -n 1 | while read -r one; do say imported "$one"; done
   own -E -- 'readDir|import-tree|listFilesRecursive|haumea|flakelight' | head -n 1 | while read -r one; do say computed "$one"; done
   own -F -- "\"$(uname -n)\"" | head -n 1 | while read -r one; do say named "$one"; done
 fi
+[ -d "$config/nixci/settings" ] && say settings yes
 [ -e /etc/nixci/manifest.json ] && say manifest yes
 
 # A root that a reboot empties.

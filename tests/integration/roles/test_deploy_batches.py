@@ -198,7 +198,7 @@ def test_every_host_is_built_before_the_first_one_activates(fleet: Fleet) -> Non
     assert (record["transport"], record["bytes"], record["revision"]) == ("ssh", 4096, "abc")
     assert record["durations"].keys() == {"build", "activate", "verify"} and "@" in record["who"]
     assert f"host05: confirmed, {OLD[11:]} -> {NEW[11:]}; ssh" in text
-    code, text = fleet.play()
+    code, text = fleet.play(deploy_store_path=NEW)
     assert code == 0 and text.count("changed=0") == 6 and fleet.events("activate", "verify", "confirmed") == []
 
 

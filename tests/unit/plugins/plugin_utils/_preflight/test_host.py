@@ -55,7 +55,7 @@ def test_a_sound_host_has_no_problem() -> None:
             ["configuration", "imported", "named"],
             "neither configuration.nix nor flake.nix in /etc/nixos, so it is deployed from elsewhere",
         ),
-        ([], ["imported"], "imports = [ ./nixci/modules ];"),
+        ([], ["imported"], "imports = [ ./nixci/hosts/web ];"),
         (["volatile=/var/lib/postgresql", "root=tmpfs"], [], "loses /var/lib/postgresql at a reboot"),
         (["calendar=dialy"], [], "'dialy' is not a calendar expression"),
     ],
@@ -122,9 +122,9 @@ def run(config: pathlib.Path, *rest: str, path: pathlib.Path | None = None) -> R
 @pytest.mark.parametrize(
     ("text", "imported"),
     [
-        ("imports = [ ./nixci/modules ];", True),
+        ("imports = [ ./nixci/hosts/web ];", True),
         ("imports = [ /etc/nixos/nixci/modules/default.nix ];", True),
-        ("# imports = [ ./nixci/modules ];", False),
+        ("# imports = [ ./nixci/hosts/web ];", False),
         ('services.caddy.virtualHosts."notes.nixci.test" = { };', False),
     ],
 )
