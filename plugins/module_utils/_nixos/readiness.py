@@ -16,7 +16,8 @@ import time
 import typing as t
 
 from .._core.errors import InvalidError
-from . import caches, rollback
+from . import caches, deployment, rollback
+from .deployment import Deployment
 from .host import CURRENT_SYSTEM, PROFILE, UNFINISHED, host_name
 from .settings import MANIFEST
 
@@ -26,10 +27,7 @@ if t.TYPE_CHECKING:
 BOOTED_SYSTEM = "/run/booted-system"
 STORE = "/nix/store"
 BOOT = "/boot"
-BOOT_ID = "/proc/sys/kernel/random/boot_id"
 LOCK = "/run/nixci/lock"
-PENDING = "/var/lib/nixci/deployment"
-FAILED = "/var/lib/nixci/failed"
 
 # Activation, logs and the Nix database need some room of their own.
 RESERVE = 64 << 20
@@ -61,7 +59,7 @@ class Readiness:
         path = self._path(running)
         present = path is not None and os.path.exists(os.path.join(path, "bin", "switch-to-configuration"))
         current = path is not None and is_current(running, path, self.params["action"])
-        unconfirmed = pending()
+        unconfirmed = waiting()
         resume = self._unconfirmed(unconfirmed, running, path)
         current = current and unconfirmed is None
         self._locked()
@@ -84,7 +82,7 @@ class Readiness:
             "present": present,
             "current": current,
             "manifest": path is not None and _json(os.path.join(path, MANIFEST.lstrip("/"))).get("checks") is not None,
-            "unconfirmed": unconfirmed,
+            "unconfirmed": unconfirmed.returned(pending=True) if unconfirmed else None,
             "resume": resume,
             "missing_bytes": missing[0] if missing else None,
             "problems": self.problems,
@@ -111,18 +109,16 @@ class Readiness:
             self.problems.append(f"This host has no generation {wanted}; it has {found}.")
         return path
 
-    def _unconfirmed(self, found: dict[str, str] | None, running: Result, path: str | None) -> str | None:
+    def _unconfirmed(self, found: Deployment | None, running: Result, path: str | None) -> str | None:
         """The id of an unconfirmed deployment that this one continues: its system was booted, and waits for its confirmation."""
         if found is None:
             return None
-        rebooted = found.get("boot_id") not in (None, "", running["boot_id"])
-        if found.get("action") == "boot":
-            if found.get("system") == path == running["system"]:
-                return found.get("id")
-        elif rebooted:
+        if found.action == "boot":
+            if found.system == path == running["system"]:
+                return found.id
+        elif found.interrupted():
             self.notes.append(
-                f"The deployment {found.get('id')} of {found.get('system')} was interrupted by a reboot; the host went back to "
-                "the system before it."
+                f"The deployment {found.id} of {found.system} was interrupted by a reboot; the host went back to the system before it."
             )
             return None
         self.problems.append(unconfirmed_sentence(found, time.time()))
@@ -157,10 +153,10 @@ class Readiness:
             self.problems.append(f"{path} is not a NixOS system: it has no bin/switch-to-configuration.")
 
     def _failed_before(self, path: str) -> None:
-        reason = (_read(os.path.join(FAILED, os.path.basename(path))) or "").strip()
+        reason = deployment.refusal(path)
         if reason and "failed_system" not in self.params["force"]:
             self.problems.append(
-                f"{path} was activated on this host before and taken back: {' '.join(reason.split())} Deploy another system, or force this "
+                f"{path} was activated on this host before and taken back: {reason}. Deploy another system, or force this "
                 "one (deploy_force: [failed_system])."
             )
 
@@ -221,7 +217,7 @@ def read_running() -> Result:
         "generation": rollback.profile_generation(),
         "revision": _json(os.path.join(system or "/", MANIFEST.lstrip("/"))).get("revision"),
         "host_name": host_name(CURRENT_SYSTEM) or os.uname().nodename,
-        "boot_id": (_read(BOOT_ID) or "").strip() or None,
+        "boot_id": deployment.boot_id() or None,
         "unfinished": _read(UNFINISHED),
     }
 
@@ -234,30 +230,21 @@ def is_current(running: Result, path: str, action: str) -> bool:
     return bool(same and (action != "switch" or running["profile"] == path))
 
 
-def pending() -> dict[str, str] | None:
-    """The deployment that is not confirmed yet."""
-    text = _read(PENDING)
-    if text is None:
-        return None
-    return {key: value for key, _equals, value in (line.partition("=") for line in text.splitlines()) if key}
+def waiting() -> Deployment | None:
+    """The deployment that is not permanent yet."""
+    found = deployment.read()
+    return None if found is None or found.phase == "confirmed" else found
 
 
-def unconfirmed_sentence(found: dict[str, str], now: float) -> str:
-    try:
-        started, timeout = int(found["started"]), int(found["confirm_timeout"])
-        since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(started))
-        left = max(0, round(started + timeout - now))
-    except (KeyError, ValueError):
-        since, left = "an unknown time", 0
-    who = f" by {found['who']}" if found.get("who") else ""
-    then = (
-        "reboot the host, or run rollback.yml"
-        if found.get("action") == "boot"
-        else f"it goes back by itself in about {left} s"
-    )
+def unconfirmed_sentence(found: Deployment, now: float) -> str:
+    left = max(0, round(found.started + found.confirm_timeout - now))
+    if found.action == "boot":
+        then = "reboot the host and deploy the same system again, or take it back with nixos_confirm (state: reverted)"
+    else:
+        then = f"it goes back by itself in about {left} s" if left else "it goes back by itself"
     return (
-        f"A deployment of {found.get('system')} was begun{who} at {since} and is not confirmed ({found.get('id')}); {then}. "
-        "Run again afterwards."
+        f"A deployment of {found.system} was begun by {found.who} at {deployment.rfc3339(found.started)} and is not confirmed "
+        f"({found.id}); {then}. Run again afterwards."
     )
 
 

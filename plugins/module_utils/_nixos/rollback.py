@@ -5,14 +5,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import typing as t
 
+from .deployment import records
 from .host import PROFILE
-
-RECORD = "/var/log/nixci/deployments.jsonl"
 
 _LINK = re.compile(r"^system-(\d+)-link$")
 
@@ -70,20 +68,3 @@ def profile_generation() -> int | None:
     except OSError:
         return None
     return int(match[1]) if match else None
-
-
-def records() -> list[dict[str, t.Any]]:
-    """The record, oldest first. A line that was cut off by a crash is left out."""
-    found = []
-    try:
-        with open(RECORD, encoding="utf-8", errors="replace") as file:
-            for line in file:
-                try:
-                    value = json.loads(line)
-                except ValueError:
-                    continue
-                if isinstance(value, dict):
-                    found.append(value)
-    except OSError:
-        return []
-    return found

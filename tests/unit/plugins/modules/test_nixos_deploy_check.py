@@ -13,7 +13,7 @@ import typing as t
 from collections.abc import Iterator
 
 import pytest
-from ansible_collections.pantheros.nixci.plugins.module_utils._nixos import caches, readiness, rollback
+from ansible_collections.pantheros.nixci.plugins.module_utils._nixos import caches, deployment, readiness, rollback
 
 BOOT_ID = "0f1e2d3c-boot"
 Statvfs = t.Callable[..., None]
@@ -36,15 +36,18 @@ class Machine:
             "PROFILE": self.profile,
             "STORE": folder / "store",
             "BOOT": folder / "boot",
-            "BOOT_ID": folder / "boot_id",
             "LOCK": self.lock,
-            "PENDING": self.pending,
-            "FAILED": folder / "state/failed",
             "UNFINISHED": folder / "unfinished",
         }.items():
             patch.setattr(readiness, name, str(path))
         patch.setattr(rollback, "PROFILE", str(self.profile))
-        patch.setattr(rollback, "RECORD", str(self.record))
+        for name, path in {
+            "BOOT_ID": folder / "boot_id",
+            "PENDING": self.pending,
+            "FAILED": folder / "state/failed",
+            "RECORD": self.record,
+        }.items():
+            patch.setattr(deployment, name, str(path))
         patch.setattr(caches, "NETRC", str(folder / "netrc"))
         self.first = self.system("first")
         self.run(self.generation(1, self.first))
@@ -75,8 +78,8 @@ class Machine:
             file.write(json.dumps(line) + "\n")
 
     def wait_for_confirmation(self, system: str, **values: t.Any) -> None:
-        found = {"id": "7", "system": system, "action": "switch", "boot_id": BOOT_ID, "started": int(time.time()),
-                 "confirm_timeout": 120, "who": "ada@laptop", **values}  # fmt: skip
+        found = {"id": "7", "system": system, "action": "switch", "phase": "activated", "boot_id": BOOT_ID,
+                 "started": int(time.time()), "confirm_timeout": 120, "who": "ada@laptop", **values}  # fmt: skip
         self.pending.write_text("".join(f"{key}={value}\n" for key, value in found.items()))
 
     def look(self, **params: t.Any) -> t.Any:
@@ -166,8 +169,8 @@ def test_an_unconfirmed_deployment_is_named(machine: Machine) -> None:
     found = machine.look(store_path=machine.system("third"))
     (problem,) = found["problems"]
     assert "begun by ada@laptop at " in problem and "goes back by itself in about " in problem
-    pending = readiness.pending() or {}
-    assert "in about 20 s" in readiness.unconfirmed_sentence(pending, int(pending["started"]) + 100)
+    pending = deployment.read()
+    assert pending and "in about 20 s" in readiness.unconfirmed_sentence(pending, pending.started + 100)
     assert found["unconfirmed"]["id"] == "7"
     assert not machine.look(store_path=machine.first)["current"], "the host does not stay as it is"
 
@@ -218,8 +221,8 @@ def test_a_stale_plan_is_refused(machine: Machine) -> None:
 
 def test_a_system_that_was_taken_back_needs_force(machine: Machine) -> None:
     other = machine.system("other")
-    (machine.folder / "state/failed" / os.path.basename(other)).write_text("caddy.service failed.\n")
-    assert "taken back: caddy.service failed." in machine.look(store_path=other)["problems"][0]
+    (machine.folder / "state/failed" / os.path.basename(other)).write_text("caddy.service failed\n2026-11-26\n")
+    assert "taken back: caddy.service failed (2026-11-26)." in machine.look(store_path=other)["problems"][0]
     assert machine.look(store_path=other, force=["failed_system"])["problems"] == []
 
 
