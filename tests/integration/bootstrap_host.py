@@ -33,7 +33,7 @@ networking.hostName = "{NAME}";
 services.openssh = {{ enable = true; settings.PermitRootLogin = "yes"; }};
 system.activationScripts.wrappers = "mkdir -p /run/wrappers/bin; {LINKS}";
 """
-IMPORT = "imports = [ ./nixci/modules ];"
+IMPORT = "imports = [ ./nixci/hosts/web ];"
 
 
 class Server(Host):
