@@ -37,6 +37,7 @@ ELSEWHERE = {
     "nixos_rebuild",
     "nixos_settings",
     "opnix_token",
+    "ssh_host_key",
 }
 
 
