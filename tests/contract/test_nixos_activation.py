@@ -48,7 +48,7 @@ SYSTEMS = {
 }
 # Longer than any test; what matters never depends on it.
 LONG = 3000
-PATIENCE = 60
+PATIENCE = 180
 
 
 @dataclasses.dataclass(frozen=True)
