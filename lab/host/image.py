@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The host's image: Debian packages below (slow, changes rarely), our stand-ins above (fast, changes often)."""
+"""The hosts' images: Debian packages below (slow, changes rarely), our stand-ins above (fast, changes often)."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ SUITE = "trixie"
 DOUBLE = "double"  # as the value of LAB_ATTICD or LAB_ATTIC: not a real program, even if there is one on the PATH
 PROGRAMS = {"atticd": "attic-server ", "attic": "attic-client "}  # how each begins to tell its version
 CONTEXT = ("Dockerfile", "init", "acme.Caddyfile")
+SMALL_CONTEXT = ("small.Dockerfile", "init")
 # The lab needs no manuals. In a hook, because --dpkgopt would filter the essential packages too, which costs more time
 # than it saves.
 TRIM = r"""--essential-hook=printf 'path-exclude=/usr/share/%s/*\n' doc info i18n locale man >"$1/etc/dpkg/dpkg.cfg.d/trim" """
@@ -31,7 +32,16 @@ WORKSHOP = pathlib.Path("/var/lib/nixci-lab")  # must be reachable for apt's own
 
 
 def packages() -> list[str]:
-    return [line for line in (HERE / "packages.txt").read_text().splitlines() if line and not line.startswith("#")]
+    return [*_listed("packages.txt"), *server_packages()]
+
+
+def server_packages() -> list[str]:
+    """What the small host lacks."""
+    return _listed("packages-server.txt")
+
+
+def _listed(name: str) -> list[str]:
+    return [line for line in (HERE / name).read_text().splitlines() if line and not line.startswith("#")]
 
 
 def attic_programs() -> dict[str, pathlib.Path | None]:
@@ -71,17 +81,34 @@ def host_tag() -> str:
     return f"{LABEL}/host:{state.digest(base_tag(), *parts)}"
 
 
+def small_tag() -> str:
+    parts = [LAB / "nixos", LAB / "op", *(HERE / name for name in SMALL_CONTEXT)]
+    return f"{LABEL}/small:{state.digest(base_tag(), *server_packages(), *parts)}"
+
+
 def exists(tag: str) -> bool:
     return attempt("docker", "image", "inspect", tag).returncode == 0
 
 
 def ensure() -> str:
-    """The tag of the host's image, which is built if needed. Only complete images get a tag."""
+    """The tag of the server's image, which is built if needed. Only complete images get a tag."""
     if not exists(host_tag()):
-        if not exists(base_tag()):
-            _build_base()
+        _ensure_base()
         _build_host()
     return host_tag()
+
+
+def ensure_small() -> str:
+    """The tag of the small host's image, which is built if needed."""
+    if not exists(small_tag()):
+        _ensure_base()
+        _build_small()
+    return small_tag()
+
+
+def _ensure_base() -> None:
+    if not exists(base_tag()):
+        _build_base()
 
 
 def _build_base() -> None:
@@ -119,29 +146,48 @@ def _build_base() -> None:
 
 
 def _build_host() -> None:
-    say("Building the host image")
+    say("Building the server's image")
     with tempfile.TemporaryDirectory(dir=state.DIR, prefix="image-") as folder:
         context = pathlib.Path(folder)
-        for name in ("nixos", "attic", "op"):
-            shutil.copytree(LAB / name, context / name, ignore=shutil.ignore_patterns("__pycache__"))
-        for name in CONTEXT:
-            shutil.copy(HERE / name, context)
-        bin_ = context / "bin"
-        bin_.mkdir()
-        (bin_ / "op").symlink_to("/usr/lib/op-double/op")
+        bin_ = _fill(context, ("nixos", "attic", "op"), CONTEXT)
         for double in (LAB / "attic" / "bin").iterdir():
             (bin_ / double.name).symlink_to(f"/usr/lib/attic-double/attic/bin/{double.name}")
         for name, real in attic_programs().items():
             if real:
                 (bin_ / name).unlink()
                 shutil.copy(real, bin_ / name)
-        run(
-            "docker", "build", "--quiet", "--network=none", f"--build-arg=BASE={base_tag()}",
-            f"--label={IMAGE_LABEL}=host", "--force-rm", f"--tag={host_tag()}", folder, env={**os.environ, "DOCKER_BUILDKIT": "0"},
-        )  # fmt: skip
+        _docker_build(context, host_tag(), "host")
     for name, real in attic_programs().items():
         if real:
             _check_program(name, real)
+
+
+def _build_small() -> None:
+    say("Building the small host's image")
+    with tempfile.TemporaryDirectory(dir=state.DIR, prefix="image-") as folder:
+        context = pathlib.Path(folder)
+        _fill(context, ("nixos", "op"), SMALL_CONTEXT)
+        (context / "small.Dockerfile").rename(context / "Dockerfile")
+        _docker_build(context, small_tag(), "small", f"--build-arg=SERVER={' '.join(server_packages())}")
+
+
+def _fill(context: pathlib.Path, folders: tuple[str, ...], files: tuple[str, ...]) -> pathlib.Path:
+    """Copy what the image consists of; return the folder of its programs."""
+    for name in folders:
+        shutil.copytree(LAB / name, context / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in files:
+        shutil.copy(HERE / name, context)
+    programs = context / "bin"
+    programs.mkdir()
+    (programs / "op").symlink_to("/usr/lib/op-double/op")
+    return programs
+
+
+def _docker_build(context: pathlib.Path, tag: str, kind: str, *options: str) -> None:
+    run(
+        "docker", "build", "--quiet", "--network=none", f"--build-arg=BASE={base_tag()}", *options,
+        f"--label={IMAGE_LABEL}={kind}", "--force-rm", f"--tag={tag}", str(context), env={**os.environ, "DOCKER_BUILDKIT": "0"},
+    )  # fmt: skip
 
 
 def _check_program(name: str, path: pathlib.Path) -> None:

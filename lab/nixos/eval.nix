@@ -1,23 +1,33 @@
-# Evaluates a NixOS configuration to its system, as <nixpkgs/nixos> does on a real host.
-{ configuration }:
+# Evaluates a NixOS configuration to its system, as <nixpkgs/nixos> and lib.nixosSystem do on a real host.
+{
+  configuration ? { },
+  modules ? [ configuration ],
+  specialArgs ? { },
+  # null: the configuration says it, by nixpkgs.hostPlatform
+  system ? builtins.currentSystem,
+}:
 let
-  nixpkgsLib = builtins.tryEval <nixpkgs/lib>;
-  lib = import (if nixpkgsLib.success then nixpkgsLib.value else ./lib);
-  pkgs = import ./pkgs { inherit lib; };
+  lib = import ./lib.nix;
   evaluated = lib.evalModules {
-    modules = [
-      configuration
-      {
+    modules =
+      modules
+      ++ lib.optional (system != null) {
         _file = "the lab";
-        _module.args = { inherit pkgs; };
+        nixpkgs.hostPlatform = lib.mkDefault system;
       }
-    ]
-    ++ map (name: ./options + "/${name}") (builtins.attrNames (builtins.readDir ./options));
-    specialArgs.modulesPath = toString ./options;
+      ++ map (name: ./options + "/${name}") (builtins.attrNames (builtins.readDir ./options));
+    specialArgs = {
+      modulesPath = toString ./options;
+    }
+    // specialArgs;
   };
 in
-{
-  inherit (evaluated) config options;
-  inherit lib pkgs;
+evaluated
+// {
+  inherit lib;
+  pkgs = import ./pkgs {
+    inherit lib;
+    inherit (evaluated.config.nixpkgs.hostPlatform) system;
+  };
   system = evaluated.config.system.build.toplevel;
 }

@@ -133,6 +133,12 @@ options:
         type: list
         elements: str
         default: []
+      host:
+        description: As in M(pantheros.nixci.nixos_settings).
+        type: str
+      host_module:
+        description: As in M(pantheros.nixci.nixos_settings).
+        type: str
   host_name:
     description:
       - The host name that the system must have, if it declares one. Set it to rename a host. The default is the name that the host has.
@@ -371,6 +377,8 @@ def main() -> None:
         "modules": {"type": "dict", "required": True},
         "settings": {"type": "dict", "required": True},
         "absent": {"type": "list", "elements": "str", "default": []},
+        "host": {"type": "str"},
+        "host_module": {"type": "str"},
     }
     access = {
         "user": {"type": "str"},

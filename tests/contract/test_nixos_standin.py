@@ -237,12 +237,6 @@ def test_test_keeps_the_profile_and_boot_waits_for_the_boot(nixos: Host) -> None
     assert nixos.out("systemctl is-active sleeper firewall") == "active\nactive"
 
 
-def test_flakes_are_refused_in_one_sentence(nixos: Host) -> None:
-    done = nixos.rebuild("switch", "--flake", "/etc/nixos")
-    assert done.returncode == 1
-    assert done.stderr == "error: the lab evaluates classic configurations only, so --flake does not work here\n"
-
-
 def test_etc_restores_the_files_that_it_replaced(nixos: Host) -> None:
     nixos.put("/etc/mine", "Debian's\n")
     nixos.switch('environment.etc.mine.text = "NixOS"; environment.etc."a/b" = { text = "copy"; mode = "0440"; };')

@@ -1,12 +1,11 @@
 # Real derivations, built by /bin/sh with the machine's own tools.
-{ lib }:
+{ lib, system }:
 let
   derive =
     name: attrs: script:
     derivation (
       {
-        inherit name;
-        system = builtins.currentSystem;
+        inherit name system;
         builder = "/bin/sh";
         args = [
           "-euc"

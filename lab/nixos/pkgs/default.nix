@@ -1,15 +1,14 @@
 # What modules know as `pkgs`: builders that run Debian's shell, and Debian's programs under nixpkgs' names.
-{ lib }:
+{ lib, system }:
 let
-  builders = import ./builders.nix { inherit lib; };
+  builders = import ./builders.nix { inherit lib system; };
   inherit (builders) debian machine;
 in
 builders
 // rec {
-  inherit lib;
-  system = builtins.currentSystem;
+  inherit lib system;
   stdenv.hostPlatform = {
-    system = builtins.currentSystem;
+    inherit system;
     isLinux = true;
   };
   formats = import ./formats.nix { inherit lib; pkgs = builders; };

@@ -24,7 +24,7 @@ from .confirmation import deployed_by, recover, unconfirmed
 from .deployment import Deployment
 from .host import Look, NixosHost, host_name
 from .rollout import Rollout
-from .settings import MANIFEST, Settings
+from .settings import MANIFEST, Layout, Settings
 from .staging import copied
 
 # Where earlier versions kept what they had built.
@@ -196,21 +196,22 @@ class RunningSystem:
 
     def _build_staged(self, params: Params, staged: Params) -> str:
         with copied(self.host.runner, staged["config_dir"], params["flake"]) as copy:
-            settings = Settings(self.module, copy.config_dir)
+            layout = Layout.of(copy.config_dir, staged["host"], fleet=False)
+            settings = Settings(self.module, copy.config_dir, layout)
             files = settings.plan(staged, settings.read(staged))
             settings.apply(files)
             expected = dict(files.result["files"])
             if repository := copy.repository:
-                others = [f"nixci/{path}" for path in expected if path not in files.ours]
-                for path in repository.untracked(staged["config_dir"], others):
-                    del expected[path.removeprefix("nixci/")]
-                repository.track(staged["config_dir"], [f"nixci/{path}" for path in files.ours], wrap=copy)
+                others = {layout.place(path): path for path in expected if path not in files.ours}
+                for place in repository.untracked(staged["config_dir"], list(others)):
+                    del expected[others[place]]
+                repository.track(staged["config_dir"], [layout.place(path) for path in files.ours], wrap=copy)
             try:
                 path = self.host.build(params["flake"], copy.folder, copy)
             except InvalidError as exc:
                 raise _with_hint(exc, staged["config_dir"], params["flake"]) from None
             self._refuse_another_host(params, path, staged["config_dir"])
-            _refuse_other_files(path, staged["config_dir"], expected)
+            _refuse_other_files(path, staged["config_dir"], expected, layout.imported)
             return self._keep(path)
 
     def _keep(self, path: str) -> str:
@@ -286,7 +287,7 @@ def _system_in_store(path: str) -> str:
     return real
 
 
-def _refuse_other_files(path: str, config_dir: str, expected: dict[str, str]) -> None:
+def _refuse_other_files(path: str, config_dir: str, expected: dict[str, str], imported: str) -> None:
     """The built system must consist of the staged files: otherwise its configuration does not import them."""
     manifest = os.path.join(path, MANIFEST.lstrip("/"))
     nothing = "so it was not activated and nothing was changed"
@@ -296,14 +297,14 @@ def _refuse_other_files(path: str, config_dir: str, expected: dict[str, str]) ->
     except (OSError, ValueError, KeyError, TypeError):
         raise InvalidError(
             f"The configuration in {config_dir} does not import our modules, {nothing}. If this host is built from {config_dir}, add  "
-            "imports = [ ./nixci/modules ];  to its configuration there; otherwise name the right folder (nixos_config_dir, nixos_flake).",
+            f"imports = [ ./{imported} ];  to its configuration there; otherwise name the right folder (nixos_config_dir, nixos_flake).",
             reason="not_imported",
         ) from None
     other = sorted(name for name in built.keys() | expected.keys() if built.get(name) != expected.get(name))
     if other:
         raise InvalidError(
             f"The system that was built contains other modules or settings than those for {config_dir}/nixci ({', '.join(other[:5])}), "
-            f"{nothing}. Let the configuration there import ./nixci/modules, and no copy of it.",
+            f"{nothing}. Let the configuration there import ./{imported}, and no copy of it.",
             reason="not_imported",
             files=other,
         )

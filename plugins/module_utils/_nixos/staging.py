@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 
 from .._core.errors import ConflictError, InvalidError, NixciError
-from .command import Runner
+from .command import Outcome, Runner
 
 # Only root may enter it, because a configuration may hold files that only root may read.
 FOLDER = "/var/lib/nixci/staging"
@@ -167,7 +167,50 @@ class Repository:
         if paths:
             self._git(folder, "add", "--intent-to-add", "--force", "--", *paths, wrap=wrap)
 
+    def refuse_commit(self) -> None:
+        """Raise if a commit would be lost."""
+        if self.ask(self.top, "symbolic-ref", "--quiet", "HEAD").rc != 0:
+            raise InvalidError(
+                f"The checkout {self.top} is on no branch (detached HEAD), so a commit would be lost; check out a branch, or set "
+                "nixci_commit: false.",
+                reason="detached",
+            )
+
+    def uncommitted(self, folder: str, paths: list[str]) -> list[str]:
+        """Those of the files whose text is not that of the last commit."""
+        if not paths:
+            return []
+        status = ("status", "--porcelain=v1", "-z", "--untracked-files=all", "--no-renames", "--")
+        inside = os.path.relpath(os.path.realpath(folder), self.top)
+        lines = self._git(folder, *status, *paths).split("\0")
+        return sorted(os.path.relpath(line[3:], inside) for line in lines if line)
+
+    def commit(self, folder: str, paths: list[str], message: str) -> None:
+        """Commit these files and nothing else, whatever else is staged."""
+        changed = self.uncommitted(folder, paths)
+        if not changed:
+            return
+        done = self.ask(folder, "commit", "--quiet", "--only", f"--message={message}", "--", *changed)
+        if done.rc != 0:
+            text = (done.err.strip() or done.out.strip()).splitlines() or ["no reason given"]
+            why = text[-1].rstrip(".")
+            if "tell me who you are" in done.err or "auto-detect email" in done.err or "empty ident" in done.err:
+                why = "it has no user.name and user.email; set them with 'git config'"
+            raise NixciError(
+                f"git refuses the commit in {self.top}: {why}. The files are in place; commit them by hand, or set nixci_commit: false.",
+                reason="commit",
+            )
+
     def _git(self, folder: str, *args: str, wrap: Copy | None = None) -> str:
+        done = self.ask(folder, *args, wrap=wrap)
+        if done.rc != 0:
+            raise NixciError(
+                f"git cannot work in {self.top}: {(done.err.strip().splitlines() or ['no reason given'])[-1]}"
+            )
+        return done.out
+
+    def ask(self, folder: str, *args: str, wrap: Copy | None = None) -> Outcome:
+        """What git says, whatever its exit status."""
         argv = ["git", "-c", "safe.directory=*", "-C", folder, *args]
         owner = os.stat(self.git_dir)
         if wrap:
@@ -176,9 +219,4 @@ class Repository:
             program = self.runner.find("git") or "git"
             identity = [f"--reuid={owner.st_uid}", f"--regid={owner.st_gid}", "--clear-groups"]
             argv = ["setpriv", *identity, "--", program, *argv[1:]]
-        done = self.runner.run(*argv)
-        if done.rc != 0:
-            raise NixciError(
-                f"git cannot work in {self.top}: {(done.err.strip().splitlines() or ['no reason given'])[-1]}"
-            )
-        return done.out
+        return self.runner.run(*argv)

@@ -24,6 +24,7 @@ ENVIRONMENTS = {
     "b2": ["b2_bucket", "b2_application_key"],
     "cloudflare": ["cloudflare_record"],
     "gitlab": ["gitlab_variable"],
+    "gitlab_deployment": ["gitlab_deployment"],
     "onepassword": ["onepassword", "onepassword_item"],
 }
 ELSEWHERE = {
@@ -31,10 +32,12 @@ ELSEWHERE = {
     "inventory_check",
     "nixos_check",
     "nixos_confirm",
+    "nixos_generation_info",
     "nixos_host_info",
     "nixos_rebuild",
     "nixos_settings",
     "opnix_token",
+    "ssh_host_key",
 }
 
 
