@@ -185,8 +185,7 @@ def test_it_confirms_by_itself_if_nobody_has_to(machine: Machine) -> None:
 def test_without_a_confirmation_the_host_goes_back(machine: Machine) -> None:
     """And may try once more, because perhaps only the controller was gone."""
     for results in (["reverted"], ["reverted", "reverted"]):
-        done = machine.rebuild("new", confirm_timeout=1)
-        assert done["deployment"]["pending"], done
+        done = machine.rebuild("new", confirm_timeout=1)  # it may be back before the module ends
         machine.is_at("old", *results)
     late = machine.confirm(id=done["deployment"]["id"])
     assert late["reason"] == "reverted" and "not confirmed in time" in late["msg"], late
@@ -251,7 +250,7 @@ def test_a_run_that_confirms_by_itself_and_was_killed_is_continued(machine: Mach
     machine.go_on(gate)
     done = machine.rebuild(then)
     assert machine.names(done["deployment"]["previous"]) == ["old"], done
-    machine.is_at(then, "confirmed")
+    machine.is_at(then, "interrupted", "confirmed")
 
 
 @pytest.mark.parametrize("end", ["again", "timer"])

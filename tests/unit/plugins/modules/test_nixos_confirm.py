@@ -283,3 +283,12 @@ def test_a_killed_run_that_confirms_by_itself_is_continued(host: Host, module: R
     done = module(REBUILD, {})
     assert done["deployment"]["previous"] == host.system("old"), "what was never confirmed is nothing to go back to"
     assert host.profile == host.system("newer")
+    assert [record["result"] for record in _deployment.records()] == ["interrupted", "confirmed"]
+
+
+def test_a_killed_confirmation_of_its_own_is_completed_by_the_next_run(host: Host, module: Run) -> None:
+    name = pending(module)
+    rewrite(host, confirm_timeout="0", phase="confirming", permanent="yes")
+    done = module(REBUILD, {})
+    assert done["deployment"]["id"] == name and host.profile == host.system("new")
+    assert [record["result"] for record in _deployment.records()] == ["confirmed"]

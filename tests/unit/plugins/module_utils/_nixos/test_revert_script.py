@@ -20,5 +20,7 @@ def test_a_wrong_call_says_how() -> None:
     """Without touching the host."""
     text = TEXT.replace('mkdir -p "$run" "$logs" "$state" "$roots"\n', "")
     for arguments in ([], ["--arm"], ["--help"], ["one"], ["one", "two", "three"]):
-        done = subprocess.run(["sh", "-c", text, "nixci-revert", *arguments], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["sh", "-c", text, "nixci-revert", *arguments], capture_output=True, text=True, check=False
+        )
         assert (done.returncode, done.stderr.split()[0]) == (64, "usage:"), arguments
