@@ -278,7 +278,7 @@ def test_what_a_killed_confirmation_had_left_to_clean_up_is_done(machine: Machin
     machine.host.out(
         "rm /var/log/nixci/deployments.jsonl; sed s/^phase=.*/phase=confirmed/ /root/pending > /var/lib/nixci/deployment"
     )
-    machine.host.out("/run/nixci/nixci-revert $(sed -n s/^id=//p /root/pending) late")
+    machine.host.out("sh /run/nixci/nixci-revert $(sed -n s/^id=//p /root/pending) late")
     assert not machine.confirm()["failed"]
     machine.is_at("new", "confirmed")
 
