@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes docs/plugins/, docs/roles/README.md and the README.md of each role from the documentation in the sources.
+"""Writes docs/plugins/, docs/roles/README.md and the README.md of each role from the documentation in the sources, and the
+text of the host's revert into a module of Python.
 
 With --check it writes nothing and fails if a page is not what it would write.
 """
@@ -25,6 +26,12 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 COLLECTION = "pantheros.nixci"
 ANSIBLE_DOC = pathlib.Path(sys.executable).with_name("ansible-doc")
 NOTICE = "<!-- Made by scripts/docs.py from the sources; change those. -->"
+REVERT = ROOT / "plugins/module_utils/_nixos/revert_script.py"
+LICENSE_LINES = (
+    "# Copyright: (c) 2026, The pantheros.nixci contributors",
+    "# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)",
+    "# SPDX-License-Identifier: GPL-3.0-or-later",
+)
 STATES = {"full": "yes", "none": "no", "partial": "partly"}
 Json = dict[str, t.Any]
 
@@ -95,8 +102,19 @@ def role_page(name: str) -> pathlib.Path:
     return ROOT / f"roles/{name}/README.md"
 
 
+def revert_script() -> dict[pathlib.Path, str]:
+    """The host's revert for hosts without our NixOS modules."""
+    header = "".join(f"{line}\n" for line in LICENSE_LINES)
+    text = (ROOT / "nix/modules/revert.sh").read_text()
+    assert '"""' not in text
+    doc = (
+        '"""nix/modules/revert.sh as text. Made by scripts/docs.py; do not edit. Private: may change without notice."""'
+    )
+    return {REVERT: f'{header}{doc}\n\nTEXT = r"""{text}"""\n'}
+
+
 def main() -> int:
-    pages = plugin_pages() | role_pages()
+    pages = plugin_pages() | role_pages() | revert_script()
     patterns = ("docs/plugins/*.md", "docs/roles/*.md", "roles/*/README.md")
     stale = {path for pattern in patterns for path in ROOT.glob(pattern)} - pages.keys()
     changed = {path for path, text in pages.items() if not path.exists() or path.read_text() != text}
@@ -146,7 +164,8 @@ def plugin_text(fqcn: str, kind: str, plugin: Json) -> str:
         parts += ["\n".join(f"- {markup.text(note)}" for note in doc["notes"])]
     if kind == "lookup":
         parts += ["## Terms", markup.options({"_terms": doc["options"].pop("_terms")})]
-    parts += ["## Options", markup.options(doc["options"])]
+    if doc.get("options"):
+        parts += ["## Options", markup.options(doc["options"])]
     if doc.get("attributes"):
         parts += ["## What it supports", markup.attributes(doc["attributes"])]
     parts += ["## Examples", f"```yaml\n{plugin['examples'].strip()}\n```"]

@@ -222,6 +222,8 @@ PARTS: dict[str, t.Callable[..., Result]] = {
     "integration": functools.partial(pytest, "tests/integration", *PARALLEL),
     "contract": functools.partial(pytest, "tests/contract", *PARALLEL),
     "nix": functools.partial(pytest, "tests/nix", *PARALLEL),
+    # Each case has a host of its own.
+    "faults": functools.partial(pytest, "tests/faults", "-n", "auto", "--maxprocesses=8", "--dist=worksteal"),
     # These share one lab.
     "e2e": functools.partial(pytest, "tests/e2e"),
 }

@@ -9,13 +9,14 @@ import threading
 
 from werkzeug.serving import make_server
 
+from lab.clouds._gitlab_deployments import Checkout
 from lab.clouds.b2 import B2Double
 from lab.clouds.cloudflare import CloudflareDouble
 from lab.clouds.gitlab import GitLabDouble, Token
 from lab.clouds.onepassword import OnePasswordDouble
 from lab.clouds.s3 import S3Double
 from lab.names import B2_REGION, GATEWAY, GITLAB_PROJECT, HOST_NAME, PORTS, URLS, VAULT, ZONE
-from lab.state import secret
+from lab.state import DIR, secret
 
 # What the user's own credentials may do: what docs/credentials.md asks for and not more, so that a run on the lab
 # proves the guide.
@@ -61,6 +62,7 @@ def doubles() -> dict[str, object]:
         lag=0.2,
     )
     gitlab = GitLabDouble([GITLAB_PROJECT], {secret("gitlab-token"): GITLAB_RIGHTS})
+    gitlab.deployed[GITLAB_PROJECT].repository = Checkout(DIR / "fleet")
     return {
         "b2": b2.app,
         "s3": S3Double(b2).app,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A double of GitLab's API: the current user, projects and groups with their CI/CD variables."""
+"""A double of GitLab's API: the current user, projects and groups with their CI/CD variables, environments and deployments."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import urllib.parse
 import flask
 from werkzeug.exceptions import HTTPException
 
+from . import _gitlab_deployments as deployments
 from ._control import Control
-
-Json = dict[str, t.Any]
+from ._gitlab_errors import Json, Moved, Refused, invalid
 
 TYPES = ("env_var", "file")
 FLAGS = ("masked", "protected", "raw")
@@ -26,35 +26,28 @@ LONGEST_VALUE = 10_000  # characters, https://docs.gitlab.com/ci/variables/
 LARGEST_BODY = 1 << 20
 # The parameters that GitLab converts to text. It accepts numbers and booleans, but no lists and mappings.
 TEXTS = ("key", "value", "environment_scope", "variable_type", "description")
+DEPLOYMENT_TEXTS = ("environment", "sha", "ref", "status", "name", "external_url", "tier", "slug")
 TRUE, FALSE = (True, "true", "True", "1", 1), (False, "false", "False", "0", 0, None)
+# What the token of a job may call.
+JOB_ENDPOINTS = {
+    f"{action}_{what}" for action in ("list", "get", "create", "update") for what in ("environments", "deployments")
+}
 # The roles that may manage variables. Other members can only see that the project or group exists.
 MANAGERS = {"projects": ("maintainer", "owner"), "groups": ("owner",)}
 
 
 @dataclasses.dataclass
 class Token:
-    """roles: {path of a project or group: "developer" | "maintainer" | "owner"}."""
+    """roles: {path of a project or group: "guest" | "reporter" | "developer" | "maintainer" | "owner"}.
+
+    job: whether it is the token of a CI/CD job. The API of variables does not know such tokens.
+    """
 
     user: str
     roles: dict[str, str]
     scopes: set[str] = dataclasses.field(default_factory=lambda: {"api"})
     expired: bool = False
-
-
-class Refused(Exception):
-    def __init__(self, status: int, **body: t.Any) -> None:
-        super().__init__(str(body))
-        self.status, self.body = status, body
-
-
-class Moved(Exception):
-    def __init__(self, place: str) -> None:
-        super().__init__(place)
-        self.place = place
-
-
-def invalid(**fields: str) -> Refused:
-    return Refused(400, message={field: [text] for field, text in fields.items()})
+    job: bool = False
 
 
 class GitLabDouble:
@@ -77,6 +70,7 @@ class GitLabDouble:
         self.projects = {path: number for number, path in enumerate(projects, 101)}
         self.groups = {path: number for number, path in enumerate(groups, 11)}
         self.variables: dict[str, list[Json]] = {path: [] for path in (*self.projects, *self.groups)}
+        self.deployed = {path: deployments.Deployments() for path in self.projects}
         self.moved = moved or {}
         self.premium = premium
         self.flask = flask.Flask("gitlab")
@@ -101,9 +95,11 @@ class GitLabDouble:
 
     def _token(self) -> Token:
         headers = flask.request.headers
-        value = headers.get("PRIVATE-TOKEN") or headers.get("Authorization", "").removeprefix("Bearer ")
+        job = headers.get("JOB-TOKEN")
+        value = job or headers.get("PRIVATE-TOKEN") or headers.get("Authorization", "").removeprefix("Bearer ")
         token = self.tokens.get(value)
-        if token is None:
+        allowed = flask.request.endpoint in JOB_ENDPOINTS
+        if token is None or token.job != bool(job) or (token.job and not allowed):
             raise Refused(401, message="401 Unauthorized")
         if token.expired:
             description = "Token is expired. You can either do re-authorization or token refresh."
@@ -145,6 +141,13 @@ class GitLabDouble:
         app.add_url_rule(f"{owner}/variables/<key>", view_func=self.get)
         app.add_url_rule(f"{owner}/variables/<key>", view_func=self.update, methods=["PUT"])
         app.add_url_rule(f"{owner}/variables/<key>", view_func=self.delete, methods=["DELETE"])
+        project = "/api/v4/projects/<owner>"
+        app.add_url_rule(f"{project}/repository/branches/<branch>", view_func=self.get_branch)
+        for what in ("environments", "deployments"):
+            app.add_url_rule(f"{project}/{what}", f"list_{what}", self.deploy)
+            app.add_url_rule(f"{project}/{what}", f"create_{what}", self.deploy, methods=["POST"])
+            app.add_url_rule(f"{project}/{what}/<int:number>", f"get_{what}", self.deploy)
+            app.add_url_rule(f"{project}/{what}/<int:number>", f"update_{what}", self.deploy, methods=["PUT"])
 
         @app.errorhandler(Moved)
         def moved(exc: Moved) -> tuple[Json, int, dict[str, str]]:
@@ -185,7 +188,8 @@ class GitLabDouble:
         path = self._owner(kind, owner, manage=False)
         number = {**self.projects, **self.groups}[path]
         full = "path_with_namespace" if kind == "projects" else "full_path"
-        return {"id": number, full: path, "name": path.rsplit("/", 1)[-1]}
+        more = {"default_branch": "main"} if kind == "projects" else {}
+        return {"id": number, full: path, "name": path.rsplit("/", 1)[-1], **more}
 
     def list_variables(self, kind: str, owner: str) -> flask.Response:
         path = self._owner(kind, owner)
@@ -238,6 +242,39 @@ class GitLabDouble:
         self.variables[path].remove(self._find(kind, path, key))
         return "", 204
 
+    def get_branch(self, owner: str, branch: str) -> Json:
+        repository = self.deployed[self._owner("projects", owner, manage=False)].repository
+        name = urllib.parse.unquote(branch)
+        sha = repository.refs.get(name)
+        if sha is None:
+            raise Refused(404, message="404 Branch Not Found")
+        return {"name": name, "commit": {"id": sha}}
+
+    def deploy(self, owner: str, number: int = 0) -> t.Any:
+        """The environments and deployments of a project. Reporters read, developers write."""
+        path = self._owner("projects", owner, manage=False)
+        token = self._token()
+        rank = deployments.RANK[token.roles[path]]
+        if rank < deployments.RANK["reporter" if flask.request.method == "GET" else "developer"]:
+            raise Refused(403, message="403 Forbidden")
+        project, endpoint = self.deployed[path], flask.request.endpoint
+        if endpoint == "list_environments":
+            return page_of(project.list_environments())
+        if endpoint == "get_environments":
+            return project.environment(number)
+        if endpoint == "list_deployments":
+            return page_of([deployments.entity(one) for one in project.list_deployments()])
+        if endpoint == "get_deployments":
+            return deployments.entity(project.deployment(number))
+        sent = deployment_fields()
+        if endpoint == "create_environments":
+            return project.create_environment(sent), 201
+        if endpoint == "update_environments":
+            return project.update_environment(number, sent)
+        if endpoint == "create_deployments":
+            return deployments.entity(project.create_deployment(sent, token.user, rank)), 201
+        return deployments.entity(project.update_deployment(number, sent, rank))
+
     def _fields(self, kind: str) -> Json:
         sent = fields()
         if "environment_scope" in sent:
@@ -277,17 +314,19 @@ def is_malformed(text: str) -> bool:
     return "\0" in text or any(0xD800 <= ord(one) < 0xE000 for one in text)
 
 
-def fields() -> Json:
-    """The parameters of a request, converted as GitLab's framework does."""
-    if flask.request.is_json:
-        try:
-            sent = flask.request.get_json(silent=True)
-        except RecursionError:
-            sent = None
-        sent = dict(sent) if isinstance(sent, dict) else {}
-    else:
-        sent = flask.request.form.to_dict()
-    for name in TEXTS:
+def body() -> Json:
+    if not flask.request.is_json:
+        return flask.request.form.to_dict()
+    try:
+        sent = flask.request.get_json(silent=True)
+    except RecursionError:
+        sent = None
+    return dict(sent) if isinstance(sent, dict) else {}
+
+
+def convert(sent: Json, texts: t.Sequence[str], flags: t.Sequence[str]) -> None:
+    """The parameters of a request become texts and booleans, as in GitLab's framework."""
+    for name in texts:
         value = sent.get(name)
         if isinstance(value, (list, dict)):
             raise Refused(400, error=f"{name} is invalid")
@@ -295,15 +334,27 @@ def fields() -> Json:
             sent[name] = str(value).lower() if isinstance(value, bool) else str(value)
             if is_malformed(sent[name]):
                 raise Refused(400, error="400 Bad Request")
-    if (sent.get("variable_type") or "env_var") not in TYPES:
-        raise Refused(400, error="variable_type does not have a valid value")
-    for flag in (*FLAGS, "masked_and_hidden"):
+    for flag in flags:
         if flag not in sent:
             continue
         if isinstance(sent[flag], (list, dict)) or sent[flag] not in (*TRUE, *FALSE):
             raise Refused(400, error=f"{flag} is invalid")
         sent[flag] = sent[flag] in TRUE
+
+
+def fields() -> Json:
+    sent = body()
+    convert(sent, TEXTS, ())
+    if (sent.get("variable_type") or "env_var") not in TYPES:
+        raise Refused(400, error="variable_type does not have a valid value")
+    convert(sent, (), (*FLAGS, "masked_and_hidden"))
     return sent
+
+
+def deployment_fields() -> Json:
+    sent = body()
+    convert(sent, DEPLOYMENT_TEXTS, ("tag",))
+    return {name: value for name, value in sent.items() if value is not None}
 
 
 def check(variable: Json) -> None:

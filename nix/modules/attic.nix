@@ -2,12 +2,14 @@
 {
   config,
   lib,
+  modulesPath,
   options,
   pkgs,
   ...
 }:
 let
   t = import ./types.nix { inherit lib; };
+  theirs = import ./theirs.nix { inherit lib modulesPath; };
   postgresql = import ./postgresql-host.nix { inherit config lib; };
   cfg = config.nixci.attic;
   available = options.services ? atticd;
@@ -195,7 +197,7 @@ in
           message =
             "nixci: ${
               if conflictingFiles == [ ] then "this configuration" else lib.concatStringsSep " and " conflictingFiles
-            } and the role attic (${toString ../settings/attic.json}) define services.atticd differently: "
+            } and the role attic (${theirs.show options.nixci.attic.files}) define services.atticd differently: "
             + "${lib.concatMapStringsSep ", " (c: c.name) conflicts}. Remove these definitions"
             + lib.optionalString (
               variables != [ ]

@@ -53,19 +53,14 @@ let
   serveOnce = domain: "Remove ${domain} there, or from caddy_sites in the inventory.";
 
   # Caddy itself has the last word about text: a name from an environment variable or an import is not seen above.
-  # Only this mistake stops the build; others may be none on the host.
+  # Only this mistake stops the build; others may be none on the host. No path is named here, because in a flake each commit
+  # has its own, which would make each commit another system.
   checked = pkgs.runCommand "nixci-caddy-sites" { inherit (caddy) configFile; } ''
     export HOME="$TMPDIR"
     if ! ${lib.getExe' caddy.package "caddy"} adapt --adapter caddyfile --config "$configFile" >/dev/null 2>messages &&
       grep -q 'ambiguous site definition' messages; then
       cat messages >&2
-      echo "nixci: Caddy has the same site twice; ${settings} brings ${toString domains}, and ${
-        theirs.where [
-          option.virtualHosts
-          option.extraConfig
-          option.globalConfig
-        ]
-      } another site of that name. Remove one of them." >&2
+      echo "nixci: Caddy has the same site twice: the settings of the role caddy bring ${toString domains}, and services.caddy in the host's own configuration another site of that name. Remove one of them." >&2
       exit 1
     fi
     touch "$out"

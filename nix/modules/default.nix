@@ -1,15 +1,3 @@
-# Import this folder from configuration.nix or a flake's `modules`. It does nothing until
-# settings exist beside it: ../settings/<role>.json turns the role of that name on.
-{
-  imports = [
-    ./settings.nix
-    ./checks.nix
-    ./nixos.nix
-    ./opnix.nix
-    ./postgresql.nix
-    ./attic.nix
-    ./caddy.nix
-    ./backup.nix
-    ./ports.nix
-  ];
-}
+# For a configuration that lives on its host: import this folder from configuration.nix or a flake's `modules`, and the
+# settings are in ../settings. With several hosts in one flake, each has its own; see with-settings.nix.
+import ./with-settings.nix ../settings

@@ -15,20 +15,32 @@ let
   settings = theirs.show options.nixci.nixos.files;
   supported = (lib.importJSON ./supported.json).nixos;
   release = config.system.nixos.release;
+  inherit (config.nixci) folders;
 
   hashes =
     folder: name:
-    lib.mapAttrs' (
-      file: _type: lib.nameValuePair "${name}/${file}" (builtins.hashFile "sha256" (folder + "/${file}"))
-    ) (lib.filterAttrs (_file: type: type == "regular") (builtins.readDir folder));
+    lib.optionalAttrs (builtins.pathExists folder) (
+      lib.mapAttrs' (
+        file: _type: lib.nameValuePair "${name}/${file}" (builtins.hashFile "sha256" (folder + "/${file}"))
+      ) (lib.filterAttrs (_file: type: type == "regular") (builtins.readDir folder))
+    );
 in
 {
-  options.nixci.nixos = t.role {
-    collectionVersion = t.option t.version "Version of the collection that wrote the settings.";
+  options.nixci = {
+    nixos = t.role {
+      collectionVersion = t.option t.version "Version of the collection that wrote the settings.";
+    };
+    folders = t.option (t.listOf lib.types.unspecified) "The folder with this host's settings." // {
+      internal = true;
+    };
   };
 
   config = lib.mkIf (cfg != null) {
     assertions = [
+      {
+        assertion = lib.length folders == 1;
+        message = "nixci: this configuration takes the settings of ${lib.concatMapStringsSep " and " toString folders}, but a host has one such folder. Remove ./nixci/modules or ./nixci/hosts/<name>, whichever is not this host's, from its imports.";
+      }
       {
         assertion = lib.versionAtLeast release supported.minimum;
         message = "nixci: this configuration is NixOS ${release}, but the modules of ${settings} need ${supported.minimum} or later: ${supported.reason}. Update nixpkgs.";
@@ -49,9 +61,17 @@ in
       inherit (config.nixci) checks;
       # Whose system this is, to be compared with the running one before it is activated.
       inherit (config.networking) hostName;
-      files =
-        hashes ./. "modules"
-        // lib.optionalAttrs (builtins.pathExists ../settings) (hashes ../settings "settings");
+      # The commit of the user's flake, if that sets it.
+      revision = config.system.configurationRevision;
+      access = import ./access.nix {
+        inherit
+          config
+          lib
+          modulesPath
+          options
+          ;
+      };
+      files = hashes ./. "modules" // hashes (lib.head folders) "settings";
     };
 
     # Ansible needs one on the host. Any other Python of the host goes first.

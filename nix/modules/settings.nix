@@ -1,8 +1,8 @@
 # Each settings file is a module of its own, so that the module system's messages about an
 # unknown key, a wrong type or a conflict name the JSON file.
+folder:
 { lib, ... }:
 let
-  folder = ../settings;
   names = lib.optionals (builtins.pathExists folder) (
     lib.filter (lib.hasSuffix ".json") (lib.attrNames (builtins.readDir folder))
   );
@@ -23,4 +23,6 @@ in
       config.nixci = read file;
     }
   ) names;
+
+  config.nixci.folders = [ folder ];
 }

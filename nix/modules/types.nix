@@ -68,12 +68,14 @@ in
   upstream = matching "upstream";
   listen = matching "listen";
   url = matching "url";
+  publicKey = matching "publicKey";
   email = matching "email";
 
   path = matching "path";
   fileMode = matching "fileMode";
   user = matching "user";
   service = matching "service";
+  sshKey = matching "sshKey";
   calendar = matching "calendar";
   duration = matching "duration";
   version = matching "version";

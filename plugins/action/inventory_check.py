@@ -36,6 +36,7 @@ class ActionModule(ActionBase):
         roles = options["roles"]
         arguments = Arguments(self._loader, variables, self._template(variables))
         arguments.check(roles)
+        fleet = "nixos" in roles and arguments.fleet()
         warnings = arguments.unknown()
         lacking = controller.lacking(roles, self._interpreter(variables), AnsibleCollectionConfig.collection_paths)
         problems = [*lacking.problems, *arguments.problems]
@@ -48,9 +49,14 @@ class ActionModule(ActionBase):
             libraries=lacking.libraries,
             reachable=arguments.reachable,
             host={
-                "config_dir": arguments.values.get("nixos_config_dir"),
+                # Empty if the configuration is on the controller.
+                "config_dir": "" if fleet else arguments.values.get("nixos_config_dir"),
                 # Empty if the host decides.
-                "persistent": [arguments.values[name] for name in PERSISTENT if arguments.values.get(name)],
+                "persistent": [
+                    arguments.values[name]
+                    for name in PERSISTENT
+                    if arguments.values.get(name) and not (fleet and name == "nixos_config_dir")
+                ],
                 "calendars": [arguments.values[name] for name in CALENDARS if name in arguments.values],
             },
             warnings=[*result.get("warnings", []), *warnings],

@@ -24,7 +24,8 @@ class ActionModule(ActionBase):
         result: dict[str, t.Any] = super().run(tmp, variables)
         _result, options = self.validate_argument_spec(
             argument_spec={
-                "config_dir": {"type": "path", "default": "/etc/nixos"},
+                "config_dir": {"type": "str", "default": "/etc/nixos"},
+                "configuration": {"type": "str", "default": ""},
                 "persistent": {"type": "list", "elements": "path", "default": []},
                 "calendars": {"type": "list", "elements": "str", "default": []},
                 "fetch_python": {"type": "bool", "default": True},
@@ -34,11 +35,18 @@ class ActionModule(ActionBase):
         configured = str(self._templar.template(variables.get("ansible_python_interpreter", "")))
         report, problems = self._report(name, options, "" if configured.startswith("auto") else configured)
         if not problems:
-            problems = list(host.problems(name, report, options["config_dir"], specs.supported()))
+            problems = list(
+                host.problems(name, report, options["config_dir"], specs.supported(), options["configuration"])
+            )
+        install = [] if report["nixos"] or not report["complete"] else list(host.install_problems(name, report))
         result.update(
             changed=False,
             nixos=bool(report["nixos"]),
             release=report.release,
+            system=report["system"] or None,
+            architecture=report["architecture"] or None,
+            config_files=report.all("configuration"),
+            install_problems=install,
             opnix=report["opnix"] or None,
             # What Ansible finds itself stays its choice.
             python=report["python"] or None,

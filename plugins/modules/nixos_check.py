@@ -7,13 +7,16 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: nixos_check
-short_description: Verify units, databases, logins, dumps, files and local URLs of a NixOS host
+short_description: Verify units, ports, URLs, commands, databases, logins, dumps and files of a NixOS host
 version_added: 0.1.0
 description:
   - Waits until everything listed passes its check. After O(timeout), fails and lists every problem, with the last lines of the journal of the
     units that are not active. The dumps come last, once all else has passed.
   - A service that restarts itself again and again is I(activating), not I(failed), so C(nixos-rebuild) reports success for it. This module
-    requires that each unit has been active for two seconds without a restart.
+    requires that each unit has been active for O(steady) seconds without a restart.
+  - If a unit has failed for good, because systemd does not restart it and nothing else is starting, the task ends before O(timeout).
+  - After a deployment, O(changed_units) and O(ignore_failed) separate what the deployment broke from what is failed for other reasons.
+  - With only O(urls), O(ports) and O(commands), it also runs on other systems, such as the controller that probes a host from outside.
 extends_documentation_fragment:
   - pantheros.nixci._attributes
 attributes:
@@ -27,11 +30,52 @@ options:
         configuration, so it has the ports, folders and names that the host really uses.
     type: bool
     default: false
+  skip:
+    description: Kinds of checks to leave out, also of those that the manifest lists, such as dumps that would take too long.
+    type: list
+    elements: str
+    choices: [units, ports, commands, databases, logins, dumps, files, urls]
+    default: []
   units:
-    description: Full names of units that must be active, such as V(atticd.service).
+    description:
+      - Full names of units that must be active, such as V(atticd.service). A unit of type C(oneshot) that has ended successfully passes as well.
     type: list
     elements: str
     default: []
+  changed_units:
+    description:
+      - Full names of units that a deployment has created, started, restarted or reloaded. None of them may be failed or wait for an automatic
+        restart, and those that run must be steadily active. They need not run, because they may wait for a timer or a socket.
+      - With this option, even if it is empty, all other failed units of the host are listed, and do not make the task fail.
+    type: list
+    elements: str
+  ignore_failed:
+    description:
+      - Full names of units that were failed before. They are listed if they still are, and do not make the task fail.
+    type: list
+    elements: str
+    default: []
+  steady:
+    description:
+      - Seconds for which each unit must have been active without a restart, from 2 to 600. Only services that are running are observed for so
+        long. If all else passes, the task observes them to the end, even after O(timeout).
+    type: int
+    default: 2
+  ports:
+    description:
+      - TCP ports that must accept connections, as V(HOST:PORT), V([IPV6 ADDRESS]:PORT), or only the port of V(127.0.0.1).
+    type: list
+    elements: raw
+    default: []
+  commands:
+    description:
+      - Name of a check to the command that must succeed, as a list of a program and its arguments. No shell is involved.
+      - Instead of the list, a mapping with the keys C(argv) (the list), C(rc) (the expected exit status, 0 by default), C(contains) (a text in
+        its output) and C(timeout) (seconds, 10 by default).
+      - Commands run as the user of the task in C(/). All users of the host see their arguments, so they must contain no secrets.
+      - They also run in check mode, and again and again until all checks pass, so they must not change anything.
+    type: dict
+    default: {}
   databases:
     description: PostgreSQL database to its owner. Needs root, since PostgreSQL's administrator is asked.
     type: dict
@@ -81,7 +125,7 @@ options:
     type: dict
     default: {}
   urls:
-    description: URLs that must answer a GET request from the host. Redirects are not followed.
+    description: URLs that must answer a GET request from the host. Redirects are not followed, and proxies are not used.
     type: list
     elements: dict
     default: []
@@ -102,10 +146,20 @@ options:
       unit:
         description: The unit whose process must be the one that listens there, such as V(atticd.service).
         type: str
+      certificate_days:
+        description: Days for which the certificate must still be valid. A certificate that is not trusted or has expired is always a failure.
+        type: int
+      certificate_name:
+        description: The name that the certificate must have, and that is asked for. By default that of the URL.
+        type: str
+      ca_path:
+        description: A file of certificates to trust instead of those of the system.
+        type: path
   timeout:
-    description: Seconds to wait, from 1 to 3600.
+    description: Seconds within which everything must pass, from 1 to 3600. Checks that fail are repeated until then.
     type: int
     default: 60
+    aliases: [grace]
 requirements:
   - Runs on the NixOS host; needs only Python's standard library.
 author:
@@ -127,6 +181,29 @@ EXAMPLES = r"""
   pantheros.nixci.nixos_check:
     manifest: true
   become: true
+
+- name: Verify a deployment on the host
+  pantheros.nixci.nixos_check:
+    manifest: true
+    changed_units: "{{ rebuild.units.start + rebuild.units.restart }}"
+    ignore_failed: "{{ failed_before }}"
+    steady: 10
+    grace: 30
+    ports: [22]
+    commands:
+      resolver: [getent, hosts, cache.nixos.org]
+      answer:
+        argv: [curl, --silent, "http://127.0.0.1:8080/"]
+        contains: attic
+  become: true
+
+- name: Verify the same host from the controller
+  pantheros.nixci.nixos_check:
+    ports: ["cache.example.com:443"]
+    urls:
+      - url: https://cache.example.com/nix-cache-info
+        certificate_days: 14
+  delegate_to: localhost
 """
 
 RETURN = r"""
@@ -145,18 +222,33 @@ answers:
     host: {description: The header C(Host) of the request, type: str}
     status: {description: Status of the answer., type: int}
     sha256: {description: Hash of the first MiB of the answer., type: str}
-  sample: [{"url": "http://127.0.0.1:8080/", "host": "cache.example.com", "status": 200, "sha256": "e3b0c442..."}]
+    certificate_until: {description: "The time until which the certificate is valid, or null without TLS.", type: str}
+  sample:
+    - {"url": "http://127.0.0.1:8080/", "host": "cache.example.com", "status": 200, "sha256": "e3b0c442...", "certificate_until": null}
 dumps:
   description: Database to its newest dump, its size in bytes, and whether it was made by this task.
   type: dict
   returned: success
   sample: {"atticd": {"path": "/var/backup/nixci/atticd-20261126T023000Z.dump", "size": 40960, "made": false}}
 failed_units:
-  description: Units that are not active, with the last lines of their journal. Secrets are masked.
+  description:
+    - Units that are not active, or failed without being decisive, with the last lines of their journal. Secrets are masked.
   type: list
   elements: dict
-  returned: failure
-  sample: [{"name": "atticd.service", "journal": "Error: database refused the connection"}]
+  returned: always
+  sample: [{"name": "atticd.service", "journal": "Error: database refused the connection", "decisive": true}]
+failures:
+  description: Each check that does not pass. Only those that are decisive make the task fail.
+  type: list
+  elements: dict
+  returned: always
+  sample: [{"check": "port 22", "message": "Nothing accepts connections on port 22 of 127.0.0.1: Connection refused.", "decisive": true}]
+ignored:
+  description: Units that are failed, but were so before or have nothing to do with the change.
+  type: list
+  elements: str
+  returned: always
+  sample: [backup.service]
 """
 
 import typing as t
@@ -167,16 +259,30 @@ from ..module_utils._core.errors import InvalidError
 from ..module_utils._core.resource import finish
 from ..module_utils._nixos.check import DUMP_DEFAULTS, HostCheck, with_manifest
 from ..module_utils._nixos.command import Runner
+from ..module_utils._nixos.probes import parse_command, parse_port
+from ..module_utils._nixos.unit_watch import SETTLED
+
+CHECKS = ("units", "ports", "commands", "databases", "logins", "dumps", "files", "urls")
 
 
 def check(module: AnsibleModule) -> dict[str, t.Any]:
     params = with_manifest(module.params) if module.params["manifest"] else module.params
-    if not any(params[what] for what in ("units", "databases", "logins", "dumps", "files", "urls")):
-        raise InvalidError("Name at least one unit, database, login, dump, file or URL to check.")
+    if not (
+        params["manifest"] or params["skip"] or params["changed_units"] is not None or any(map(params.get, CHECKS))
+    ):
+        raise InvalidError("Name at least one unit, port, command, database, login, dump, file or URL to check.")
     if not 1 <= params["timeout"] <= 3600:
         raise InvalidError("timeout must be from 1 to 3600 seconds.")
+    if not SETTLED <= params["steady"] <= 600:
+        raise InvalidError("steady must be from 2 to 600 seconds.")
+    params = {**params, **{what: type(params[what])() for what in params["skip"]}}
+    # What can never pass is refused before anything is waited for.
+    for port in params["ports"]:
+        parse_port(port)
+    for name, command in params["commands"].items():
+        parse_command(name, command)
     # The journal is read after the waiting, hence the reserve.
-    return HostCheck(Runner(module, params["timeout"] + 30), params).wait()
+    return HostCheck(Runner(module, params["timeout"] + params["steady"] + 30), params).wait()
 
 
 def main() -> None:
@@ -186,6 +292,9 @@ def main() -> None:
         "status": {"type": "int"},
         "contains": {"type": "str"},
         "unit": {"type": "str"},
+        "certificate_days": {"type": "int"},
+        "certificate_name": {"type": "str"},
+        "ca_path": {"type": "path"},
     }
     dump = {
         "database": {"type": "str", "required": True},
@@ -197,14 +306,20 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "manifest": {"type": "bool", "default": False},
+            "skip": {"type": "list", "elements": "str", "choices": list(CHECKS), "default": []},
             "units": {"type": "list", "elements": "str", "default": []},
+            "changed_units": {"type": "list", "elements": "str"},
+            "ignore_failed": {"type": "list", "elements": "str", "default": []},
+            "steady": {"type": "int", "default": 2},
+            "ports": {"type": "list", "elements": "raw", "default": []},
+            "commands": {"type": "dict", "default": {}},
             "databases": {"type": "dict", "default": {}},
             "postgresql": {"type": "dict", "default": {}},
             "logins": {"type": "dict", "default": {}},
             "dumps": {"type": "list", "elements": "dict", "default": [], "options": dump},
             "files": {"type": "dict", "default": {}},
             "urls": {"type": "list", "elements": "dict", "default": [], "options": url},
-            "timeout": {"type": "int", "default": 60},
+            "timeout": {"type": "int", "default": 60, "aliases": ["grace"]},
         },
         supports_check_mode=True,
     )

@@ -17,9 +17,13 @@ description:
   - Changes nothing else. Does not fail for what it finds; see RV(problems). An unreachable host is unreachable, as for any module.
 options:
   config_dir:
-    description: Folder of the host's NixOS configuration.
-    type: path
+    description: Folder of the host's NixOS configuration. Empty if the configuration is not on the host.
+    type: str
     default: /etc/nixos
+  configuration:
+    description: Name of the host's configuration, for the line that is to be added. By default the host's name in the inventory.
+    type: str
+    default: ""
   persistent:
     description: Paths that must survive a reboot. A path that does not exist yet is judged by the closest folder that does.
     type: list
@@ -70,6 +74,28 @@ release:
   type: str
   returned: success
   sample: "25.11"
+system:
+  description: How the system names itself.
+  type: str
+  returned: success
+  sample: Debian GNU/Linux 13 (trixie)
+architecture:
+  description: Architecture of the kernel.
+  type: str
+  returned: success
+  sample: x86_64
+config_files:
+  description: Which of C(configuration.nix) and C(flake.nix) are in O(config_dir).
+  type: list
+  elements: str
+  returned: success
+  sample: [flake.nix]
+install_problems:
+  description: One sentence for each reason why nixos-anywhere could not install NixOS there. Empty for a host that runs NixOS.
+  type: list
+  elements: str
+  returned: success
+  sample: ["Host web has 981 MB of memory, and nixos-anywhere needs 1500."]
 opnix:
   description: Version of OpNix that its unit runs; null without one.
   type: str

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: nixos_settings
-short_description: Write the NixOS modules and the settings of roles on a host
+short_description: Write the NixOS modules and the settings of roles into a NixOS configuration
 version_added: 0.1.0
 description:
-  - Makes C(nixci/modules) and C(nixci/settings) below O(config_dir) contain these modules and these settings, and reports whether the running
-    system was built from other files.
+  - Makes C(nixci/modules) and the settings folder below O(config_dir) contain these modules and these settings, and reports whether the
+    running system was built from other files.
+  - Runs on the host, or, with O(system), on the controller in a checkout of the flake that describes several hosts.
   - Removes only the settings that O(absent) names. Everything else stays, also a module that an older version of the collection has written and
     that O(modules) no longer contains; C(default.nix) imports only what belongs to it.
   - Does not rebuild the host; see M(pantheros.nixci.nixos_rebuild).
@@ -19,11 +20,44 @@ extends_documentation_fragment:
   - pantheros.nixci._attributes
 options:
   config_dir:
-    description: Folder of the host's NixOS configuration.
+    description: Folder of the host's NixOS configuration, or the folder of C(flake.nix) in a checkout on the controller.
     type: path
     default: /etc/nixos
+  host:
+    description:
+      - Name of the configuration. Its settings go to C(nixci/hosts/NAME/settings), so that several hosts can share the modules, and the
+        configuration imports C(./nixci/hosts/NAME).
+      - Without it, settings go to C(nixci/settings), and the configuration imports C(./nixci/modules). A folder C(nixci/settings) that
+        exists on the host stays in use in any case.
+    type: str
+  host_module:
+    description: Text of C(nixci/hosts/NAME/default.nix).
+    type: str
+  system:
+    description:
+      - What the host runs, as M(pantheros.nixci.nixos_system_info) returns it in RV(pantheros.nixci.nixos_system_info#module:system). Needed
+        on the controller, where it cannot be read.
+    type: dict
+    suboptions:
+      store_path:
+        description: The running system.
+        type: str
+        required: true
+      built_from:
+        description: The files that it was built from.
+        type: dict
+      unfinished:
+        description: Whether its activation was interrupted.
+        type: bool
+        default: false
+  commit:
+    description:
+      - Commit these files, and nothing else that is changed or staged. Never pushes.
+      - Needs a git repository with a checked-out branch.
+    type: bool
+    default: false
   modules:
-    description: File name, which ends in C(.nix) or C(.json), to text of each NixOS module and of the data that they read.
+    description: File name, which ends in C(.nix), C(.json) or C(.sh), to text of each NixOS module and of the data that they read.
     type: dict
     required: true
   settings:
@@ -44,7 +78,7 @@ options:
         with C(git add --intent-to-add). Committing them is yours.
     type: str
 requirements:
-  - Runs on the NixOS host as root; needs only Python's standard library.
+  - On a NixOS host, root. Needs only Python's standard library.
 seealso:
   - module: pantheros.nixci.nixos_rebuild
 author:
@@ -70,7 +104,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 files:
-  description: Path below C(nixci/) to SHA-256 of each file in the two folders.
+  description: Path to SHA-256 of each file in the two folders, as C(modules/NAME) and C(settings/NAME).
   type: dict
   returned: success
   sample: {"settings/postgresql.json": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}
@@ -80,7 +114,7 @@ built_from:
   returned: success
   sample: {"settings/postgresql.json": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}
 removed:
-  description: Path below C(nixci/) of each file that O(absent) removes.
+  description: Path of each file that O(absent) removes, as in RV(files).
   type: list
   elements: str
   returned: success
@@ -90,6 +124,17 @@ store_path:
   type: str
   returned: success
   sample: /nix/store/00000000000000000000000000000000-nixos-system-hetzner-vps-25.11
+revision:
+  description: The commit of the checkout after this, with C(-dirty) if files differ from it; null outside of git, and if check mode predicts a
+    change.
+  type: str
+  returned: with O(system)
+  sample: 8f1c0a5c7c1b4a53a1bd9d7a1b1f5a4a7c3b2d1e
+imported:
+  description: What the configuration has to import.
+  type: str
+  returned: success
+  sample: ./nixci/hosts/hetzner-vps
 rebuild:
   description: Whether the running system was built from other files, or its activation was interrupted.
   type: bool
@@ -97,31 +142,68 @@ rebuild:
   sample: false
 """
 
+import typing as t
+
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._core.resource import run
+from ..module_utils._core.errors import InvalidError
+from ..module_utils._core.resource import converge, finish
+from ..module_utils._nixos.checkout import Checkout
 from ..module_utils._nixos.command import Runner
-from ..module_utils._nixos.settings import GIT_TIMEOUT, Settings
+from ..module_utils._nixos.settings import GIT_TIMEOUT, Layout, Settings
 from ..module_utils._nixos.staging import Repository
 
 
-def settings(module: AnsibleModule) -> Settings:
-    folder = module.params["config_dir"]
-    return Settings(module, folder, Repository.of_flake(Runner(module, GIT_TIMEOUT), folder, module.params["flake"]))
+def on_the_host(module: AnsibleModule, runner: Runner) -> dict[str, t.Any]:
+    params = module.params
+    folder = params["config_dir"]
+    repository = Repository.of_flake(runner, folder, params["flake"])
+    if params["commit"] and repository is None:
+        raise InvalidError(
+            f"{folder} is no flake in a git repository, so nothing can be committed; set nixci_commit: false."
+        )
+    settings = Settings(module, folder, Layout.of(folder, params["host"], fleet=False), repository, params["commit"])
+    return converge(settings, params, module.check_mode)
+
+
+def in_a_checkout(module: AnsibleModule, runner: Runner) -> dict[str, t.Any]:
+    params = module.params
+    checkout = Checkout(runner, params["config_dir"])
+    checkout.refuse_commit(params["commit"])
+    layout = Layout.of(checkout.folder, params["host"], fleet=True)
+    with checkout.locked():
+        settings = Settings(module, checkout.folder, layout, checkout.repository, params["commit"])
+        result = converge(settings, params, module.check_mode)
+        # What a commit would be named, nobody knows before.
+        revision = None if module.check_mode and result["changed"] else checkout.revision().name
+        return {**result, "revision": revision}
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "config_dir": {"type": "path", "default": "/etc/nixos"},
+            "host": {"type": "str"},
+            "host_module": {"type": "str"},
+            "system": {
+                "type": "dict",
+                "options": {
+                    "store_path": {"type": "str", "required": True},
+                    "built_from": {"type": "dict"},
+                    "unfinished": {"type": "bool", "default": False},
+                },
+            },
+            "commit": {"type": "bool", "default": False},
             "modules": {"type": "dict", "required": True},
             "settings": {"type": "dict", "required": True},
             "absent": {"type": "list", "elements": "str", "default": []},
             "flake": {"type": "str"},
         },
+        required_by={"system": ["host"], "host": ["host_module"]},
         supports_check_mode=True,
     )
-    run(module, lambda: settings(module))
+    where = in_a_checkout if module.params["system"] else on_the_host
+    finish(module, lambda: where(module, Runner(module, GIT_TIMEOUT)))
 
 
 if __name__ == "__main__":

@@ -71,14 +71,30 @@ def gitlab() -> Double:
     owners = ["/api/v4/projects/panther%2Fnixos", "/api/v4/projects/101", "/api/v4/groups/panther", "/api/v4/groups/11"]
     owners += ["/api/v4/projects/panther%2Fold", "/api/v4/projects/{odd}", "/api/v4/groups/panther%252Fx"]
     below = [f"{owner}{rest}" for owner in owners for rest in ("", "/variables", "/variables/ONE", "/variables/{odd}")]
+    project = double.deployed["panther/nixos"]
+    project.repository.push("main", "a" * 40)
+    deployments = [
+        f"{owners[0]}/{what}{rest}" for what in ("environments", "deployments") for rest in ("", "/1", "/1000")
+    ]
     flags = ["masked", "protected", "raw", "masked_and_hidden", "hidden"]
     return Double(
         double.app,
         {"PRIVATE-TOKEN": token},
-        ["/api/v4/user", *below, "/api/v4/{odd}", "/{odd}"],
-        ["key", "value", "variable_type", "environment_scope", "description", *flags],
-        ["ONE", "plain", "long enough", "env_var", "file", "*", "production", "true"],
-        ["page", "per_page", "filter[environment_scope]", "filter"],
+        ["/api/v4/user", *below, *deployments * 2, "/api/v4/{odd}", "/{odd}"],
+        ["key", "value", "variable_type", "environment_scope", "description", *flags]
+        + ["environment", "sha", "ref", "tag", "status", "name", "tier", "external_url"],
+        ["ONE", "plain", "long enough", "env_var", "file", "*", "production", "true", "main", "a" * 40, "running"],
+        [
+            "page",
+            "per_page",
+            "filter[environment_scope]",
+            "filter",
+            "environment",
+            "status",
+            "order_by",
+            "sort",
+            "name",
+        ],
         [{"PRIVATE-TOKEN": "\xff"}, {"Authorization": "Bearer x"}, {}],
     )
 

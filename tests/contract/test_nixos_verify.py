@@ -144,3 +144,38 @@ def test_a_token_is_tested_with_the_built_systems_own_opnix(server: Host, vault:
     assert module(server, "opnix_token", refresh=True)["changed"]
     assert server.out("cat /run/opnix/greeting") == "good evening"
     assert not module(server, "opnix_token", refresh=True)["changed"]
+
+
+# Each fails in its own way.
+TRIAL = """
+  systemd.services.trial = { wantedBy = [ "multi-user.target" ]; script = "COMMAND"; serviceConfig = { MORE }; };
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "more", "decisive"),
+    [
+        ("sleep 600", "", []),
+        ("exit 1", "", ["unit trial.service"]),
+        ("sleep 0.5; exit 1", 'Restart = "always"; RestartSec = "1";', ["unit trial.service"]),
+        ("sleep 3; exit 1", 'Restart = "always"; RestartSec = "1";', ["unit trial.service"]),
+        ("true", 'Type = "oneshot";', []),
+        ("exit 1", 'Type = "oneshot";', ["unit trial.service"]),
+    ],
+)
+def test_a_change_that_does_not_come_up_is_seen(server: Host, command: str, more: str, decisive: list[str]) -> None:
+    """As systemd itself reports it: failed for good, in a loop of restarts, or a task that has ended."""
+    server.configure(TRIAL.replace("COMMAND", command).replace("MORE", more))
+    server.rebuild("switch")  # ends with 1 for some of them
+    result = module(server, "nixos_check", changed_units=["trial.service"], steady=5, grace=4)
+    assert [one["check"] for one in result["failures"] if one["decisive"]] == decisive, result
+    assert result["failed"] is bool(decisive)
+
+
+def test_a_unit_that_failed_for_good_is_not_waited_for(server: Host) -> None:
+    server.configure(TRIAL.replace("COMMAND", "exit 1").replace("MORE", ""))
+    server.rebuild("switch")
+    result = module(server, "nixos_check", changed_units=["trial.service"], grace=600)
+    assert "Failed, and nothing starts them again: trial.service" in result["msg"]
+    ignored = module(server, "nixos_check", changed_units=[], grace=600)
+    assert not ignored["failed"] and "trial.service" in ignored["ignored"]

@@ -81,7 +81,7 @@ let
                 args.${arg} or config._module.args.${arg}
               );
           in
-          m (args // mapAttrs fromConfig (functionArgs m))
+          m (args // mapAttrs fromConfig (if isAttrs m then m.__functionArgs or { } else functionArgs m))
         else
           m;
       checked =

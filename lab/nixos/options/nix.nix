@@ -1,4 +1,4 @@
-{ config, lib, ... }:
+{ config, lib, pkgs, ... }:
 let
   inherit (lib) types;
   atom = types.oneOf [
@@ -19,6 +19,10 @@ let
 in
 {
   options.nix = {
+    package = lib.mkOption {
+      type = types.package;
+      default = pkgs.nix;
+    };
     enable = lib.mkOption {
       type = types.bool;
       default = true;

@@ -228,6 +228,10 @@ let
 in
 {
   options.systemd = {
+    package = mkOption {
+      type = types.package;
+      default = pkgs.systemd;
+    };
     services = opt (types.attrsOf (types.submodule service)) { };
     timers = opt (kind "timerConfig") { };
     paths = opt (kind "pathConfig") { };

@@ -88,6 +88,13 @@ rec {
       text = shell text;
       executable = true;
     };
+  writeScriptBin =
+    name: text:
+    writeTextFile {
+      inherit name text;
+      destination = "/bin/${name}";
+      executable = true;
+    };
   writeShellScriptBin =
     name: text:
     writeTextFile {

@@ -5,9 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import http.client
 import json
 import os
 import re
@@ -15,27 +12,22 @@ import stat
 import textwrap
 import time
 import typing as t
-import urllib.error
 import urllib.parse
-import urllib.request
 
 from .._core.errors import InvalidError, NixciError
-from .._core.redact import redact_log
-from . import listener
+from . import probes
 from .command import Runner
 from .dump import Dump
+from .finding import Finding, found, last_line
 from .host import journal
 from .settings import MANIFEST
+from .unit_watch import Seen, UnitWatch
 
-# Longer than a server needs to find out that its database is missing.
-SETTLED = 2.0
 PAUSE = 0.5
-ANSWER_LIMIT = 1 << 20
 
 Params = dict[str, t.Any]
 OWNERS = "SELECT datname || '=' || pg_get_userbyid(datdba) FROM pg_database WHERE NOT datistemplate"
 DUMP_DEFAULTS = {"max_age": 26, "timeout": 900}
-PROPERTIES = "--property=LoadState,ActiveState,SubState,ActiveEnterTimestampMonotonic"
 
 
 def with_manifest(params: Params) -> Params:
@@ -74,190 +66,169 @@ class HostCheck:
     def __init__(self, runner: Runner, params: Params) -> None:
         self.runner = runner
         self.params = params
-        self.states: dict[str, str] = {}
+        self.watch = UnitWatch(
+            runner, params["units"], params["changed_units"], params["ignore_failed"], float(params["steady"])
+        )
         self.answers: list[dict[str, t.Any]] = []
 
     def wait(self) -> dict[str, t.Any]:
         """The states of the units and what else was found. Raises NixciError with every problem at once."""
         deadline = time.monotonic() + self.params["timeout"]
+        others: list[Finding] | None = None
         while True:
-            unsettled, problems = self.unsettled()
-            for check in (self.databases, self.logins, self.files, self.urls):
-                problems += self.problems(check)
-            if not unsettled and not problems:
+            seen, systemd = self.units()
+            again = others is None or bool(others) or seen.passed
+            if again:
+                others = self.others()
+            if seen.passed and not systemd and not others:
                 break
-            if time.monotonic() >= deadline:
-                raise self.error(unsettled, problems)
+            # A unit that is active, but not for long, is only observed to the end.
+            observed = not (seen.down or seen.absent or systemd or others)
+            late = time.monotonic() >= deadline + (self.watch.steady if observed else 0)
+            for_good = not late and self.hopeless(seen)
+            if late or for_good:
+                raise self.error(seen, [*systemd, *((others if again else self.others()) or [])], for_good)
             time.sleep(PAUSE)
         # Not before PostgreSQL answers, and not again and again.
         dumps, problems = self.dumps()
         if problems:
-            raise self.error([], problems)
-        return {"units": self.states, "answers": self.answers, "dumps": dumps}
+            raise self.error(seen, problems)
+        return {"answers": self.answers, "dumps": dumps, **self.result(seen, [])}
 
-    @staticmethod
-    def problems(check: t.Callable[[], list[str]]) -> list[str]:
-        """What cannot be checked, for want of a program or of time, is a problem beside the others."""
+    def units(self) -> tuple[Seen, list[Finding]]:
         try:
-            return check()
-        except InvalidError:
-            raise  # waiting does not help
+            return self.watch.look(), []
         except NixciError as exc:
-            return [str(exc)]
+            return Seen(), [Finding("systemd", str(exc))]
 
-    def unsettled(self) -> tuple[list[str], list[str]]:
-        """Units that are not active, or not for long: in a restart loop, a service is active again and again."""
-        names = list(dict.fromkeys(self.params["units"]))
-        if not names:
-            return [], []
+    def hopeless(self, seen: Seen) -> bool:
         try:
-            shown = self.show(names, PROPERTIES)
-        except NixciError as exc:
-            return [], [str(exc)]
-        now = time.clock_gettime(time.CLOCK_MONOTONIC)
-        unsettled, problems = [], []
-        for name, unit in shown.items():
-            if unit.get("LoadState", "loaded") != "loaded":
-                self.states[name] = unit["LoadState"]
-                problems.append(f"This host has no usable unit {name} ({unit['LoadState']}).")
-                continue
-            self.states[name] = f"{unit['ActiveState']} ({unit['SubState']})"
-            entered = int(unit.get("ActiveEnterTimestampMonotonic") or 0) / 1e6
-            if unit["ActiveState"] != "active" or now - entered < SETTLED:
-                unsettled.append(name)
-        return unsettled, problems
+            return self.watch.hopeless(seen)
+        except NixciError:
+            return False  # it may be asked again
 
-    def show(self, names: list[str], properties: str) -> dict[str, dict[str, str]]:
-        """The properties of units. Raises NixciError if systemd does not give them."""
-        outcome = self.runner.run("systemctl", "show", properties, "--", *names)
-        blocks = outcome.out.strip().split("\n\n") if outcome.out.strip() else []
-        if outcome.rc != 0 or len(blocks) != len(names):
-            reason = (outcome.err.strip().splitlines() or ["no answer"])[0].rstrip(".")
-            raise NixciError(f"systemd cannot be asked for {', '.join(names)}: {reason}.")
-        pairs = [dict(line.partition("=")[::2] for line in block.splitlines()) for block in blocks]
-        return dict(zip(names, pairs, strict=True))
-
-    def databases(self) -> list[str]:
-        wanted = self.params["databases"]
-        if not wanted:
-            return []
-        outcome = self.psql(["runuser", "--user=postgres", "--"], f"--command={OWNERS}")
-        if outcome.rc != 0:
-            return [f"PostgreSQL cannot be asked for its databases: {_reason(outcome.err)}"]
-        owners = dict(line.rsplit("=", 1) for line in outcome.out.splitlines() if "=" in line)
+    def others(self) -> list[Finding]:
+        """Whatever does not pass besides the units."""
+        urls, self.answers = probes.check_urls(self.params["urls"])
+        commands = probes.check_commands(self.params["commands"], lambda seconds: Runner(self.runner.module, seconds))
         return [
-            f"PostgreSQL has no database '{name}' owned by the user '{owner}' (found: {owners.get(name, 'no such database')}). "
-            "Give the database to that user, or choose another name."
+            *self.databases(),
+            *self.logins(),
+            *self.files(),
+            *probes.check_ports(self.params["ports"]),
+            *urls,
+            *commands,
+        ]
+
+    def databases(self) -> list[Finding]:
+        wanted = self.params["databases"]
+        try:
+            owners = self.owners() if wanted else {}
+        except NixciError as exc:
+            return [Finding("databases", str(exc))]
+        return [
+            Finding(
+                f"database {name}",
+                f"PostgreSQL has no database '{name}' owned by the user '{owner}' (found: {owners.get(name, 'no such database')}). "
+                "Give the database to that user, or choose another name.",
+            )
             for name, owner in wanted.items()
             if owners.get(name) != owner
         ]
 
-    def logins(self) -> list[str]:
+    def owners(self) -> dict[str, str]:
+        outcome = self.psql(["runuser", "--user=postgres", "--"], f"--command={OWNERS}")
+        if outcome.rc != 0:
+            raise NixciError(f"PostgreSQL cannot be asked for its databases: {last_line(outcome.err)}")
+        return dict(line.rsplit("=", 1) for line in outcome.out.splitlines() if "=" in line)
+
+    def logins(self) -> list[Finding]:
         """Each as the user of a running service, over a new connection: the service itself keeps its old ones."""
-        problems = []
+        findings = []
         for unit, url in self.params["logins"].items():
-            if urllib.parse.urlsplit(url).password:
-                raise InvalidError(
-                    f"logins: the URL for {unit} has a password, which every user of the host could see."
-                )
-            pid = self.show([unit], "--property=MainPID")[unit].get("MainPID", "0")
-            try:
-                process = os.stat(f"/proc/{pid}")
-            except OSError:
-                problems.append(f"{unit} does not run, so its login to PostgreSQL cannot be tried.")
-                continue
-            become = ["setpriv", f"--reuid={process.st_uid}", f"--regid={process.st_gid}", "--clear-groups", "--"]
-            outcome = self.psql(become, "--command=SELECT 1", url)
-            if outcome.rc != 0:
-                problems.append(
-                    f"The user of {unit} cannot log in to PostgreSQL ({_reason(outcome.err)}); "
-                    "allow it in services.postgresql.authentication and identMap."
-                )
-        return problems
+            findings += found(f"login {unit}", self.login, unit, url)
+        return findings
+
+    def login(self, unit: str, url: str) -> str | None:
+        if urllib.parse.urlsplit(url).password:
+            raise InvalidError(f"logins: the URL for {unit} has a password, which every user of the host could see.")
+        pid = self.watch.show([unit], "--property=MainPID")[unit].get("MainPID", "0")
+        try:
+            process = os.stat(f"/proc/{pid}")
+        except OSError:
+            return f"{unit} does not run, so its login to PostgreSQL cannot be tried."
+        become = ["setpriv", f"--reuid={process.st_uid}", f"--regid={process.st_gid}", "--clear-groups", "--"]
+        outcome = self.psql(become, "--command=SELECT 1", url)
+        if outcome.rc == 0:
+            return None
+        return (
+            f"The user of {unit} cannot log in to PostgreSQL ({last_line(outcome.err)}); "
+            "allow it in services.postgresql.authentication and identMap."
+        )
 
     def psql(self, become: list[str], *argv: str) -> t.Any:
         psql = [self.runner.required("psql"), "--no-psqlrc", "--no-password", "--tuples-only", "--no-align"]
         env = {"PGCONNECT_TIMEOUT": "10", **self.params["postgresql"]}
         return self.runner.run(*become, *psql, *argv, env=env, cwd="/")
 
-    def dumps(self) -> tuple[dict[str, t.Any], list[str]]:
-        found, problems = {}, []
+    def dumps(self) -> tuple[dict[str, t.Any], list[Finding]]:
+        verified, findings = {}, []
         for params in self.params["dumps"]:
             dump = Dump(Runner(self.runner.module, params["timeout"]), params)
             try:
-                found[dump.database] = dump.verify(may_start=not self.runner.module.check_mode)
+                verified[dump.database] = dump.verify(may_start=not self.runner.module.check_mode)
             except NixciError as exc:
-                problems.append(str(exc))
-        return found, problems
+                findings.append(Finding(f"dump {dump.database}", str(exc)))
+        return verified, findings
 
-    def files(self) -> list[str]:
-        problems = []
+    def files(self) -> list[Finding]:
+        findings = []
         for path, mode in self.params["files"].items():
-            try:
-                found = stat.S_IMODE(os.stat(path).st_mode)
-            except OSError as exc:
-                problems.append(f"{path} cannot be found: {exc.strerror}.")
-                continue
-            if not re.fullmatch(r"[0-7]{3,4}", str(mode)):
-                raise InvalidError(f"files: the mode '{mode}' of {path} is not octal, such as '0400' with its quotes.")
-            if found != int(str(mode), 8):
-                problems.append(f"{path} has the mode {found:04o} instead of {mode}.")
-        return problems
+            findings += found(f"file {path}", _file, path, mode)
+        return findings
 
-    def urls(self) -> list[str]:
-        self.answers = []
-        problems = []
-        for entry in self.params["urls"]:
-            try:
-                problem = self.listener(entry) or self.answer(entry)
-            except (OSError, ValueError, http.client.HTTPException) as exc:
-                problem = f"{entry['url']} does not answer properly: {str(exc) or type(exc).__name__}."
-            if problem:
-                problems.append(problem)
-        return problems
+    def error(self, seen: Seen, findings: list[Finding], for_good: bool = False) -> NixciError:
+        bad = [*seen.down, *seen.young]
+        result = self.result(seen, findings)
+        lines = [finding.message for finding in findings]
+        absent = [self.absent(seen, name).message for name in seen.absent]
+        if bad:
+            journals = {unit["name"]: unit["journal"] for unit in result["failed_units"]}
+            listed = "\n".join(
+                f"{name}: {seen.units[name].state}\n{textwrap.indent(journals[name], '  ')}" for name in bad
+            )
+            how = (
+                "Failed, and nothing starts them again"
+                if for_good
+                else f"Not steadily active after {self.params['timeout']} s"
+            )
+            lines = [f"{how}: {', '.join(bad)}.\n{listed}", *absent, *lines]
+        else:
+            lines = absent + lines
+        if seen.others:
+            lines.append(f"Also failed, but not because of this: {', '.join(seen.others)}.")
+        # One cause, such as a missing program, may stop several checks.
+        return NixciError("\n".join(dict.fromkeys(lines)), **result)
+
+    def result(self, seen: Seen, findings: list[Finding]) -> dict[str, t.Any]:
+        bad = [*seen.down, *seen.young]
+        units = [
+            *(Finding(f"unit {name}", f"{name} is not steadily active: {seen.units[name].state}.") for name in bad),
+            *(self.absent(seen, name) for name in seen.absent),
+        ]
+        others = [Finding(f"unit {name}", f"{name} is {seen.units[name].state}.", False) for name in seen.others]
+        return {
+            "units": {name: unit.state for name, unit in seen.units.items()},
+            "failures": [finding.result() for finding in (*units, *findings, *others)],
+            "ignored": seen.others,
+            "failed_units": [
+                {"name": name, "journal": self.journal(name), "decisive": name in bad} for name in (*bad, *seen.others)
+            ],
+        }
 
     @staticmethod
-    def listener(entry: Params) -> str | None:
-        if not entry.get("unit"):
-            return None
-        url = urllib.parse.urlsplit(entry["url"])
-        return listener.problem(url.hostname or "", url.port or {"https": 443}.get(url.scheme, 80), entry["unit"])
-
-    def answer(self, entry: Params) -> str | None:
-        headers = entry.get("headers") or {}
-        request = urllib.request.Request(entry["url"], headers=headers)  # noqa: S310 - the task names it
-        # Never through a proxy, and no redirect to another server: these are addresses of the host itself.
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
-        try:
-            response = opener.open(request, timeout=10)
-        except urllib.error.HTTPError as exc:
-            response = exc
-        with contextlib.closing(response):
-            status, body = response.status, response.read(ANSWER_LIMIT)
-        expected, text = entry.get("status"), entry.get("contains")
-        if status != expected if expected else status >= 400:
-            wanted = f", but {expected} is expected" if expected else ""
-            return f"{entry['url']} does not answer properly: it answers with status {status}{wanted}."
-        if text and text.encode() not in body:
-            return f"{entry['url']} answers, but without '{text}', so it is another server than the one expected there."
-        host = {name.lower(): value for name, value in headers.items()}.get("host")
-        digest = hashlib.sha256(body).hexdigest()
-        self.answers.append({"url": entry["url"], "host": host, "status": status, "sha256": digest})
-        return None
-
-    def error(self, unsettled: list[str], problems: list[str]) -> NixciError:
-        failed = [{"name": name, "journal": self.journal(name)} for name in unsettled]
-        if failed:
-            listed = "\n".join(
-                f"{unit['name']}: {self.states[unit['name']]}\n{textwrap.indent(unit['journal'], '  ')}"
-                for unit in failed
-            )
-            problems = [
-                f"Not steadily active after {self.params['timeout']} s: {', '.join(unsettled)}.\n{listed}",
-                *problems,
-            ]
-        # One cause, such as a missing program, may stop several checks.
-        return NixciError("\n".join(dict.fromkeys(problems)), units=self.states, failed_units=failed)
+    def absent(seen: Seen, name: str) -> Finding:
+        return Finding(f"unit {name}", f"This host has no usable unit {name} ({seen.units[name].state}).")
 
     def journal(self, name: str) -> str:
         try:
@@ -266,10 +237,11 @@ class HostCheck:
             return f"(its journal cannot be read: {exc})"
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *args: t.Any, **kwargs: t.Any) -> None:
-        return None
-
-
-def _reason(text: str) -> str:
-    return (redact_log(text).strip().splitlines() or ["no reason given"])[-1].rstrip(".")
+def _file(path: str, mode: t.Any) -> str | None:
+    try:
+        existing = stat.S_IMODE(os.stat(path).st_mode)
+    except OSError as exc:
+        return f"{path} cannot be found: {exc.strerror}."
+    if not re.fullmatch(r"[0-7]{3,4}", str(mode)):
+        raise InvalidError(f"files: the mode '{mode}' of {path} is not octal, such as '0400' with its quotes.")
+    return None if existing == int(str(mode), 8) else f"{path} has the mode {existing:04o} instead of {mode}."

@@ -14,8 +14,8 @@ from .._core.errors import NixciError, UnavailableError
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
-# Where NixOS keeps its programs, for connections whose PATH lacks them.
-PROGRAM_DIRS = ["/run/current-system/sw/bin", "/run/wrappers/bin"]
+# Where NixOS keeps its programs, for connections whose PATH lacks them; the last one is for Nix on other systems.
+PROGRAM_DIRS = ["/run/current-system/sw/bin", "/run/wrappers/bin", "/nix/var/nix/profiles/default/bin"]
 
 
 @dataclasses.dataclass(frozen=True)

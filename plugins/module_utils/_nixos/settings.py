@@ -26,7 +26,11 @@ if t.TYPE_CHECKING:
 # The running system's list of the files that it was built from; nix/modules/nixos.nix writes it.
 MANIFEST = "/etc/nixci/manifest.json"
 # Folder below nixci/ -> the names in it that are ours. Other names stay, but a rebuild depends on them as well.
-OURS = {"modules": re.compile(r"[\w-]+\.(?:nix|json)"), "settings": re.compile(r"[\w-]+\.json")}
+OURS = {"modules": re.compile(r"[\w-]+\.(?:nix|json|sh)"), "settings": re.compile(r"[\w-]+\.json")}
+# The name of a folder, of an attribute of a flake, and never the way out of nixci/hosts.
+HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+# What a configuration imports of a host of a fleet. It imports all the rest, so the manifest does not list it.
+HOST_MODULE = "host.nix"
 # Time limit for git, which only looks at and into its index.
 GIT_TIMEOUT = 60
 
@@ -36,15 +40,43 @@ Texts = dict[str, str]
 
 
 @dataclasses.dataclass(frozen=True)
-class Host:
-    """Path below nixci/ to hash of all files and to text of ours, and what the running system was built from.
+class Layout:
+    """Where our files are: an installation on its own host may have one settings folder, a fleet has one for each host."""
 
-    `untracked` are files of ours that the git repository of a flake does not know.
+    host: str | None = None
+
+    @classmethod
+    def of(cls, config_dir: str, host: str | None, *, fleet: bool) -> Layout:
+        if host is not None and not HOST.fullmatch(host):
+            raise InvalidError(f"'{host}' is not the name of a configuration (nixos_configuration).")
+        old = not fleet and os.path.isdir(os.path.join(config_dir, "nixci/settings"))
+        return cls(None if old else host)
+
+    @property
+    def imported(self) -> str:
+        """What the configuration imports, below its folder."""
+        return f"nixci/hosts/{self.host}" if self.host else "nixci/modules"
+
+    def place(self, path: str) -> str:
+        """Where a file of the manifest is, below the folder of the configuration."""
+        if path == HOST_MODULE:
+            return f"{self.imported}/default.nix"
+        if self.host and (path == "settings" or path.startswith("settings/")):
+            return f"{self.imported}/{path}"
+        return f"nixci/{path}".rstrip("/")
+
+
+@dataclasses.dataclass(frozen=True)
+class Host:
+    """Path in the manifest to hash of all files and to text of ours, and what the running system was built from.
+
+    `untracked` are files of ours that the git repository of a flake does not know, `uncommitted` those to be committed.
     """
 
     hashes: dict[str, str]
     ours: Texts
     untracked: list[str]
+    uncommitted: list[str]
     built_from: dict[str, str] | None
     unfinished: bool
     system: str
@@ -64,44 +96,71 @@ class Files:
 class Settings:
     """The modules of the collection and one settings file per role."""
 
-    def __init__(self, module: AnsibleModule, config_dir: str, repository: Repository | None = None) -> None:
+    def __init__(
+        self,
+        module: AnsibleModule,
+        config_dir: str,
+        layout: Layout,
+        checkout: Repository | None = None,
+        commit: bool = False,
+    ) -> None:
         self.module = module
         self.config_dir = config_dir
-        self.folder = os.path.join(config_dir, "nixci")
-        self.repository = repository
+        self.layout = layout
+        self.repository = checkout
+        self.commit = commit
 
     def read(self, params: Params) -> Host:
         hashes, ours = {}, {}
-        self._refuse_link("")
-        for folder, pattern in OURS.items():
+        desired = self._desired(params)
+        for folder in ("", "modules", "settings"):
             self._refuse_link(folder)
+        for folder, pattern in OURS.items():
             for path in self._files(folder):
                 if pattern.fullmatch(os.path.basename(path)):
                     self._refuse_link(path)
-                    content = _read(os.path.join(self.folder, path))
+                    content = _read(self._place(path))
                     ours[path] = content.decode(errors="replace")
-                elif os.path.islink(os.path.join(self.folder, path)):
+                elif os.path.islink(self._place(path)):
                     continue
                 else:
-                    content = _read(os.path.join(self.folder, path))
+                    content = _read(self._place(path))
                 hashes[path] = hashlib.sha256(content).hexdigest()
         # What a flake does not see is in no system.
         for path in self._untracked(hashes.keys() - ours.keys()):
             del hashes[path]
-        untracked = self._untracked(_desired(params))
-        return Host(hashes, ours, untracked, _manifest(), os.path.exists(UNFINISHED), os.path.realpath(CURRENT_SYSTEM))
+        if self.layout.host and os.path.lexists(self._place(HOST_MODULE)):
+            self._refuse_link(HOST_MODULE)
+            ours[HOST_MODULE] = _read(self._place(HOST_MODULE)).decode(errors="replace")
+        uncommitted = []
+        if self.commit and self.repository:
+            self.repository.refuse_commit()
+            uncommitted = self.repository.uncommitted(
+                self.config_dir, [self.layout.place(path) for path in sorted(ours)]
+            )
+        running = params.get("system") or running_system()
+        return Host(
+            hashes,
+            ours,
+            self._untracked(desired),
+            uncommitted,
+            running["built_from"],
+            bool(running["unfinished"]),
+            running["store_path"],
+        )
 
     def plan(self, params: Params, found: Host) -> Files:
-        desired, absent = _desired(params), _absent(params)
+        desired, absent = self._desired(params), _absent(params)
         remove = sorted(found.ours.keys() & absent)
-        write = {path: text for path, text in desired.items() if found.hashes.get(path) != _hash(text)}
+        write = {path: text for path, text in desired.items() if found.ours.get(path) != text}
         files = {path: hashed for path, hashed in found.hashes.items() if path not in remove}
-        files.update((path, _hash(text)) for path, text in desired.items())
+        files.update((path, _hash(text)) for path, text in desired.items() if path != HOST_MODULE)
         result = {
             "files": dict(sorted(files.items())),
             "built_from": found.built_from,
             "rebuild": files != found.built_from or found.unfinished,
             "removed": remove,
+            "imported": f"./{self.layout.imported}",
             "store_path": found.system,
         }
         before, after = (
@@ -110,6 +169,7 @@ class Settings:
         )
         # A run that was interrupted between writing the files and showing them to git.
         before.update({f"{path} in git": "missing" for path in found.untracked})
+        before.update({f"{path} in git": "not committed" for path in found.uncommitted})
         ours = sorted((found.ours.keys() | desired.keys()) - set(remove))
         return Files(Change(before, after), write, remove, ours, result)
 
@@ -120,27 +180,45 @@ class Settings:
         """Each file changes in one step, so an interrupted run leaves old and new files, but no part of one."""
         try:
             for folder in OURS:
-                os.makedirs(os.path.join(self.folder, folder), mode=0o755, exist_ok=True)
+                os.makedirs(self._place(folder), mode=0o755, exist_ok=True)
             for path, text in plan.write.items():
-                File(self.module, os.path.join(self.folder, path), "0644").write(text)
+                File(self.module, self._place(path), "0644").write(text)
             for path in plan.remove:
                 with contextlib.suppress(FileNotFoundError):
-                    os.unlink(os.path.join(self.folder, path))
+                    os.unlink(self._place(path))
         except OSError as exc:
-            raise NixciError(f"{exc.filename or self.folder} cannot be changed: {exc.strerror}.") from None
+            raise NixciError(
+                f"{exc.filename or os.path.join(self.config_dir, 'nixci')} cannot be changed: {exc.strerror}."
+            ) from None
         if self.repository:
-            self.repository.track(self.config_dir, [f"nixci/{path}" for path in self._untracked(plan.ours)])
+            self.repository.track(self.config_dir, self._untracked(plan.ours, placed=True))
+            if self.commit:
+                places = [self.layout.place(path) for path in (*plan.ours, *plan.remove)]
+                whose = f" for {self.layout.host}" if self.layout.host else ""
+                self.repository.commit(
+                    self.config_dir, places, f"Update the modules and settings of pantheros.nixci{whose}"
+                )
         return plan.result
 
-    def _untracked(self, paths: Iterable[str]) -> list[str]:
+    def _desired(self, params: Params) -> Texts:
+        texts = _desired(params)
+        if self.layout.host and params.get("host_module"):
+            texts[HOST_MODULE] = params["host_module"]
+        return texts
+
+    def _place(self, path: str) -> str:
+        return os.path.join(self.config_dir, self.layout.place(path))
+
+    def _untracked(self, paths: Iterable[str], *, placed: bool = False) -> list[str]:
         if self.repository is None:
             return []
-        found = self.repository.untracked(self.config_dir, [f"nixci/{path}" for path in sorted(paths)])
-        return [path.removeprefix("nixci/") for path in found]
+        places = {self.layout.place(path): path for path in sorted(paths)}
+        found = self.repository.untracked(self.config_dir, list(places))
+        return found if placed else [places[place] for place in found]
 
     def _refuse_link(self, path: str) -> None:
         """What a link points to is somebody else's, and a copy of the folder would share it."""
-        place = os.path.join(self.folder, path).rstrip("/")
+        place = self._place(path)
         if os.path.islink(place):
             raise InvalidError(
                 f"{place} is a symbolic link; replace it by what it points to, because this module writes there."
@@ -148,7 +226,7 @@ class Settings:
 
     def _files(self, folder: str) -> list[str]:
         try:
-            with os.scandir(os.path.join(self.folder, folder)) as entries:
+            with os.scandir(self._place(folder)) as entries:
                 return sorted(f"{folder}/{entry.name}" for entry in entries if entry.is_symlink() or entry.is_file())
         except FileNotFoundError:
             return []
@@ -205,6 +283,12 @@ def _read(path: str) -> bytes:
             return file.read()
     except OSError as exc:
         raise NixciError(f"{path} cannot be read: {exc.strerror}.") from None
+
+
+def running_system() -> dict[str, t.Any]:
+    """What the host that this runs on was built from."""
+    system = os.path.realpath(CURRENT_SYSTEM)
+    return {"store_path": system, "built_from": _manifest(), "unfinished": os.path.exists(UNFINISHED)}
 
 
 def _manifest() -> dict[str, str] | None:

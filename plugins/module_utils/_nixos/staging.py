@@ -18,11 +18,11 @@ import time
 from collections.abc import Iterator
 
 from .._core.errors import ConflictError, InvalidError, NixciError
-from .command import Runner
+from .command import Outcome, Runner
 
 # Only root may enter it, because a configuration may hold files that only root may read.
 FOLDER = "/var/lib/nixci/staging"
-# Held by whatever builds or activates; the kernel releases it, however the holder ends.
+# Held by whatever builds or activates; the kernel releases it, however the holder ends. Its text only says who that is.
 LOCK = "/run/nixci/lock"
 
 _MOUNT = 'while [ "$1" != -- ]; do "$MOUNT" --bind "$1" "$2" || exit 125; shift 2; done; shift; exec "$@"'
@@ -30,25 +30,33 @@ _NO_NAMESPACE = 125
 
 
 @contextlib.contextmanager
-def exclusive(runner: Runner) -> Iterator[None]:
+def exclusive(runner: Runner, who: str) -> Iterator[None]:
     """One build or activation at a time. A run that lost its controller continues here, so the next one waits for it."""
     os.makedirs(os.path.dirname(LOCK), exist_ok=True)
-    with open(LOCK, "w", encoding="utf-8") as file:
+    with open(LOCK, "a+", encoding="utf-8") as file:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 if runner.left() <= 0:
+                    file.seek(0)
+                    holder = f" ({file.read().strip()})"
                     error = ConflictError(
-                        f"Another run was still building or activating on this host after {runner.timeout:g} s; "
-                        "run again when it is finished.",
+                        f"Another run{holder if holder != ' ()' else ''} was still building or activating on this host after "
+                        f"{runner.timeout:g} s; run again when it is finished.",
                         reason="locked",
                     )
                     error.plan_again = False
                     raise error from None
                 time.sleep(0.2)
-        yield
+        file.truncate(0)
+        file.write(f"{who} since {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}\n")
+        file.flush()
+        try:
+            yield
+        finally:
+            file.truncate(0)
 
 
 class Copy:
@@ -159,7 +167,50 @@ class Repository:
         if paths:
             self._git(folder, "add", "--intent-to-add", "--force", "--", *paths, wrap=wrap)
 
+    def refuse_commit(self) -> None:
+        """Raise if a commit would be lost."""
+        if self.ask(self.top, "symbolic-ref", "--quiet", "HEAD").rc != 0:
+            raise InvalidError(
+                f"The checkout {self.top} is on no branch (detached HEAD), so a commit would be lost; check out a branch, or set "
+                "nixci_commit: false.",
+                reason="detached",
+            )
+
+    def uncommitted(self, folder: str, paths: list[str]) -> list[str]:
+        """Those of the files whose text is not that of the last commit."""
+        if not paths:
+            return []
+        status = ("status", "--porcelain=v1", "-z", "--untracked-files=all", "--no-renames", "--")
+        inside = os.path.relpath(os.path.realpath(folder), self.top)
+        lines = self._git(folder, *status, *paths).split("\0")
+        return sorted(os.path.relpath(line[3:], inside) for line in lines if line)
+
+    def commit(self, folder: str, paths: list[str], message: str) -> None:
+        """Commit these files and nothing else, whatever else is staged."""
+        changed = self.uncommitted(folder, paths)
+        if not changed:
+            return
+        done = self.ask(folder, "commit", "--quiet", "--only", f"--message={message}", "--", *changed)
+        if done.rc != 0:
+            text = (done.err.strip() or done.out.strip()).splitlines() or ["no reason given"]
+            why = text[-1].rstrip(".")
+            if "tell me who you are" in done.err or "auto-detect email" in done.err or "empty ident" in done.err:
+                why = "it has no user.name and user.email; set them with 'git config'"
+            raise NixciError(
+                f"git refuses the commit in {self.top}: {why}. The files are in place; commit them by hand, or set nixci_commit: false.",
+                reason="commit",
+            )
+
     def _git(self, folder: str, *args: str, wrap: Copy | None = None) -> str:
+        done = self.ask(folder, *args, wrap=wrap)
+        if done.rc != 0:
+            raise NixciError(
+                f"git cannot work in {self.top}: {(done.err.strip().splitlines() or ['no reason given'])[-1]}"
+            )
+        return done.out
+
+    def ask(self, folder: str, *args: str, wrap: Copy | None = None) -> Outcome:
+        """What git says, whatever its exit status."""
         argv = ["git", "-c", "safe.directory=*", "-C", folder, *args]
         owner = os.stat(self.git_dir)
         if wrap:
@@ -168,9 +219,4 @@ class Repository:
             program = self.runner.find("git") or "git"
             identity = [f"--reuid={owner.st_uid}", f"--regid={owner.st_gid}", "--clear-groups"]
             argv = ["setpriv", *identity, "--", program, *argv[1:]]
-        done = self.runner.run(*argv)
-        if done.rc != 0:
-            raise NixciError(
-                f"git cannot work in {self.top}: {(done.err.strip().splitlines() or ['no reason given'])[-1]}"
-            )
-        return done.out
+        return self.runner.run(*argv)

@@ -11,7 +11,7 @@ import typing as t
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from . import names, specs, values
+from . import checkout, names, specs, values
 
 Template = t.Callable[[t.Any], t.Any]
 
@@ -47,7 +47,7 @@ class Arguments:
         """Whether the address of the host can be one."""
         self.examples: dict[str, list[str]] = {}
         self.values: dict[str, t.Any] = {}
-        """Sound values of the roles that were checked, defaults included."""
+        """Sound values of the roles that were checked, defaults included, and of shared variables."""
 
     def check(self, roles: t.Iterable[str]) -> None:
         roles = list(roles)
@@ -63,6 +63,20 @@ class Arguments:
             self._add(
                 f"{' and '.join(used)}: '{text}' is a placeholder of the documentation; put your own value there."
             )
+
+    def fleet(self) -> bool:
+        """Adds the problems of the flake's checkout on the controller; whether there is one."""
+        folder = self.values.get("nixci_flake_dir")
+        if not folder:
+            return False
+        build_on = self._evaluated("deploy_build_on", {}, self.template({})) or "controller"
+        name = self.values.get("nixos_configuration") or "NAME"
+        found = list(checkout.problems(folder, name, build_on, self.values.get("nixos_flake") or ""))
+        for problem in found:
+            self._add(problem)
+        if found:
+            self.unusable.add("nixos")
+        return True
 
     def unknown(self) -> list[str]:
         """Adds the problems of misspelt names, and returns what is only worth a warning."""
@@ -84,10 +98,13 @@ class Arguments:
                     self.unusable.update(users)
             elif users or not roles:
                 value = self._evaluated(name, option, evaluate)
+                if value is not SECRET:
+                    self.values[name] = value
                 for problem in self._problems(name, value, option, exact=False):
                     self._add(problem)
                     self.wrong.add(name)
                     self.unusable.update(option.get("roles", ()))
+                    self.values.pop(name, None)
 
     def _role(self, role: specs.Role) -> None:
         if any(name in str(role.defaults) for name in self.wrong):
@@ -206,5 +223,5 @@ class Arguments:
             self.problems.append(problem)
 
 
-# Options whose value only exists later in the run.
-LATER_OPTIONS = {"attic_storage"}
+# Options whose value only exists later in the run, or that no rule about several variables needs.
+LATER_OPTIONS = {"attic_storage", "nixos_configuration"}

@@ -12,6 +12,9 @@ import typing as t
 
 SCRIPT = pathlib.Path(__file__).with_name("host.sh")
 OPNIX = "https://github.com/brizzbuzz/opnix"
+# Of nixos-anywhere: the architectures for which it has an installer, and its least memory.
+ARCHITECTURES = ("x86_64", "aarch64")
+INSTALLER_MB = 1500
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +46,10 @@ class Report:
         return next((found[0] for one in candidates if (found := re.match(r"\d\d\.\d\d", one))), None)
 
 
-def problems(host: str, report: Report, config: str, supported: dict[str, dict[str, str]]) -> t.Iterator[str]:
+def problems(
+    host: str, report: Report, config: str, supported: dict[str, dict[str, str]], name: str = ""
+) -> t.Iterator[str]:
+    """`name` is that of the host's configuration; without `config`, the configuration is not on the host."""
     if not report["complete"]:
         yield f"Host {host} could not be inspected; log in and see whether a command such as 'sh -c id' works there."
         return
@@ -59,7 +65,8 @@ def problems(host: str, report: Report, config: str, supported: dict[str, dict[s
             f"Host {host} has no Python 3.9 or newer and cannot fetch one with Nix; add  environment.systemPackages = [ pkgs.python3 ];  "
             "to its configuration and rebuild it by hand."
         )
-    yield from _configuration(host, report, config)
+    if config:
+        yield from _configuration(host, report, config, name or host)
     if report.all("volatile"):
         yield (
             f"Host {host} loses {' and '.join(report.all('volatile'))} at a reboot, since the file system there is in memory; "
@@ -67,6 +74,19 @@ def problems(host: str, report: Report, config: str, supported: dict[str, dict[s
         )
     for expression in report.all("calendar"):
         yield f"'{expression}' is not a calendar expression to systemd on {host}; 'man systemd.time' describes them."
+
+
+def install_problems(host: str, report: Report) -> t.Iterator[str]:
+    """Why nixos-anywhere could not replace the system that runs there."""
+    if report["uid"] != "0":
+        yield f"Host {host} is reached as {report['user']}, who is not root; set ansible_user to root, or ansible_become to true."
+    if report["architecture"] not in ARCHITECTURES:
+        yield f"Host {host} is a {report['architecture']}, and nixos-anywhere has installers for {' and '.join(ARCHITECTURES)} only."
+    # The kernel keeps a part for itself.
+    if report["memory"] and int(report["memory"]) < INSTALLER_MB * 1000:
+        yield f"Host {host} has {int(report['memory']) // 1024} MB of memory, and nixos-anywhere needs {INSTALLER_MB}."
+    if report.all("lacks"):
+        yield f"Host {host} lacks {' and '.join(report.all('lacks'))}, which nixos-anywhere needs; install them there."
 
 
 def warnings(host: str, report: Report) -> t.Iterator[str]:
@@ -89,7 +109,7 @@ def _releases(host: str, report: Report, supported: dict[str, dict[str, str]]) -
         )
 
 
-def _configuration(host: str, report: Report, config: str) -> t.Iterator[str]:
+def _configuration(host: str, report: Report, config: str, name: str) -> t.Iterator[str]:
     if not report["configuration"]:
         yield (
             f"Host {host} has neither configuration.nix nor flake.nix in {config}, so it is deployed from elsewhere; put the "
@@ -102,7 +122,8 @@ def _configuration(host: str, report: Report, config: str) -> t.Iterator[str]:
                 f" Nothing there names the host '{report['name']}' either, so it seems to be deployed from elsewhere; a rebuild "
                 "from these files would replace its system."
             )
-        yield f"Host {host}: no file in {config} imports the modules; add  imports = [ ./nixci/modules ];  to its configuration.{elsewhere}"
+        place = "./nixci/modules" if report["settings"] else f"./nixci/hosts/{name}"
+        yield f"Host {host}: no file in {config} imports the modules; add  imports = [ {place} ];  to its configuration.{elsewhere}"
 
 
 def _number(version: str) -> tuple[int, ...]:

@@ -15,6 +15,14 @@ say name "$(uname -n)"
 say release "$(cat $current/nixos-version 2>/dev/null)"
 os() { sed -n "s/^$1=\"\{0,1\}\([^\"]*\).*/\1/p" /etc/os-release 2>/dev/null; }
 say os "$(os ID) $(os VERSION_ID)"
+say system "$(os PRETTY_NAME)"
+
+# What nixos-anywhere needs.
+say architecture "$(uname -m)"
+say memory "$(sed -n 's/^MemTotal: *\([0-9]*\).*/\1/p' /proc/meminfo 2>/dev/null)"
+for one in tar cpio setsid; do
+  command -v $one >/dev/null || say lacks $one
+done
 
 # Python: for modules, 3.9 is the oldest that ansible-core supports on hosts.
 works() { [ -n "$1" ] && "$1" -c 'import sys; sys.exit(sys.version_info < (3, 9))' >/dev/null 2>&1; }
@@ -51,10 +59,11 @@ for one in configuration.nix flake.nix; do
 done
 if [ -d "$config" ]; then
   own() { find -L "$config" \( -name .git -o -name result -o -name 'result-*' \) -prune -o -path "$config/nixci" -prune -o -name '*.nix' -type f -exec grep -l "$@" {} + 2>/dev/null; }
-  own -E -- '^[^#]*nixci/modules' | head -n 1 | while read -r one; do say imported "$one"; done
+  own -E -- '^[^#]*nixci/(modules|hosts)' | head -n 1 | while read -r one; do say imported "$one"; done
   own -E -- 'readDir|import-tree|listFilesRecursive|haumea|flakelight' | head -n 1 | while read -r one; do say computed "$one"; done
   own -F -- "\"$(uname -n)\"" | head -n 1 | while read -r one; do say named "$one"; done
 fi
+[ -d "$config/nixci/settings" ] && say settings yes
 [ -e /etc/nixci/manifest.json ] && say manifest yes
 
 # A root that a reboot empties.

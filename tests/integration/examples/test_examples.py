@@ -17,23 +17,27 @@ from tests.support.playbook import play
 
 PREFIX = "pantheros.nixci."
 # The file beside this one that builds an environment → the plugins whose examples one play runs in it. The modules for
-# hosts are run by the tests of the roles, and those of the preflight by its tests.
+# hosts are run by test_on_a_host.py and the tests of the roles, and those of the preflight by its tests.
 ENVIRONMENTS = {
     "attic": ["attic_cache", "attic_token"],
     "attic_stats": ["attic_stats_info"],
     "b2": ["b2_bucket", "b2_application_key"],
     "cloudflare": ["cloudflare_record"],
     "gitlab": ["gitlab_variable"],
+    "gitlab_deployment": ["gitlab_deployment"],
     "onepassword": ["onepassword", "onepassword_item"],
 }
 ELSEWHERE = {
     "attic_roundtrip",
     "inventory_check",
     "nixos_check",
+    "nixos_confirm",
+    "nixos_generation_info",
     "nixos_host_info",
     "nixos_rebuild",
     "nixos_settings",
     "opnix_token",
+    "ssh_host_key",
 }
 
 

@@ -14,7 +14,7 @@ import time
 import typing as t
 
 import pytest
-from ansible_collections.pantheros.nixci.plugins.module_utils._nixos import check, dump, listener
+from ansible_collections.pantheros.nixci.plugins.module_utils._nixos import check, dump, listener, unit_watch
 
 Program = t.Callable[[str, str], None]
 
@@ -45,7 +45,7 @@ def test_active_units_pass_at_once(module: t.Any, program: Program) -> None:
     result = module("nixos_check", {"units": ["a.service", "b.timer"], "timeout": 5})
     assert not result["failed"] and not result["changed"]
     assert result["units"] == {"a.service": "active (running)", "b.timer": "active (waiting)"}
-    assert time.monotonic() - start < check.SETTLED
+    assert time.monotonic() - start < unit_watch.SETTLED
 
 
 def test_a_unit_that_starts_late_is_waited_for(module: t.Any, program: Program) -> None:
@@ -290,6 +290,7 @@ def test_the_listener_must_belong_to_the_unit(
             "host": None,
             "status": 401,
             "sha256": hashlib.sha256(b'{"code":401,"error":"Unauthorized"}').hexdigest(),
+            "certificate_until": None,
         }
     ]
     free = f"http://127.0.0.1:{_free_port()}/"

@@ -12,6 +12,8 @@ import subprocess
 import typing as t
 
 import pytest
+from ansible_collections.pantheros.nixci.plugins.module_utils._nixos import activation as _activation
+from ansible_collections.pantheros.nixci.plugins.module_utils._nixos import deployment as _deployment
 from ansible_collections.pantheros.nixci.plugins.module_utils._nixos import host as _nixos
 from ansible_collections.pantheros.nixci.plugins.module_utils._nixos import settings as _settings
 from ansible_collections.pantheros.nixci.plugins.module_utils._nixos import staging as _staging
@@ -45,23 +47,25 @@ case "$1:$(cat {root}/fail 2>/dev/null)" in
   *:locked) cat {data}/activation/lock-perl.txt >&2; exit 11 ;;
   *:check) echo "Pre-switch check 'ports' failed" >&2; echo "Pre-switch checks failed" >&2; exit 1 ;;
   boot:init) exit 0 ;;
+  boot:loader) [ "${{here##*/}}" = old ] || {{ cat {data}/activation/boot-loader.txt >&2; exit 1; }} ;;
   *:init) cat {data}/activation/init-changed.txt >&2; exit 100 ;;
   boot:inhibited) exit 0 ;;
   *:inhibited) cat {data}/activation/switch-inhibitors.txt >&2; exit 1 ;;
   dry-activate:*) cat {data}/activation/dry-activate.txt >&2; exit 0 ;;
   boot:*) exit 0 ;;
-  switch:race) cat {data}/activation/lock-rust.txt >&2; exit 11 ;;
-  switch:late-check) echo "Pre-switch checks failed" >&2; exit 1 ;;
-  switch:loader) cat {data}/activation/boot-loader.txt >&2; exit 1 ;;
+  test:race) cat {data}/activation/lock-rust.txt >&2; exit 11 ;;
+  test:late-check) echo "Pre-switch checks failed" >&2; exit 1 ;;
 esac
 ln -sfn "$here" {root}/current-system
+[ "${{here##*/}}" != old ] || exit 0
 case "$(cat {root}/fail 2>/dev/null)" in
   script) cat {data}/activation/snippet.txt; exit 2 ;;
   units) cat {data}/activation/perl-units.txt >&2; exit 4 ;;
   jobs) cat {data}/activation/rust-jobs.txt >&2; exit 4 ;;
   user-units) cat {data}/activation/rust-user-units.txt >&2; exit 4 ;;
   user) cat {data}/activation/rust-user.txt >&2; exit 4 ;;
-  unnamed) exit 4 ;;
+  unnamed) echo "x.service loaded failed failed x" > {root}/failed-units; exit 4 ;;
+  script-units) cat {data}/activation/snippet.txt; cat {data}/activation/rust-jobs.txt >&2; exit 4 ;;
   dead) exit 3 ;;
 esac
 exit 0
@@ -69,8 +73,10 @@ exit 0
 NIX_ENV = """
 echo "nix-env $*" >> {root}/calls
 case "$3" in
-  --set) ln -sfn "$4" {root}/profiles/system-8-link; ln -sfn system-8-link {root}/profiles/system ;;
+  --set) [ "$(readlink -f {root}/profiles/system)" = "$4" ] || {{
+    ln -sfn "$4" {root}/profiles/system-8-link; ln -sfn system-8-link {root}/profiles/system; }} ;;
   --switch-generation) ln -sfn "system-$4-link" {root}/profiles/system ;;
+  --delete-generations) rm {root}/profiles/system-$4-link ;;
 esac
 """
 # As the real ones, without the rights that those need.
@@ -78,10 +84,27 @@ UNSHARE = 'while [ "${{1#--}}" != "$1" ]; do shift; done; exec "$@"'
 MOUNT = 'echo "$2" > {root}/seen'
 # The unit's output goes to the journal and to nobody else.
 SYSTEMD_RUN = """
-echo "systemd-run" >> {root}/calls
+unit= timer=
+while [ "$1" != -- ]; do
+  case "$1" in --pipe) exit 99 ;; --unit=*) unit=${{1#*=}} ;; --on-active=*) timer=${{1#*=}} ;; esac
+  shift
+done
+shift
+echo "systemd-run $unit $timer" >> {root}/calls
+if [ "$timer" ]; then echo "$*" > {root}/timer; exit 0; fi
+case $unit in nixci-revert*) exec "$@" ;; esac
 [ "$(cat {root}/fail 2>/dev/null)" != lock-unit ] || {{ cat {data}/activation/lock-unit.txt >&2; exit 1; }}
-while [ "$1" != -- ]; do case "$1" in --pipe) exit 99 ;; esac; shift; done; shift
 "$@" > {root}/output.txt 2>&1
+"""
+# The revert is armed if its timer is there.
+SYSTEMCTL = """
+case "$*" in
+  "is-active --quiet nixci-revert.timer") [ -e {root}/timer ] || exit 3 ;;
+  is-active*) exit 3 ;;
+  *"stop"*nixci-revert.timer) rm -f {root}/timer ;;
+  *list-units*) cat {root}/failed-units 2>/dev/null; true ;;
+  reboot) echo reboot >> {root}/calls ;;
+esac
 """
 JOURNALCTL = """
 echo "journalctl $*" >> {root}/calls
@@ -164,7 +187,7 @@ def host(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Host:
         ("unshare", UNSHARE),
         ("mount", MOUNT),
         ("systemd-run", SYSTEMD_RUN),
-        ("systemctl", '[ "$1" != is-active ] || exit 3; echo "x.service loaded"'),
+        ("systemctl", SYSTEMCTL),
     ):
         host.program(f"bin/{name}", text)
     host.link("current-system", host.system("old"))
@@ -183,12 +206,43 @@ def host(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     monkeypatch.setattr(_settings, "CURRENT_SYSTEM", str(tmp_path / "current-system"))
     monkeypatch.setattr(_nixos, "PROFILE", str(tmp_path / "profiles/system"))
     monkeypatch.setattr(_nixos, "SYSTEMD", str(tmp_path / "systemd"))
-    monkeypatch.setattr(_nixos, "BUILT", str(tmp_path / "gcroots/built"))
+    monkeypatch.setattr(_nixos, "BOOTED_SYSTEM", str(tmp_path / "booted-system"))
+    paths = {
+        "PENDING": "state/deployment",
+        "FAILED": "state/failed",
+        "RECORD": "logs/deployments.jsonl",
+        "LOCK": "run/deployment.lock",
+        "ROOTS": "gcroots",
+        "BOOT_ID": "boot-id",
+    }
+    for name, path in paths.items():
+        monkeypatch.setattr(_deployment, name, str(tmp_path / path))
+    (tmp_path / "boot-id").write_text("boot-1\n")
+    monkeypatch.setattr(_activation, "SCRIPT", str(tmp_path / "run/nixci-revert"))
+    monkeypatch.setattr(_activation, "TEXT", script(tmp_path))
     monkeypatch.setattr(_staging, "FOLDER", str(tmp_path / "staging"))
     monkeypatch.setattr(_staging, "LOCK", str(tmp_path / "run/lock"))
     for module in (_nixos, _settings):
-        monkeypatch.setattr(module, "UNFINISHED", str(tmp_path / "run/unfinished"))
+        monkeypatch.setattr(module, "UNFINISHED", str(tmp_path / "run/unfinished-activation"))
     return host
+
+
+def script(root: pathlib.Path) -> str:
+    """The revert, with its places below a folder."""
+    text = _activation.TEXT
+    places = {
+        "/nix/var/nix/profiles/system": "profiles/system",
+        "/run/current-system": "current-system",
+        "/nix/var/nix/gcroots/nixci": "gcroots",
+        "/var/lib/nixci": "state",
+        "/run/nixci": "run",
+        "/var/log/nixci": "logs",
+        "/proc/sys/kernel/random/boot_id": "boot-id",
+    }
+    for place, below in places.items():
+        assert f"={place}\n" in text, place
+        text = text.replace(f"={place}\n", f"={root / below}\n")
+    return text
 
 
 Run = t.Callable[..., dict[str, t.Any]]
@@ -204,7 +258,7 @@ def staged(host: Host, **changes: t.Any) -> dict[str, t.Any]:
 def test_check_predicts_the_run_and_a_second_run_does_nothing(host: Host, module: Run) -> None:
     old, new = host.system("old"), host.system("new")
     check = module(MODULE, {}, check=True)
-    assert check["changed"] and host.current == old and not os.path.lexists(_nixos.BUILT)
+    assert check["changed"] and host.current == old and not (host.root / "gcroots").exists()
     assert check["system"] == {"path": new, "previous": old, "generation": 7, "activated": False}
     done = module(MODULE, {})
     assert done["changed"] and host.current == new
@@ -219,18 +273,23 @@ def test_check_predicts_the_run_and_a_second_run_does_nothing(host: Host, module
 def test_what_was_built_is_activated_without_a_second_evaluation(host: Host, module: Run) -> None:
     built = module(MODULE, {"action": "build"})
     assert built["changed"] and built["store_path"] == host.system("new") and host.current == host.system("old")
-    assert os.path.realpath(_nixos.BUILT) == built["store_path"], "the garbage collector must not take it"
+    assert os.path.realpath(host.root / "gcroots/built") == built["store_path"], (
+        "the garbage collector must not take it"
+    )
     (host.root / "wanted").write_text(host.system("newer"))
     calls = len(host.calls())
     done = module(MODULE, {"store_path": built["store_path"]})
     assert done["changed"] and host.current == host.profile == built["store_path"]
     assert host.calls()[calls:] == [
         "switch-to-configuration dry-activate",
+        "systemd-run nixci-revert",
+        "systemd-run nixci-activation",
+        "switch-to-configuration test",
+        "systemd-run nixci-revert",
         "nix-env --profile",
-        "systemd-run",
-        "switch-to-configuration switch",
+        "switch-to-configuration boot",
     ]
-    assert not os.path.lexists(_nixos.BUILT)
+    assert sorted(os.listdir(host.root / "gcroots")) == ["confirmed-8"]
 
 
 def test_the_units_that_would_be_touched_are_told(host: Host, module: Run) -> None:
@@ -458,56 +517,103 @@ def test_build_failure_shows_the_log_without_its_secret(host: Host, module: Run)
 
 
 @pytest.mark.parametrize(
-    ("how", "names"),
+    ("how", "decisive", "listed"),
     [
-        ("units", ["atticd.service", "other.service"]),
-        ("jobs", ["atticd.service"]),
-        ("user-units", ["dbus-broker.service"]),
-        ("unnamed", ["x.service"]),
+        ("units", ["atticd.service"], ["other.service"]),
+        ("jobs", ["atticd.service"], []),
+        ("script-units", ["atticd.service"], []),
     ],
 )
-def test_failed_units_are_named_with_their_journal(host: Host, module: Run, how: str, names: list[str]) -> None:
+def test_failed_units_of_the_change_are_named_and_the_host_goes_back(
+    host: Host, module: Run, how: str, decisive: list[str], listed: list[str]
+) -> None:
     host.fail(how)
     result = module(MODULE, {})
-    assert result["failed"] and result["changed"] and result["reason"] == "units_failed"
-    assert [unit["name"] for unit in result["failed_units"]] == names
+    assert result["failed"] and not result["changed"], result
+    assert (result["reason"], result["cause"]) == ("reverted", "units_failed")
+    assert [unit["name"] for unit in result["failed_units"] if unit["decisive"]] == decisive
+    assert [unit["name"] for unit in result["failed_units"] if not unit["decisive"]] == listed
     assert "was activated, but" in result["msg"] and "nothing was activated" not in result["msg"]
-    if how != "unnamed":
-        assert "connection refused" in result["failed_units"][0]["journal"]
+    assert f"The host went back to {host.system('old')}." in result["msg"]
+    assert "connection refused" in result["failed_units"][0]["journal"]
     assert "canary" not in json.dumps({**result, "invocation": None})
-    host.fail(None)
-    assert module(MODULE, {})["changed"], "an activation that did not end well is repeated"
+    assert host.current == host.profile == host.system("old")
+    assert not [path for path in (host.root / "logs").iterdir() if "canary" in path.read_text()]
+
+
+@pytest.mark.parametrize(("how", "name"), [("user-units", "dbus-broker.service"), ("unnamed", "x.service")])
+def test_units_that_the_change_does_not_touch_are_only_listed(host: Host, module: Run, how: str, name: str) -> None:
+    host.fail(how)
+    result = module(MODULE, {})
+    assert not result["failed"] and host.profile == host.system("new"), result
+    assert [(unit["name"], unit["decisive"]) for unit in result["failed_units"]] == [(name, False)]
+
+
+def test_units_that_had_failed_before_are_only_listed(host: Host, module: Run) -> None:
+    (host.root / "failed-units").write_text("old.service loaded failed failed x\n")
+    [unit] = module(MODULE, {})["failed_units"]
+    assert (unit["name"], unit["decisive"], unit["failed_before"]) == ("old.service", False, True)
+
+
+def test_a_unit_of_the_manifest_decides(host: Host, module: Run) -> None:
+    (host.root / "imports").unlink()
+    (host.root / "store/new/etc/nixci").mkdir(parents=True)
+    (host.root / "store/new/etc/nixci/manifest.json").write_text('{"checks": {"units": ["other.service"]}}')
+    host.fail("units")
+    result = module(MODULE, {})
+    assert [unit["decisive"] for unit in result["failed_units"]] == [True, True]
 
 
 def test_a_user_whose_activation_failed_is_named_without_units(host: Host, module: Run) -> None:
     host.fail("user")
     result = module(MODULE, {})
-    assert result["reason"] == "units_failed" and "not completely for alice" in result["msg"]
+    assert result["cause"] == "units_failed" and "not completely for alice" in result["msg"]
     assert "failed: ." not in result["msg"]
 
 
 @pytest.mark.parametrize(
-    ("how", "reason", "words", "activated"),
+    ("how", "cause", "words"),
     [
-        ("script", "activation_script", "failed in copyKeys", True),
-        ("dead", "activation", "with status 3", True),
-        ("loader", "boot_loader", "No space left on device", False),
-        ("race", "locked", "Another activation is running", False),
-        ("late-check", "pre_switch_check", "nothing was activated", False),
-        ("lock-unit", "locked", "Another activation is running", False),
+        ("script", "activation_script", "failed in copyKeys"),
+        ("dead", "activation", "with status 3"),
+        ("loader", "boot_loader", "No space left on device"),
     ],
-)  # fmt: skip
-def test_failed_activations_are_told_apart(
-    host: Host, module: Run, how: str, reason: str, words: str, activated: bool
+)
+def test_failed_activations_are_told_apart_and_taken_back(
+    host: Host, module: Run, how: str, cause: str, words: str
 ) -> None:
     host.fail(how)
     result = module(MODULE, {})
+    assert (result["failed"], result["reason"], result["cause"]) == (True, "reverted", cause) and words in result["msg"]
+    assert host.current == host.profile == host.system("old") and not result["changed"]
+    assert not os.path.lexists(host.root / "profiles/system-8-link"), (
+        "what was never confirmed must not be in the boot menu"
+    )
+    [record] = _deployment.records()
+    assert record["result"] == "reverted" and words in record["reason"]
+    again = module(MODULE, {})
+    assert again["reason"] == "failed_system" and words in again["msg"]
+    host.fail(None)
+    assert not module(MODULE, {"force": ["failed_system"]})["failed"]
+    assert not os.listdir(_deployment.FAILED), "a confirmation forgets the failure"
+
+
+@pytest.mark.parametrize(
+    ("how", "reason", "words"),
+    [
+        ("race", "locked", "Another activation is running"),
+        ("late-check", "pre_switch_check", "nothing was activated"),
+        ("lock-unit", "locked", "Another activation is running"),
+    ],
+)
+def test_what_was_not_activated_leaves_nothing(host: Host, module: Run, how: str, reason: str, words: str) -> None:
+    host.fail(how)
+    result = module(MODULE, {})
     assert (result["failed"], result["reason"]) == (True, reason) and words in result["msg"]
-    assert result["system"]["activated"] is activated
-    if how in ("race", "late-check", "lock-unit"):
-        assert host.profile == host.system("old") and not result["changed"], (
-            "what was not activated must not boot either"
-        )
+    assert host.current == host.profile == host.system("old") and not result["changed"]
+    assert not (host.root / "timer").exists() and _deployment.read() is None and not _deployment.records()
+    host.fail(None)
+    assert module(MODULE, {})["changed"]
 
 
 @pytest.mark.parametrize(("how", "reason"), [("locked", "locked"), ("check", "pre_switch_check")])
@@ -530,15 +636,15 @@ def test_what_needs_a_reboot_says_how_to_go_on_until_it_was_done(host: Host, mod
             )
     host.fail(how)
     refused = module(MODULE, staged(host))
-    assert refused["reason"] == "reboot_required" and not refused["changed"]
+    assert refused["reason"] == ("reboot_required" if how == "init" else "inhibited") and not refused["changed"]
     assert "nixos_rebuild_action: boot" in refused["msg"] and "pre-switch" not in refused["msg"]
     assert host.profile == host.system("old")
 
     built = module(MODULE, {**staged(host), "activation": "boot"})
-    assert not built["failed"] and "units" not in built
+    assert not built["failed"] and ("units" in built) is (how == "inhibitors")
     assert module(MODULE, {"action": "boot", "store_path": built["store_path"]})["changed"]
     again = module(MODULE, {"store_path": built["store_path"]})
-    assert again["reason"] == "reboot_required" and "boots next: reboot the host" in again["msg"]
+    assert again["reason"] == refused["reason"] and "boots next: reboot the host" in again["msg"]
 
     host.link("current-system", host.system("new"))  # rebooted
     host.fail(None)
@@ -549,7 +655,7 @@ def test_an_interrupted_activation_is_repeated(host: Host, module: Run) -> None:
     for name in ("current-system", "profiles/system-7-link"):
         host.link(name, host.system("new"))
     (host.root / "run").mkdir(exist_ok=True)
-    (host.root / "run/unfinished").write_text(host.system("new"))
+    (host.root / "run/unfinished-activation").write_text(host.system("new"))
     assert module(MODULE, {}, check=True)["changed"]
     assert module(MODULE, {})["changed"]
     assert not module(MODULE, {})["changed"]

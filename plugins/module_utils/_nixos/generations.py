@@ -1,0 +1,213 @@
+# Copyright: (c) 2026, The pantheros.nixci contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The generations of a host and its record of deployments, from its files. Private: may change without notice."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import re
+import typing as t
+
+from .._core.errors import InvalidError, NixciError
+from . import closures
+from .command import Runner, missing_program
+from .messages import tail
+
+# Tests point these elsewhere.
+PROFILES = "/nix/var/nix/profiles"
+SYSTEMS = {"running": "/run/current-system", "booted": "/run/booted-system", "profile": f"{PROFILES}/system"}
+PINS = "/nix/var/nix/gcroots/nixci"
+PENDING = "/var/lib/nixci/deployment"
+FAILED = "/var/lib/nixci/failed"
+RECORD = "/var/log/nixci/deployments.jsonl"
+STORE = "/nix/store"
+
+_LINK = re.compile(r"system-(\d+)-link")
+# The numbers of the file of the pending deployment.
+_NUMBERS = ("previous_generation", "started", "confirm_timeout")
+
+Generation = dict[str, t.Any]
+
+
+class Generations:
+    """What was built, what runs, and what was deployed."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.runner = runner
+        self.links = {name: _target(link) for name, link in SYSTEMS.items()}
+        if self.links["running"] is None:
+            raise InvalidError(
+                "This host is not NixOS: it has no /run/current-system; install NixOS on it first, or take it out of the group.",
+                reason="not_nixos",
+            )
+        self.current = _number(os.path.basename(_link(SYSTEMS["profile"]) or ""))
+
+    def all(self, records: list[dict[str, t.Any]]) -> list[Generation]:
+        """All of them, the newest first."""
+        try:
+            links = os.listdir(PROFILES)
+        except FileNotFoundError:
+            links = []
+        numbers = sorted((number for number in map(_number, links) if number is not None), reverse=True)
+        return [found for number in numbers if (found := self._generation(number, records)) is not None]
+
+    def _generation(self, number: int, records: list[dict[str, t.Any]]) -> Generation | None:
+        link = os.path.join(PROFILES, f"system-{number}-link")
+        try:
+            made = os.lstat(link).st_mtime
+        except FileNotFoundError:
+            return None  # removed meanwhile
+        path = _target(link)
+        pinned = path is not None and _target(os.path.join(PINS, f"confirmed-{number}")) == path
+        return {
+            "generation": number,
+            "path": path,
+            "date": _date(made),
+            **self.about(path),
+            "profile": number == self.current,
+            "running": path is not None and path == self.links["running"],
+            "booted": path is not None and path == self.links["booted"],
+            "confirmed": pinned or any(_confirms(record, number, path) for record in records),
+        }
+
+    def about(self, path: str | None) -> dict[str, t.Any]:
+        """What a system says about itself."""
+        if path is None:  # its store path was removed by force
+            return {"nixos_version": None, "revision": None}
+        version = (_read(os.path.join(path, "nixos-version")) or "").strip() or None
+        return {"nixos_version": version, "revision": self._revision(path)}
+
+    def _revision(self, path: str) -> str | None:
+        with contextlib.suppress(ValueError, AttributeError, TypeError):
+            revision = json.loads(_read(os.path.join(path, "etc/nixci/manifest.json")) or "{}").get("revision")
+            if revision:
+                return str(revision)
+        # NixOS stores it only in this script.
+        program = os.path.join(path, "sw/bin/nixos-version")
+        if not os.access(program, os.X_OK):
+            return None
+        outcome = self.runner.run(program, "--configuration-revision")
+        return outcome.out.strip() or None if outcome.rc == 0 else None
+
+    def systems(self) -> dict[str, dict[str, t.Any] | None]:
+        """What runs, what was booted and what the profile has; they may differ, and need not be a generation."""
+        return {name: path and {"path": path, **self.about(path)} for name, path in self.links.items()}  # type: ignore[misc]
+
+    def compare(self, names: list[str], generations: list[Generation]) -> dict[str, t.Any]:
+        before, after = (self._system(name, generations) for name in names)
+        nix = self.runner.find("nix")
+        if nix is None:
+            raise missing_program("nix")
+        command = ("nix", "--extra-experimental-features", "nix-command")
+        difference = self.runner.run(*command, "store", "diff-closures", before, after)
+        sizes = self.runner.run(*command, "path-info", "--closure-size", before, after)
+        for outcome in (difference, sizes):
+            if outcome.rc != 0:
+                raise NixciError(f"Nix cannot compare {before} with {after}: {tail(outcome.err)}", reason="compare")
+        size = {path: int(number) for path, number in (line.split() for line in sizes.out.splitlines() if line.strip())}
+        return {
+            "before": before,
+            "after": after,
+            "size_before": size.get(before),
+            "size_after": size.get(after),
+            **closures.parse(difference.out),
+        }
+
+    def _system(self, name: str, generations: list[Generation]) -> str:
+        if name in SYSTEMS:
+            path = self.links[name]
+        elif name.isdecimal():
+            path = next((one["path"] for one in generations if one["generation"] == int(name)), None)
+        elif os.path.isabs(name):
+            path = _target(name)
+        else:
+            raise InvalidError(
+                f"compare: '{name}' is neither the number of a generation, nor a store path, nor one of {', '.join(SYSTEMS)}."
+            )
+        if path is None:
+            known = ", ".join(str(one["generation"]) for one in generations) or "none"
+            raise InvalidError(f"compare: this host has no system '{name}'; its generations are {known}.")
+        return path
+
+
+# -- deployments
+
+
+def pending() -> dict[str, t.Any] | None:
+    """The deployment that waits for its confirmation."""
+    text = _read(PENDING)
+    if not text:
+        return None
+    found: dict[str, t.Any] = dict(line.partition("=")[::2] for line in text.splitlines() if "=" in line)
+    for name in _NUMBERS:
+        if name in found:
+            found[name] = int(found[name]) if str(found[name]).isdecimal() else None
+    return found
+
+
+def failed() -> dict[str, str]:
+    """Systems that a deployment gave up, and why."""
+    try:
+        names = sorted(os.listdir(FAILED))
+    except FileNotFoundError:
+        return {}
+    except PermissionError as exc:
+        raise _not_root(exc) from None
+    texts = {name: _read(os.path.join(FAILED, name)) for name in names}
+    return {os.path.join(STORE, name): text.strip() for name, text in texts.items() if text is not None}
+
+
+def records() -> list[dict[str, t.Any]]:
+    """All deployments, the oldest first. A line that a crash cut off is left out."""
+    found = []
+    for line in (_read(RECORD) or "").splitlines():
+        with contextlib.suppress(ValueError):
+            record = json.loads(line)
+            if isinstance(record, dict):
+                found.append(record)
+    return found
+
+
+def _confirms(record: dict[str, t.Any], number: int, path: str | None) -> bool:
+    return record.get("result") == "confirmed" and record.get("to_generation") == number and record.get("to") == path
+
+
+# -- files
+
+
+def _number(name: str) -> int | None:
+    found = _LINK.fullmatch(name)
+    return int(found[1]) if found else None
+
+
+def _link(path: str) -> str | None:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return None
+
+
+def _target(link: str) -> str | None:
+    return os.path.realpath(link) if os.path.exists(link) else None
+
+
+def _read(path: str) -> str | None:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except PermissionError as exc:
+        raise _not_root(exc) from None
+
+
+def _not_root(exc: OSError) -> NixciError:
+    return NixciError(f"{exc.filename} cannot be read: {exc.strerror}; run this task as root (become: true).")
+
+
+def _date(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")  # noqa: UP017

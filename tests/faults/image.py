@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The image that each case starts from: the lab's host with every system of systems.nix built, and `good` running as generation 1.
+
+It is built once per test run and removed with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+import time
+
+from lab.host.container import SYSTEMD
+from lab.shell import attempt, run
+from tests.support.lab_image import lab_image
+from tests.support.paths import ROOT
+
+HERE = pathlib.Path(__file__).resolve().parent
+LABEL = "nixci.faults"  # its value is the process of the test run
+RUN = "NIXCI_FAULTS_RUN"
+CONFIG = "/etc/nixos"
+SETTINGS = '{"nixos": {"collectionVersion": "0.0.0"}}'
+ROOTS = "/nix/var/nix/gcroots/faults"
+PYTHON = "/usr/lib/python3/dist-packages"
+CACHE_KEY = "cache.nixci.test-1"
+REMOTE = "remote"
+EXPORT = "/var/export"
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    image: str
+    label: str
+    key: pathlib.Path
+    cache: pathlib.Path
+    """The binary cache that has the closure of `remote`, signed with the public key."""
+    host_key: str
+    public_key: str
+    systems: dict[str, str]
+
+
+def begin() -> None:
+    """Of a whole test run; its workers inherit the name. Who gives another process in it has the image until that one ends."""
+    os.environ.setdefault(RUN, str(os.getpid()))
+    left = attempt("docker", "ps", "--all", f"--filter=label={LABEL}", f'--format={{{{.Label "{LABEL}"}}}}')
+    for row in set(left.stdout.split()):
+        if not pathlib.Path("/proc", row).exists():
+            remove(row)
+
+
+def end() -> None:
+    if os.environ[RUN] == str(os.getpid()):
+        remove(os.environ[RUN])
+
+
+def remove(name: str) -> None:
+    label = f"--filter=label={LABEL}={name}"
+    for container in attempt("docker", "ps", "--all", "--quiet", label).stdout.split():
+        attempt("docker", "rm", "--force", "--volumes", container)
+    for image in attempt("docker", "images", "--quiet", label).stdout.split():
+        attempt("docker", "image", "rm", "--force", image)
+    shutil.rmtree(_folder(name), ignore_errors=True)
+
+
+def prepare() -> Prepared:
+    """Also used by several processes at once: the first one builds it."""
+    name = os.environ[RUN]
+    folder = _folder(name)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    made = folder / "prepared.json"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            made.write_text(json.dumps(_build(name, folder)))
+    return Prepared(
+        f"{LABEL}:{name}", f"{LABEL}={name}", folder / "key", folder / "cache", **json.loads(made.read_text())
+    )
+
+
+def _folder(name: str) -> pathlib.Path:
+    return pathlib.Path(tempfile.gettempdir()) / f"nixci-faults-{name}"
+
+
+def _build(name: str, folder: pathlib.Path) -> dict[str, object]:
+    for left in folder.glob("key*"):  # of an attempt that failed
+        left.unlink()
+    run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "deployer", "-f", str(folder / "key"))
+    label = f"--label={LABEL}={name}"
+    container = run("docker", "run", "--detach", *SYSTEMD, label, "--hostname=web", "--memory=2g", lab_image()).strip()
+
+    def inside(script: str) -> str:
+        return run("docker", "exec", container, "bash", "-c", script).strip()
+
+    with contextlib.ExitStack() as stack:
+        stack.callback(run, "docker", "rm", "--force", "--volumes", container)
+        deadline = time.monotonic() + 120
+        while attempt("docker", "exec", container, "systemctl", "is-system-running").stdout.strip() not in (
+            "running",
+            "degraded",
+        ):
+            assert time.monotonic() < deadline, run("docker", "logs", container)
+            time.sleep(0.1)
+        inside(f"mkdir -p {CONFIG}/nixci/hosts/web/settings {ROOTS}")
+        inside(f"echo '{SETTINGS}' >{CONFIG}/nixci/hosts/web/settings/nixos.json")
+        run("docker", "cp", "--quiet", str(ROOT / "nix/modules"), f"{container}:{CONFIG}/nixci/")
+        run("docker", "cp", "--quiet", str(ROOT / "nix/host.nix"), f"{container}:{CONFIG}/nixci/hosts/web/default.nix")
+        run("docker", "cp", "--quiet", str(HERE / "systems.nix"), f"{container}:{CONFIG}/systems.nix")
+        key = (folder / "key.pub").read_text().strip()
+        inside(f"cd {CONFIG} && nix-build --out-link {ROOTS}/system systems.nix --argstr key '{key}' >/dev/null")
+        systems = json.loads(inside(
+            f"cd {CONFIG} && nix-instantiate --eval --strict --json --argstr key '{key}' "
+            "-E '{key}: builtins.mapAttrs (_: s: builtins.unsafeDiscardStringContext s.outPath) (import ./systems.nix {inherit key;})'"
+        ))  # fmt: skip
+        remote = systems[REMOTE]
+        inside(
+            f"mkdir {EXPORT} && cd {EXPORT} && nix-store --generate-binary-cache-key {CACHE_KEY} secret public"
+            f" && nix copy --to 'file://{EXPORT}/cache?compression=none&secret-key={EXPORT}/secret' {remote}"
+            f" && find {ROOTS} -lname {remote} -delete && nix-collect-garbage >/dev/null 2>&1 && ! test -e {remote}"
+        )
+        run("docker", "cp", "--quiet", f"{container}:{EXPORT}/cache", str(folder / "cache"))
+        inside(
+            f"nix-env -p /nix/var/nix/profiles/system --set {systems['good']} && {systems['good']}/bin/switch-to-configuration switch"
+        )
+        run("docker", "cp", "--quiet", str(HERE / "clock.py"), f"{container}:{PYTHON}/faults_clock.py")
+        inside(f"echo 'import faults_clock' >{PYTHON}/faults_clock.pth")
+        public_key = inside(f"cat {EXPORT}/public")
+        host_key = " ".join(inside("cat /etc/ssh/ssh_host_ed25519_key.pub").split()[:2])
+        run("docker", "stop", container)
+        run("docker", "commit", f"--change=LABEL {LABEL}={name}", container, f"{LABEL}:{name}")
+    return {"systems": systems, "host_key": host_key, "public_key": public_key}
