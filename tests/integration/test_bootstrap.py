@@ -85,7 +85,9 @@ def test_a_host_with_another_key_is_refused(server: Server, controller: Controll
     controller.known_hosts.write_text(changed)
     for values in ({}, {"bootstrap_host_key_fingerprint": server.fingerprint()}):
         refused = controller.play(**values)
-        assert refused.rc != 0 and "either the host was installed anew, or somebody answers in its place" in refused.text
+        assert (
+            refused.rc != 0 and "either the host was installed anew, or somebody answers in its place" in refused.text
+        )
         assert controller.known_hosts.read_text() == changed
     controller.known_hosts.write_text(pinned)
 

@@ -28,7 +28,9 @@ def rescue() -> Iterator[Server]:
     server = Server()
     try:
         server.wait()
-        server.out("mkdir -p /run/sshd && ssh-keygen -A && /usr/sbin/sshd -o PermitRootLogin=yes && touch /usr/bin/cpio && chmod +x /usr/bin/cpio")
+        server.out(
+            "mkdir -p /run/sshd && ssh-keygen -A && /usr/sbin/sshd -o PermitRootLogin=yes && touch /usr/bin/cpio && chmod +x /usr/bin/cpio"
+        )
         yield server
     finally:
         server.remove()
@@ -36,7 +38,9 @@ def rescue() -> Iterator[Server]:
 
 @pytest.fixture
 def controller(rescue: Server, tmp_path: pathlib.Path) -> Controller:
-    controller = Controller(rescue, tmp_path, bootstrap_flake="/home/you/fleet flake", bootstrap_host_key_fingerprint=rescue.fingerprint())
+    controller = Controller(
+        rescue, tmp_path, bootstrap_flake="/home/you/fleet flake", bootstrap_host_key_fingerprint=rescue.fingerprint()
+    )
     rescue.put("/root/.ssh/authorized_keys", controller.key.with_suffix(".pub").read_text())
     controller.log = tmp_path / "argv"
     controller.env |= {
@@ -50,8 +54,13 @@ def controller(rescue: Server, tmp_path: pathlib.Path) -> Controller:
 def test_nothing_is_wiped_unless_the_host_is_named_twice(rescue: Server, controller: Controller) -> None:
     shown = controller.play()
     assert shown.rc != 0 and "runs Debian GNU/Linux" in shown.text, shown.out
-    assert f"BASH_ENV={PINNED}" in shown.text.replace(str(ROOT / ".collections/ansible_collections/pantheros/nixci"), str(ROOT))
-    assert f"nixos-anywhere --flake '/home/you/fleet flake#{NAME}' --target-host root@{rescue.address} --build-on local" in shown.text
+    assert f"BASH_ENV={PINNED}" in shown.text.replace(
+        str(ROOT / ".collections/ansible_collections/pantheros/nixci"), str(ROOT)
+    )
+    assert (
+        f"nixos-anywhere --flake '/home/you/fleet flake#{NAME}' --target-host root@{rescue.address} --build-on local"
+        in shown.text
+    )
     assert "-e bootstrap_install=true -e bootstrap_install_confirm=web" in shown.text
     rescue.out("rm /usr/bin/cpio")
     refused = controller.play(
@@ -99,7 +108,15 @@ def test_another_host_key_ends_the_installation(rescue: Server, controller: Cont
     other = Controller.generate(controller.folder / "other")
     known_hosts = controller.folder / "known hosts"
     known_hosts.write_text(f"{rescue.address} {other}\n")
-    command = ["nixos-anywhere", "--flake", ".#web", "--target-host", f"root@{rescue.address}", "-i", str(controller.key)]
+    command = [
+        "nixos-anywhere",
+        "--flake",
+        ".#web",
+        "--target-host",
+        f"root@{rescue.address}",
+        "-i",
+        str(controller.key),
+    ]
     if not pinned:
         command += ["--ssh-option", "StrictHostKeyChecking=yes", "--ssh-option", f"UserKnownHostsFile={known_hosts}"]
     env = {**controller.env, "NIXCI_KNOWN_HOSTS": str(known_hosts), "NIXOS_ANYWHERE_INSTALL": "touch /root/wiped"}

@@ -201,7 +201,8 @@ class Readiness:
             )
 
     def _caches(self, path: str) -> None:
-        findings = [one for cache in self.params["caches"] for one in caches.findings(cache, path)]
+        known = self.params["caches"] or ([] if self.params["copy"] == "ssh" else caches.configured())
+        findings = [one for cache in known for one in caches.findings(cache, path)]
         if self.params["copy"] == "cache":
             self.problems += [f"{one}." for one in findings]
         else:

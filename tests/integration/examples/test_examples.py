@@ -32,6 +32,7 @@ ELSEWHERE = {
     "inventory_check",
     "nixos_check",
     "nixos_confirm",
+    "nixos_deploy_check",
     "nixos_generation_info",
     "nixos_host_info",
     "nixos_rebuild",

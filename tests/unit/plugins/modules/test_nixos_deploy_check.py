@@ -49,6 +49,7 @@ class Machine:
         }.items():
             patch.setattr(deployment, name, str(path))
         patch.setattr(caches, "NETRC", str(folder / "netrc"))
+        patch.setattr(caches, "CONFIGURATION", str(folder / "nix.conf"))
         self.first = self.system("first")
         self.run(self.generation(1, self.first))
 
@@ -243,9 +244,19 @@ def test_a_cache_must_sign_with_the_expected_key(machine: Machine, serve: t.Any)
 
     url = serve(app)
     params = {"store_path": str(machine.folder / f"store/{name}-nixos"), "copy": "cache"}
-    assert machine.look(**params, caches=[{"url": f"{url}/ci", "public_key": "other-1:key"}])["problems"] == []
-    (problem,) = machine.look(**params, caches=[{"url": f"{url}/ci", "public_key": "ci:key"}])["problems"]
-    assert "signs with the key other-1 instead of ci" in problem
+    assert machine.look(**params, caches=[{"url": f"{url}/ci", "key": "other-1:key"}])["problems"] == []
+    (problem,) = machine.look(**params, caches=[{"url": f"{url}/ci", "key": "ci:key"}])["problems"]
+    assert "signs with the key other-1, but the host trusts ci" in problem
+
+
+def test_the_caches_are_those_of_the_host(machine: Machine) -> None:
+    (machine.folder / "nix.conf").write_text(
+        "substituters = http://127.0.0.1:9/ci?priority=10\nextra-trusted-public-keys = ci:key # ours\n"
+    )
+    missing = {"store_path": str(machine.folder / "store/missing")}
+    assert "http://127.0.0.1:9/ci cannot be reached" in machine.look(**missing)["notes"][0]
+    assert machine.look(**missing, copy="ssh")["notes"] == []
+    assert caches.configured() == [{"url": "http://127.0.0.1:9/ci", "keys": ["ci:key"]}]
 
 
 # Which system a rollback brings back
