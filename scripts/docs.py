@@ -164,7 +164,8 @@ def plugin_text(fqcn: str, kind: str, plugin: Json) -> str:
         parts += ["\n".join(f"- {markup.text(note)}" for note in doc["notes"])]
     if kind == "lookup":
         parts += ["## Terms", markup.options({"_terms": doc["options"].pop("_terms")})]
-    parts += ["## Options", markup.options(doc["options"])]
+    if doc.get("options"):
+        parts += ["## Options", markup.options(doc["options"])]
     if doc.get("attributes"):
         parts += ["## What it supports", markup.attributes(doc["attributes"])]
     parts += ["## Examples", f"```yaml\n{plugin['examples'].strip()}\n```"]

@@ -75,6 +75,7 @@ in
   fileMode = matching "fileMode";
   user = matching "user";
   service = matching "service";
+  sshKey = matching "sshKey";
   calendar = matching "calendar";
   duration = matching "duration";
   version = matching "version";

@@ -12,6 +12,7 @@ else
       ./checks.nix
       ./deployment.nix
       ./nixos.nix
+      ./bootstrap.nix
       ./opnix.nix
       ./postgresql.nix
       ./attic.nix

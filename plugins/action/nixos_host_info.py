@@ -38,10 +38,15 @@ class ActionModule(ActionBase):
             problems = list(
                 host.problems(name, report, options["config_dir"], specs.supported(), options["configuration"])
             )
+        install = [] if report["nixos"] or not report["complete"] else list(host.install_problems(name, report))
         result.update(
             changed=False,
             nixos=bool(report["nixos"]),
             release=report.release,
+            system=report["system"] or None,
+            architecture=report["architecture"] or None,
+            config_files=report.all("configuration"),
+            install_problems=install,
             opnix=report["opnix"] or None,
             # What Ansible finds itself stays its choice.
             python=report["python"] or None,

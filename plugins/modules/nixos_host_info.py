@@ -74,6 +74,28 @@ release:
   type: str
   returned: success
   sample: "25.11"
+system:
+  description: How the system names itself.
+  type: str
+  returned: success
+  sample: Debian GNU/Linux 13 (trixie)
+architecture:
+  description: Architecture of the kernel.
+  type: str
+  returned: success
+  sample: x86_64
+config_files:
+  description: Which of C(configuration.nix) and C(flake.nix) are in O(config_dir).
+  type: list
+  elements: str
+  returned: success
+  sample: [flake.nix]
+install_problems:
+  description: One sentence for each reason why nixos-anywhere could not install NixOS there. Empty for a host that runs NixOS.
+  type: list
+  elements: str
+  returned: success
+  sample: ["Host web has 981 MB of memory, and nixos-anywhere needs 1500."]
 opnix:
   description: Version of OpNix that its unit runs; null without one.
   type: str

@@ -12,6 +12,9 @@ import typing as t
 
 SCRIPT = pathlib.Path(__file__).with_name("host.sh")
 OPNIX = "https://github.com/brizzbuzz/opnix"
+# Of nixos-anywhere: the architectures for which it has an installer, and its least memory.
+ARCHITECTURES = ("x86_64", "aarch64")
+INSTALLER_MB = 1500
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +74,19 @@ def problems(
         )
     for expression in report.all("calendar"):
         yield f"'{expression}' is not a calendar expression to systemd on {host}; 'man systemd.time' describes them."
+
+
+def install_problems(host: str, report: Report) -> t.Iterator[str]:
+    """Why nixos-anywhere could not replace the system that runs there."""
+    if report["uid"] != "0":
+        yield f"Host {host} is reached as {report['user']}, who is not root; set ansible_user to root, or ansible_become to true."
+    if report["architecture"] not in ARCHITECTURES:
+        yield f"Host {host} is a {report['architecture']}, and nixos-anywhere has installers for {' and '.join(ARCHITECTURES)} only."
+    # The kernel keeps a part for itself.
+    if report["memory"] and int(report["memory"]) < INSTALLER_MB * 1000:
+        yield f"Host {host} has {int(report['memory']) // 1024} MB of memory, and nixos-anywhere needs {INSTALLER_MB}."
+    if report.all("lacks"):
+        yield f"Host {host} lacks {' and '.join(report.all('lacks'))}, which nixos-anywhere needs; install them there."
 
 
 def warnings(host: str, report: Report) -> t.Iterator[str]:

@@ -15,6 +15,14 @@ say name "$(uname -n)"
 say release "$(cat $current/nixos-version 2>/dev/null)"
 os() { sed -n "s/^$1=\"\{0,1\}\([^\"]*\).*/\1/p" /etc/os-release 2>/dev/null; }
 say os "$(os ID) $(os VERSION_ID)"
+say system "$(os PRETTY_NAME)"
+
+# What nixos-anywhere needs.
+say architecture "$(uname -m)"
+say memory "$(sed -n 's/^MemTotal: *\([0-9]*\).*/\1/p' /proc/meminfo 2>/dev/null)"
+for one in tar cpio setsid; do
+  command -v $one >/dev/null || say lacks $one
+done
 
 # Python: for modules, 3.9 is the oldest that ansible-core supports on hosts.
 works() { [ -n "$1" ] && "$1" -c 'import sys; sys.exit(sys.version_info < (3, 9))' >/dev/null 2>&1; }

@@ -173,6 +173,8 @@ RULES: dict[str, Rule] = {
     "backup_start_at": text("calendar"),
     "backup_location": text("path"),
     "backup_keep_days": number(1),
+    "bootstrap_user": text("user"),
+    "bootstrap_keys": each(text("sshKey"), empty=False),
     "caches_domain": text("domain"),
     "caches_renew_before": duration,
     "caddy_sites": named("domain", fields({}, upstream=text("upstream"))),

@@ -17,7 +17,7 @@ from tests.support.playbook import play
 
 PREFIX = "pantheros.nixci."
 # The file beside this one that builds an environment → the plugins whose examples one play runs in it. The modules for
-# hosts are run by the tests of the roles, and those of the preflight by its tests.
+# hosts are run by test_on_a_host.py and the tests of the roles, and those of the preflight by its tests.
 ENVIRONMENTS = {
     "attic": ["attic_cache", "attic_token"],
     "attic_stats": ["attic_stats_info"],
@@ -31,11 +31,13 @@ ELSEWHERE = {
     "attic_roundtrip",
     "inventory_check",
     "nixos_check",
+    "nixos_confirm",
     "nixos_generation_info",
     "nixos_host_info",
     "nixos_rebuild",
     "nixos_settings",
     "opnix_token",
+    "ssh_host_key",
 }
 
 

@@ -65,6 +65,22 @@ def test_each_fault_is_one_sentence(changes: list[str], without: list[str], says
     assert says in problem and "web" in problem
 
 
+@pytest.mark.parametrize(
+    ("answers", "says"),
+    [
+        ("uid=0\narchitecture=x86_64\nmemory=1500000", None),
+        ("uid=0\narchitecture=x86_64\nmemory=1004800", "has 981 MB of memory, and nixos-anywhere needs 1500"),
+        ("uid=0\narchitecture=i686\nmemory=4000000", "is a i686, and nixos-anywhere has installers for x86_64 and aarch64 only"),
+        ("uid=0\narchitecture=aarch64\nlacks=cpio\nlacks=tar", "lacks cpio and tar"),
+        ("uid=1000\nuser=me\narchitecture=aarch64", "reached as me, who is not root"),
+    ],
+)
+def test_what_keeps_nixos_anywhere_from_a_host(answers: str, says: str | None) -> None:
+    problems = list(host.install_problems("web", Report.parse(answers)))
+    assert len(problems) == (says is not None)
+    assert says is None or says in problems[0]
+
+
 def test_a_leftover_configuration_is_told_from_a_missing_import() -> None:
     (missing,) = found(without=["imported"])
     assert "elsewhere" not in missing

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""playbooks/bootstrap.yml on a server that was never touched: no Python, root with a password, host key unknown."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration.bootstrap_host import IMPORT, NAME, OWN, PASSWORD, PYTHON, TOKEN, Controller, Server
+
+pytestmark = pytest.mark.filterwarnings("ignore:This process.*use of forkpty:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    server = Server()
+    try:
+        server.wait()
+        server.untouched()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture(scope="module")
+def controller(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Controller:
+    return Controller(server, tmp_path_factory.mktemp("controller"))
+
+
+def test_without_a_terminal_no_host_key_is_taken(server: Server, controller: Controller) -> None:
+    for args in ([], ["--check"]):
+        refused = controller.play(*args)
+        assert refused.rc != 0 and server.fingerprint() in refused.text, refused.out
+        assert "-e bootstrap_host_key_fingerprint=" in refused.text
+        assert not controller.known_hosts.exists()
+
+
+def test_another_answer_than_yes_pins_nothing(controller: Controller) -> None:
+    refused = controller.answer("no")
+    assert refused.rc != 0 and "is not pinned, so nothing was done" in refused.text, refused.out
+    assert not controller.known_hosts.exists()
+
+
+def test_every_problem_is_in_one_message(server: Server, controller: Controller) -> None:
+    refused = controller.play(
+        bootstrap_host_key_fingerprint=server.fingerprint(), bootstrap_user="Deploy", bootstrap_root_logn="no"
+    )
+    assert refused.rc != 0, refused.out
+    message = refused.text.partition("Nothing was changed on web. To be solved first: ")[2]
+    assert "bootstrap_user is 'Deploy'" in message and "did you mean bootstrap_root_login?" in message
+    assert IMPORT in message, message
+    assert server.sh("ls -d /etc/nixos/nixci").returncode != 0
+
+
+def test_a_preview_shows_everything_and_changes_nothing(server: Server, controller: Controller) -> None:
+    server.configure(IMPORT + OWN)
+    before = server.current(), server.out("ls -A /etc/nixos")
+    shown = controller.play("--check", "--diff", "-v")
+    assert shown.rc == 0, shown.out
+    assert f"interpreter: {PYTHON}" in shown.text, "no Python in PATH, one in the store"
+    assert "settings/bootstrap.json" in shown.text and "/etc/opnix-token" in shown.text
+    assert (server.current(), server.out("ls -A /etc/nixos")) == before
+    assert server.sh("id deploy; ls /etc/opnix-token").stdout == ""
+
+
+def test_a_server_that_was_never_touched_is_ready_afterwards(server: Server, controller: Controller) -> None:
+    controller.known_hosts.unlink()
+    done = controller.answer("yes")
+    assert done.rc == 0, done.out
+    assert server.fingerprint() in done.text and "web is ready." in done.text
+    assert controller.ssh("deploy", "sudo -n id -un").stdout.strip() == "root"
+    refused = controller.ssh("root", "true", key=False)
+    assert "Permission denied (publickey)." in refused.stderr
+    assert server.out("stat -c '%U %a' /etc/opnix-token") == "root 600" and server.out("cat /etc/opnix-token") == TOKEN
+    assert TOKEN not in done.out and PASSWORD not in done.out
+    assert server.out("getent shadow deploy").split(":")[1].startswith("!"), "the user has no password"
+
+
+def test_a_host_with_another_key_is_refused(server: Server, controller: Controller) -> None:
+    pinned = controller.known_hosts.read_text()
+    other = Controller.generate(controller.folder / "other")
+    changed = f"{server.address} {other}\n"
+    controller.known_hosts.write_text(changed)
+    for values in ({}, {"bootstrap_host_key_fingerprint": server.fingerprint()}):
+        refused = controller.play(**values)
+        assert refused.rc != 0 and "either the host was installed anew, or somebody answers in its place" in refused.text
+        assert controller.known_hosts.read_text() == changed
+    controller.known_hosts.write_text(pinned)
+
+
+def test_twice_changes_nothing(server: Server, controller: Controller) -> None:
+    for args in ([], ["--check", "--diff"]):
+        again = controller.play(*args)
+        assert again.unchanged, again.out
+
+
+def test_leaving_takes_the_user_and_keeps_the_token(server: Server, controller: Controller) -> None:
+    key = controller.key.with_suffix(".pub").read_text().strip()
+    server.switch(f'{OWN}users.users.root.openssh.authorizedKeys.keys = [ "{key}" ];')
+    assert controller.ssh("root", "id -un").stdout.strip() == "root"
+    assert server.sh("id deploy").returncode != 0 and server.out("cat /etc/opnix-token") == TOKEN
