@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-3.0-or-later
 # Goes back to the system that ran before a deployment which nobody confirmed. It needs the store, systemd and the programs
 # of the system, and neither the network nor the controller.
 #

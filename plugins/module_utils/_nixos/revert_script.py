@@ -4,6 +4,7 @@
 """nix/modules/revert.sh as text. Made by scripts/docs.py; do not edit. Private: may change without notice."""
 
 TEXT = r"""#!/bin/sh
+# SPDX-License-Identifier: GPL-3.0-or-later
 # Goes back to the system that ran before a deployment which nobody confirmed. It needs the store, systemd and the programs
 # of the system, and neither the network nor the controller.
 #
