@@ -152,7 +152,8 @@ def test_refused_settings_do_not_stay(host: Host, controller: Controller) -> Non
 
 @pytest.mark.parametrize(
     ("task", "after", "version"),
-    [("Build the configuration", 2.5, "1.0.1"), ("Between the two", 0.5, "1.0.2"), ("Activate the system, which", 0.1, "1.0.3"), ("Activate the system, which", 3, "1.0.4")],
+    [("Build the configuration", 2.5, "1.0.1"), ("Between the two", 0.5, "1.0.2"),
+     ("Activate the system, which", 0.1, "1.0.3"), ("Activate the system, which", 3, "1.0.4")],
     ids=["while it builds", "before the move", "before the activation", "in the activation"],
 )  # fmt: skip
 def test_an_interrupted_run_is_completed_by_the_next(
