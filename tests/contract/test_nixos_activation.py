@@ -71,6 +71,7 @@ class Machine:
         assert process.stdin
         process.stdin.write(json.dumps({"ANSIBLE_MODULE_ARGS": params}))
         process.stdin.close()
+        process.stdin = None
         return process
 
     def kill(self, process: subprocess.Popen[str]) -> None:

@@ -33,6 +33,7 @@ ELSEWHERE = {
     "nixos_check",
     "nixos_closure",
     "nixos_confirm",
+    "nixos_deploy_check",
     "nixos_flake",
     "nixos_generation_info",
     "nixos_host_info",
