@@ -26,7 +26,9 @@ TOKEN = "ops_canary-host-token"
 PYTHON = "/nix/store/0000-python3-3.12.1/bin/python3"
 # As NixOS has it: a session finds the system's programs, and a new system has no Python. Debian's own programs are beside them.
 PATH = "/run/wrappers/bin:/run/current-system/sw/bin"
-LINKS = "for one in /usr/sbin/* /usr/bin/*; do case $one in */python*) ;; *) ln -sfn $one /run/wrappers/bin/ ;; esac; done"
+LINKS = (
+    "for one in /usr/sbin/* /usr/bin/*; do case $one in */python*) ;; *) ln -sfn $one /run/wrappers/bin/ ;; esac; done"
+)
 # The user's own configuration. The second line is why root can log in with a password.
 OWN = f"""
 networking.hostName = "{NAME}";
@@ -161,6 +163,14 @@ class Controller:
 
     def ssh(self, user: str, command: str, *options: str, key: bool = True) -> subprocess.CompletedProcess[str]:
         methods = ["-i", str(self.key), "-oBatchMode=yes"] if key else ["-oPubkeyAuthentication=no", "-oBatchMode=yes"]
-        argv = ["ssh", "-oIdentitiesOnly=yes", *methods, "-oStrictHostKeyChecking=yes", f"-oUserKnownHostsFile={self.known_hosts}"]
+        argv = [
+            "ssh",
+            "-oIdentitiesOnly=yes",
+            *methods,
+            "-oStrictHostKeyChecking=yes",
+            f"-oUserKnownHostsFile={self.known_hosts}",
+        ]
         target = f"{user}@{self.variables['ansible_host']}"
-        return subprocess.run([*argv, *options, target, command], capture_output=True, text=True, timeout=30, check=False)
+        return subprocess.run(
+            [*argv, *options, target, command], capture_output=True, text=True, timeout=30, check=False
+        )

@@ -6,6 +6,7 @@ A stand-in for nixos-anywhere takes the real one's options and calls ssh as it d
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import subprocess
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.bootstrap_host import IMPORT, NAME, OWN, Controller, Server
+from tests.integration.bootstrap_host import NAME, OWN, Controller, Server
 from tests.support.paths import ROOT
 
 STANDIN = ROOT / "tests/support/nixos-anywhere"
@@ -22,13 +23,19 @@ PINNED = ROOT / "roles/bootstrap/files/pinned-ssh.bash"
 INSTALL = "systemd-run --quiet sh -c 'kill $(cat /run/sshd.pid); nixos-rebuild switch'"
 
 
+# The installed configuration stands for that of the flake, which has our files already.
+IF_THERE = "imports = if builtins.pathExists ./nixci/hosts/web then [ ./nixci/hosts/web ] else [ ];"
+
+
 @pytest.fixture
 def rescue() -> Iterator[Server]:
     """A Debian with SSH, which has never run NixOS."""
     server = Server()
     try:
         server.wait()
-        server.out("mkdir -p /run/sshd && ssh-keygen -A && /usr/sbin/sshd -o PermitRootLogin=yes && touch /usr/bin/cpio && chmod +x /usr/bin/cpio")
+        server.out(
+            "mkdir -p /run/sshd && ssh-keygen -A && /usr/sbin/sshd -o PermitRootLogin=yes && touch /usr/bin/cpio && chmod +x /usr/bin/cpio"
+        )
         yield server
     finally:
         server.remove()
@@ -36,7 +43,9 @@ def rescue() -> Iterator[Server]:
 
 @pytest.fixture
 def controller(rescue: Server, tmp_path: pathlib.Path) -> Controller:
-    controller = Controller(rescue, tmp_path, bootstrap_flake="/home/you/fleet flake", bootstrap_host_key_fingerprint=rescue.fingerprint())
+    controller = Controller(
+        rescue, tmp_path, bootstrap_flake="/home/you/fleet flake", bootstrap_host_key_fingerprint=rescue.fingerprint()
+    )
     rescue.put("/root/.ssh/authorized_keys", controller.key.with_suffix(".pub").read_text())
     controller.log = tmp_path / "argv"
     controller.env |= {
@@ -50,8 +59,13 @@ def controller(rescue: Server, tmp_path: pathlib.Path) -> Controller:
 def test_nothing_is_wiped_unless_the_host_is_named_twice(rescue: Server, controller: Controller) -> None:
     shown = controller.play()
     assert shown.rc != 0 and "runs Debian GNU/Linux" in shown.text, shown.out
-    assert f"BASH_ENV={PINNED}" in shown.text.replace(str(ROOT / ".collections/ansible_collections/pantheros/nixci"), str(ROOT))
-    assert f"nixos-anywhere --flake '/home/you/fleet flake#{NAME}' --target-host root@{rescue.address} --build-on local" in shown.text
+    assert f"BASH_ENV={PINNED}" in shown.text.replace(
+        str(ROOT / ".collections/ansible_collections/pantheros/nixci"), str(ROOT)
+    )
+    assert (
+        f"nixos-anywhere --flake '/home/you/fleet flake#{NAME}' --target-host root@{rescue.address} --build-on local"
+        in shown.text
+    )
     assert "-e bootstrap_install=true -e bootstrap_install_confirm=web" in shown.text
     rescue.out("rm /usr/bin/cpio")
     refused = controller.play(
@@ -70,7 +84,7 @@ def test_nothing_is_wiped_unless_the_host_is_named_twice(rescue: Server, control
 
 def test_it_installs_and_goes_on(rescue: Server, controller: Controller) -> None:
     key = controller.key.with_suffix(".pub").read_text().strip()
-    rescue.configure(f'{IMPORT}{OWN}users.users.root.openssh.authorizedKeys.keys = [ "{key}" ];')
+    rescue.configure(f'{IF_THERE}{OWN}users.users.root.openssh.authorizedKeys.keys = [ "{key}" ];')
     values = {"bootstrap_install": True, "bootstrap_install_confirm": NAME, "deploy_build_on": "host"}
     preview = controller.play("--check", **values)
     assert not controller.log.exists(), preview.out
@@ -93,13 +107,36 @@ def test_it_installs_and_goes_on(rescue: Server, controller: Controller) -> None
     assert not controller.log.exists(), "a host that runs NixOS is never wiped"
 
 
+def test_the_flake_has_the_settings_before_it_is_installed(rescue: Server, controller: Controller) -> None:
+    fleet = controller.folder / "fleet"
+    fleet.mkdir()
+    (fleet / "flake.nix").write_text("{ outputs = _: { nixosConfigurations.web = import ./nixci/hosts/web; }; }")
+    for command in (["init", "--quiet"], ["add", "flake.nix"]):
+        subprocess.run(["git", "-C", fleet, *command], check=True)
+    controller.env["NIXOS_ANYWHERE_INSTALL"] = "false"
+    failed = controller.play(
+        bootstrap_install=True, bootstrap_install_confirm=NAME, nixci_flake_dir=str(fleet), bootstrap_flake=str(fleet)
+    )
+    assert failed.rc != 0 and controller.log.exists(), failed.out
+    settings = json.loads((fleet / "nixci/hosts/web/settings/bootstrap.json").read_text())
+    assert settings["bootstrap"]["user"] == "deploy"
+
+
 @pytest.mark.parametrize("pinned", [True, False])
 def test_another_host_key_ends_the_installation(rescue: Server, controller: Controller, pinned: bool) -> None:
     """Without our ssh, the same command does not notice."""
     other = Controller.generate(controller.folder / "other")
     known_hosts = controller.folder / "known hosts"
     known_hosts.write_text(f"{rescue.address} {other}\n")
-    command = ["nixos-anywhere", "--flake", ".#web", "--target-host", f"root@{rescue.address}", "-i", str(controller.key)]
+    command = [
+        "nixos-anywhere",
+        "--flake",
+        ".#web",
+        "--target-host",
+        f"root@{rescue.address}",
+        "-i",
+        str(controller.key),
+    ]
     if not pinned:
         command += ["--ssh-option", "StrictHostKeyChecking=yes", "--ssh-option", f"UserKnownHostsFile={known_hosts}"]
     env = {**controller.env, "NIXCI_KNOWN_HOSTS": str(known_hosts), "NIXOS_ANYWHERE_INSTALL": "touch /root/wiped"}

@@ -72,7 +72,8 @@ def test_the_hosts_own_root_login_stays_where_nothing_else_is_said(host: t.Any) 
 
 
 @pytest.mark.parametrize(
-    "key", ["", "AAAAC3NzaC1lZDI1NTE5", 'command="id" ssh-ed25519 AAAA', "ssh-ed25519 AAAA\nssh-ed25519 BBBB", "ssh-dss AAAA"]
+    "key",
+    ["", "AAAAC3NzaC1lZDI1NTE5", 'command="id" ssh-ed25519 AAAA', "ssh-ed25519 AAAA\nssh-ed25519 BBBB", "ssh-dss AAAA"],
 )
 def test_what_is_no_key_is_refused(host: t.Any, key: str) -> None:
     host.settings("bootstrap", keys=[key])
