@@ -166,7 +166,7 @@ def records() -> list[Record]:
     """All of them, the oldest first. A line that a crash cut off is left out."""
     found = []
     for line in (read_file(RECORD) or "").splitlines():
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, TypeError):
             found.append(dict(json.loads(line)))
     return found
 
