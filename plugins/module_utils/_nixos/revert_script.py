@@ -231,6 +231,8 @@ case ${1-}:$# in
     arm "$2" "$3"
     ;;
   --after-boot:1)
+    # The unit that calls this may be started by an activation, which whoever has the lock may wait for.
+    load && [ "$boot_id" != "$(cat "$boot")" ] || exit 0
     exec 9>"$run/deployment.lock" && flock 9
     load || exit 0
     after_boot
