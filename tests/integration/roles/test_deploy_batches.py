@@ -54,12 +54,12 @@ OPTIONS: dict[str, str] = {
 BODIES: dict[str, str] = {
     "nixos_deploy_check": """
     state, path = read(), params["store_path"] or (read()["before"] if params["generation"] else None)
-    pending = {"id": "1", "system": state["running"]} if state.get("pending") else None
+    pending = {"id": "1", "system": state["running"], "previous": state["before"]} if state.get("pending") else None
     problems = [state["problem"]] if state.get("problem") else []
     if params["expected"] and params["expected"] != state["running"]:
         problems.append("the host has moved")
     module.exit_json(running={"system": state["running"], "profile": state["profile"]}, store_path=path, present=state["present"],
-                     current=path == state["profile"], manifest=False, unconfirmed=pending, resume=None, problems=problems, notes=[])
+                     current=path == state["profile"], manifest=False, unconfirmed=pending, resume=state.get("resume"), problems=problems, notes=[])
 """,
     "nixos_closure": """
     event("build")
@@ -312,6 +312,13 @@ def test_in_a_job_the_deployment_is_recorded_on_gitlab(fleet: Fleet, serve: t.Ca
 def test_a_limit_that_matches_no_host_of_the_group_fails(fleet: Fleet) -> None:
     code, text = fleet.play("--limit=printer")
     assert code != 0 and "name one of host00, host01" in text
+
+
+def test_a_system_that_was_booted_meanwhile_is_only_verified_and_confirmed(fleet: Fleet) -> None:
+    fleet.set("host03", running=NEW, pending=True, resume="1")
+    code, text = fleet.play("--limit=host03", deploy_store_path=NEW)
+    assert code == 0, text
+    assert fleet.events() == [("verify", "host03"), ("confirmed", "host03")] and fleet.running(NEW) == ["host03"]
 
 
 def test_a_rollback_takes_the_same_way(fleet: Fleet) -> None:
