@@ -12,7 +12,10 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBootstrapExampleKeyOfTheDocumentatio
 LOGINS = """{
   inherit (config.services.openssh) enable;
   ssh = { inherit (config.services.openssh.settings) PasswordAuthentication KbdInteractiveAuthentication PermitRootLogin; };
-  keys = lib.mapAttrs (_: user: user.openssh.authorizedKeys.keys) { inherit (config.users.users) root; deploy = config.users.users.deploy or config.users.users.root; };
+  keys = lib.mapAttrs (_: user: user.openssh.authorizedKeys.keys) {
+    inherit (config.users.users) root;
+    deploy = config.users.users.deploy or config.users.users.root;
+  };
   sudo = lib.filter (rule: rule.users == [ "deploy" ]) config.security.sudo.extraRules;
   wheel = config.users.users.deploy.extraGroups or [ ];
   failed = map (a: a.message) (lib.filter (a: !a.assertion) config.assertions);
@@ -72,7 +75,8 @@ def test_the_hosts_own_root_login_stays_where_nothing_else_is_said(host: t.Any) 
 
 
 @pytest.mark.parametrize(
-    "key", ["", "AAAAC3NzaC1lZDI1NTE5", 'command="id" ssh-ed25519 AAAA', "ssh-ed25519 AAAA\nssh-ed25519 BBBB", "ssh-dss AAAA"]
+    "key",
+    ["", "AAAAC3NzaC1lZDI1NTE5", 'command="id" ssh-ed25519 AAAA', "ssh-ed25519 AAAA\nssh-ed25519 BBBB", "ssh-dss AAAA"],
 )
 def test_what_is_no_key_is_refused(host: t.Any, key: str) -> None:
     host.settings("bootstrap", keys=[key])

@@ -27,7 +27,9 @@ def test_the_tests_exist() -> None:
 
 
 def test_the_variables_and_playbooks_exist() -> None:
-    options = yaml.safe_load((ROOT / "roles/bootstrap/meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
+    options = yaml.safe_load((ROOT / "roles/bootstrap/meta/argument_specs.yml").read_text())["argument_specs"]["main"][
+        "options"
+    ]
     assert set(re.findall(r"\b(bootstrap_[a-z_]+)\b", GUIDE)) <= options.keys()
     for playbook in re.findall(r"pantheros\.nixci\.(bootstrap|site|preflight)\b", GUIDE):
         assert (ROOT / f"playbooks/{playbook}.yml").exists()

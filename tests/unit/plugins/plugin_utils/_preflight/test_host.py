@@ -70,7 +70,10 @@ def test_each_fault_is_one_sentence(changes: list[str], without: list[str], says
     [
         ("uid=0\narchitecture=x86_64\nmemory=1500000", None),
         ("uid=0\narchitecture=x86_64\nmemory=1004800", "has 981 MB of memory, and nixos-anywhere needs 1500"),
-        ("uid=0\narchitecture=i686\nmemory=4000000", "is a i686, and nixos-anywhere has installers for x86_64 and aarch64 only"),
+        (
+            "uid=0\narchitecture=i686\nmemory=4000000",
+            "is a i686, and nixos-anywhere has installers for x86_64 and aarch64 only",
+        ),
         ("uid=0\narchitecture=aarch64\nlacks=cpio\nlacks=tar", "lacks cpio and tar"),
         ("uid=1000\nuser=me\narchitecture=aarch64", "reached as me, who is not root"),
     ],
