@@ -73,7 +73,8 @@ def test_a_preview_shows_everything_and_changes_nothing(server: Server, controll
 
 
 def test_a_server_that_was_never_touched_is_ready_afterwards(server: Server, controller: Controller) -> None:
-    controller.known_hosts.unlink()
+    controller.known_hosts.unlink(missing_ok=True)
+    server.configure(IMPORT + OWN)
     done = controller.answer("yes")
     assert done.rc == 0, done.out
     assert server.fingerprint() in done.text and "web is ready." in done.text
