@@ -30,7 +30,9 @@ REVERT = ROOT / "plugins/module_utils/_nixos/revert_script.py"
 LICENSE_LINES = (
     "# Copyright: (c) 2026, The pantheros.nixci contributors",
     "# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)",
+    # REUSE-IgnoreStart
     "# SPDX-License-Identifier: GPL-3.0-or-later",
+    # REUSE-IgnoreEnd
 )
 STATES = {"full": "yes", "none": "no", "partial": "partly"}
 Json = dict[str, t.Any]
@@ -164,7 +166,8 @@ def plugin_text(fqcn: str, kind: str, plugin: Json) -> str:
         parts += ["\n".join(f"- {markup.text(note)}" for note in doc["notes"])]
     if kind == "lookup":
         parts += ["## Terms", markup.options({"_terms": doc["options"].pop("_terms")})]
-    parts += ["## Options", markup.options(doc["options"])]
+    if doc.get("options"):
+        parts += ["## Options", markup.options(doc["options"])]
     if doc.get("attributes"):
         parts += ["## What it supports", markup.attributes(doc["attributes"])]
     parts += ["## Examples", f"```yaml\n{plugin['examples'].strip()}\n```"]

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: GPL-3.0-or-later
 # Goes back to the system that ran before a deployment which nobody confirmed. It needs the store, systemd and the programs
 # of the system, and neither the network nor the controller.
 #
@@ -225,6 +226,8 @@ case ${1-}:$# in
     arm "$2" "$3"
     ;;
   --after-boot:1)
+    # The unit that calls this may be started by an activation, which whoever has the lock may wait for.
+    load && [ "$boot_id" != "$(cat "$boot")" ] || exit 0
     exec 9>"$run/deployment.lock" && flock 9
     load || exit 0
     after_boot

@@ -22,7 +22,7 @@ options:
     description: Names of the roles, without the name of the collection.
     type: list
     elements: str
-    choices: [attic, b2, backup, bootstrap, caches, caddy, dns, gitlab, nixos, opnix, postgresql]
+    choices: [attic, b2, backup, bootstrap, caches, caddy, deploy, dns, gitlab, nixos, opnix, postgresql, substituter]
     required: true
   fail:
     description: Whether to fail if there are problems. All of them are in the message.

@@ -52,7 +52,8 @@ options:
     description: Bytes that have to be copied, if that is known and O(closure) is not.
     type: int
   caches:
-    description: The binary caches that the host shall fetch the system from.
+    description:
+      - The binary caches that the host shall fetch the system from. By default, the substituters and the trusted keys of its C(nix.conf).
     type: list
     elements: dict
     default: []
@@ -61,7 +62,7 @@ options:
         description: The URL of the cache, such as V(https://cache.example.org/ci).
         type: str
         required: true
-      public_key:
+      key:
         description: The public key that the host trusts, such as V(ci:bXlrZXk=).
         type: str
   copy:
@@ -192,7 +193,7 @@ from ..module_utils._nixos.readiness import Readiness
 
 def arguments() -> dict[str, dict[str, object]]:
     """Shared with the action, which adds what only the controller knows."""
-    cache = {"url": {"type": "str", "required": True}, "public_key": {"type": "str"}}
+    cache = {"url": {"type": "str", "required": True}, "key": {"type": "str", "no_log": False}}
     return {
         "store_path": {"type": "path"},
         "generation": {"type": "str"},

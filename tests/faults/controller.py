@@ -108,7 +108,7 @@ class Controller:
 
     def tasks(self, host: Host, *tasks: dict[str, t.Any], user: str = "root") -> Run:
         """A playbook of these tasks alone."""
-        play = [{"hosts": "all", "gather_facts": False, "become": user != "root", "tasks": list(tasks)}]
+        play = [{"hosts": "all", "gather_facts": False, "tasks": list(tasks)}]
         (self.folder / TASKS).write_text(json.dumps(play))
         return self.start(str(self.folder / TASKS), [host], user=user)
 
@@ -117,6 +117,7 @@ class Controller:
         known.write_text("".join(f"{host.address} {self.known_hosts}\n" for host in hosts))
         return {
             "ansible_user": user,
+            "ansible_become": user != "root",
             "ansible_ssh_private_key_file": str(self.key),
             "ansible_ssh_common_args": f"-o UserKnownHostsFile={known} -o StrictHostKeyChecking=yes -o IdentitiesOnly=yes",
             "ansible_python_interpreter": "/usr/bin/python3",

@@ -88,6 +88,8 @@ def _folder(name: str) -> pathlib.Path:
 
 
 def _build(name: str, folder: pathlib.Path) -> dict[str, object]:
+    for left in folder.glob("key*"):  # of an attempt that failed
+        left.unlink()
     run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "deployer", "-f", str(folder / "key"))
     label = f"--label={LABEL}={name}"
     container = run("docker", "run", "--detach", *SYSTEMD, label, "--hostname=web", "--memory=2g", lab_image()).strip()

@@ -22,7 +22,7 @@ def test_a_unit_fails_at_once(host: Host, deploy: Deploy) -> None:
         reason="app.service",
         remembered=["broken"],
         code=FAILED,
-        message="app.service",
+        message="as before",
     ).check(host, run)
 
 

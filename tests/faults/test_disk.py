@@ -9,7 +9,7 @@ from . import cache
 from .controller import Run
 from .host import Host
 from .image import REMOTE, Prepared
-from .outcome import FAILED, OK, Outcome
+from .outcome import FAILED, OK, Outcome, flat
 
 Deploy = t.Callable[..., Run]
 STORE = "/nix/store"
@@ -41,4 +41,7 @@ def test_full_while_activating(host: Host, deploy: Deploy) -> None:
     """It goes back even if it cannot write down why."""
     host.shrink("/var/lib/nixci", "64K")
     run = deploy(host, "full")
-    Outcome(running="good", records=[("reverted", "good", "full")], code=FAILED, message="full").check(host, run)
+    assert "as before" in flat(run.wait().output), run.output
+    Outcome(
+        running="good", records=[("reverted", "good", "full")], code=FAILED, message="No space left on device"
+    ).check(host, run)

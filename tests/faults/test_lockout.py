@@ -19,7 +19,6 @@ CASES = [("sshd-off", "SSH"), ("port-closed", "22"), ("user-removed", "deploy")]
 def test_refused(host: Host, deploy: Deploy, system: str, sentence: str) -> None:
     run = deploy(host, system, user="deploy")
     Outcome(running="good", code=FAILED, message=sentence).check(host, run)
-    assert "lockout" in run.output
 
 
 @pytest.mark.parametrize("system", [system for system, _ in CASES])

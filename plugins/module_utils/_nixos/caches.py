@@ -19,13 +19,30 @@ import urllib.request
 TIMEOUT = 5.0
 LIMIT = 1 << 16
 NETRC = "/etc/nix/netrc"
+CONFIGURATION = "/etc/nix/nix.conf"
 
 _SIGNATURE = re.compile(r"^Sig: ([^:\s]+):", re.M)
 
 
+def configured() -> list[dict[str, t.Any]]:
+    """The caches that the host uses, with the keys that it trusts."""
+    words: dict[str, list[str]] = {}
+    try:
+        with open(CONFIGURATION, encoding="utf-8") as file:
+            for line in file:
+                name, _equals, value = line.partition("#")[0].partition("=")
+                words.setdefault(name.strip().removeprefix("extra-"), []).extend(value.split())
+    except OSError:
+        return []
+    keys = words.get("trusted-public-keys", [])
+    urls = [url.partition("?")[0] for url in words.get("substituters", []) if url.startswith(("https://", "http://"))]
+    return [{"url": url, "keys": keys} for url in dict.fromkeys(urls)]
+
+
 def findings(cache: dict[str, t.Any], path: str) -> t.Iterator[str]:
     """What is wrong with a cache, without the full stop: that it does not answer, or that it signs this path with another key."""
-    url, key = str(cache["url"]).rstrip("/"), str(cache.get("public_key") or "")
+    url = str(cache["url"]).rstrip("/")
+    trusted = [str(key).partition(":")[0] for key in [cache.get("key"), *cache.get("keys", [])] if key]
     try:
         status, _text = get(f"{url}/nix-cache-info")
         if status in (401, 403):
@@ -40,8 +57,8 @@ def findings(cache: dict[str, t.Any], path: str) -> t.Iterator[str]:
         yield f"The cache {url} cannot be reached from this host ({getattr(exc, 'reason', None) or exc or type(exc).__name__})"
         return
     signers = _SIGNATURE.findall(text) if status == 200 else []
-    if signers and key and key.partition(":")[0] not in signers:
-        yield f"The cache {url} signs with the key {', '.join(signers)} instead of {key.partition(':')[0]}"
+    if signers and trusted and not set(signers) & set(trusted):
+        yield f"The cache {url} signs with the key {', '.join(signers)}, but the host trusts {', '.join(trusted)}"
 
 
 def get(url: str) -> tuple[int, str]:

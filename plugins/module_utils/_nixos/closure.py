@@ -30,6 +30,9 @@ BATCH = 1000
 
 _COPIED = re.compile(r"^copying path '(/nix/store/[^']+)' from '([^']+)'", re.M)
 _UNPACKED = re.compile(r"([\d.]+) ([KMG])iB unpacked")
+_CONSEQUENCE = re.compile(
+    r"error: (?:build of|some substitutes for the outputs of|path) .* (?:failed|is required|does not exist.*)$"
+)
 _FACTOR = {"K": 2**10, "M": 2**20, "G": 2**30}
 
 
@@ -143,7 +146,9 @@ def _options(substituters: list[str], keys: list[str]) -> list[str]:
 def _reason(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     telling = [line for line in lines if re.match(r"(?:error|warning):", line) and "add-root" not in line]
-    return messages.tail((telling or lines or ["no reason given"])[-1])
+    # That the path was not built either follows from the cause, which stands before it.
+    causes = [line for line in telling if not _CONSEQUENCE.match(line)]
+    return messages.tail((causes or telling or lines or ["no reason given"])[-1])
 
 
 def _batches(paths: list[str]) -> Iterator[list[str]]:

@@ -4,6 +4,7 @@
 """nix/modules/revert.sh as text. Made by scripts/docs.py; do not edit. Private: may change without notice."""
 
 TEXT = r"""#!/bin/sh
+# SPDX-License-Identifier: GPL-3.0-or-later
 # Goes back to the system that ran before a deployment which nobody confirmed. It needs the store, systemd and the programs
 # of the system, and neither the network nor the controller.
 #
@@ -230,6 +231,8 @@ case ${1-}:$# in
     arm "$2" "$3"
     ;;
   --after-boot:1)
+    # The unit that calls this may be started by an activation, which whoever has the lock may wait for.
+    load && [ "$boot_id" != "$(cat "$boot")" ] || exit 0
     exec 9>"$run/deployment.lock" && flock 9
     load || exit 0
     after_boot

@@ -37,6 +37,8 @@ class Rollout:
         """Activate the system; what is left pending, or confirmed already."""
         if abandoned and abandoned.phase == "confirming":
             confirmation.confirm(self.host, abandoned.id)
+            if (abandoned.system, abandoned.action) == (system, action):
+                return abandoned.returned(pending=False)
             abandoned = None
         found = self._new(system, action, abandoned)
         limit = max(1, min(ACTIVATION_LIMIT, int(self.host.runner.left())))
@@ -99,6 +101,8 @@ class Rollout:
             if found.action != "boot" and os.path.isdir(hosts.SYSTEMD):
                 seconds = limit + (self.confirm_timeout or SELF_CONFIRMATION)
                 activation.arm(self.host.runner, found.id, seconds)
+            if abandoned:
+                confirmation.record_interrupted(abandoned)
             found.write()
 
     def _activate(self, found: Deployment, limit: int, units: dict[str, list[str]] | None) -> NixciError | None:

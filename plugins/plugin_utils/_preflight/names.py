@@ -19,7 +19,7 @@ PREFIX = "nixci_"
 OWN = "nixci_other_variables"
 # What the playbooks set themselves, which a fact cache may bring back.
 OURS_AT_RUN_TIME = re.compile(
-    r"(?:nixci_(?:problems|host|host_problem|inventory|storage|onepassword|roles|roles_by_tag|host_roles|group)|attic_environment_version|\w+_result)"
+    r"(?:nixci_(?:problems|host|host_problem|inventory|storage|onepassword|roles|roles_by_tag|host_roles|hosts|group)|attic_environment_version|\w+_result)"
 )
 
 TYPO = 0.8

@@ -115,6 +115,30 @@ def fields(required: dict[str, Rule], **optional: Rule) -> Rule:
     return check
 
 
+def cache_name(path: str, value: t.Any) -> t.Iterator[str]:
+    if not isinstance(value, str):
+        yield _type(path, value, str)
+    elif not NAME.fullmatch(value):
+        yield (
+            f"{path} is '{value}'; a cache has at most 50 letters, digits, '-', '_' and '+', and begins "
+            "with a letter or a digit."
+        )
+
+
+def public_keys(path: str, value: t.Any) -> t.Iterator[str]:
+    if not isinstance(value, dict):
+        yield _type(path, value, dict)
+        return
+    for name, key in value.items():
+        yield from cache_name(f"{path}, name of a cache,", name)
+        yield from text("publicKey")(f"{path}.{name}", key)
+
+
+def outside_the_store(path: str, value: t.Any) -> t.Iterator[str]:
+    if str(value).startswith("/nix/store/"):
+        yield f"{path} is in the Nix store, which everybody can read; use a path outside."
+
+
 def named(kind: str, rule: Rule) -> Rule:
     """A mapping whose keys are names of one kind."""
 
@@ -174,6 +198,12 @@ RULES: dict[str, Rule] = {
             version=number(0),
         ),
     ),
+    "substituter_domain": text("domain"),
+    "substituter_caches": each(cache_name),
+    "substituter_private_caches": each(cache_name),
+    "substituter_public_keys": public_keys,
+    "substituter_netrc_file": both(text("path", empty=True), outside_the_store),
+    "substituter_verify_timeout": number(1),
     "postgresql_databases": each(text("databaseName")),
 }
 
@@ -200,11 +230,7 @@ def caches(values: dict[str, t.Any]) -> t.Iterator[str]:
     names = [cache["name"] for cache in values["caches_wanted"]]
     for position, cache in enumerate(values["caches_wanted"]):
         path = f"caches_wanted[{position}]"
-        if not NAME.fullmatch(cache["name"]):
-            yield (
-                f"{path}.name is '{cache['name']}'; a cache has at most 50 letters, digits, '-', '_' and '+', and begins "
-                "with a letter or a digit."
-            )
+        yield from cache_name(f"{path}.name", cache["name"])
         if cache["name"] in names[:position]:
             yield f"{path}.name is '{cache['name']}', which an earlier cache has; give each cache a name of its own."
         if cache.get("retention") is not None:

@@ -25,7 +25,7 @@ class Systemd:
     SCRIPT = """#!/bin/sh
 case $1 in
   show) shift 3; first=1
-    for unit; do [ $first ] || echo; first=; 
+    for unit; do [ $first ] || echo; first=;
       if [ -e "{folder}/units/$unit" ]; then . "{folder}/units/$unit"; else echo LoadState=not-found; fi
     done ;;
   list-units) case $2 in --failed) cat "{folder}/failed" ;; *) cat "{folder}/moving" ;; esac ;;

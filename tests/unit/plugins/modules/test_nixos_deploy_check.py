@@ -5,15 +5,23 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import inspect
 import json
 import os
 import pathlib
+import re
 import time
 import typing as t
 from collections.abc import Iterator
 
 import pytest
-from ansible_collections.pantheros.nixci.plugins.module_utils._nixos import caches, deployment, readiness, rollback
+from ansible_collections.pantheros.nixci.plugins.module_utils._nixos import (
+    caches,
+    check,
+    deployment,
+    readiness,
+    rollback,
+)
 
 BOOT_ID = "0f1e2d3c-boot"
 Statvfs = t.Callable[..., None]
@@ -49,6 +57,7 @@ class Machine:
         }.items():
             patch.setattr(deployment, name, str(path))
         patch.setattr(caches, "NETRC", str(folder / "netrc"))
+        patch.setattr(caches, "CONFIGURATION", str(folder / "nix.conf"))
         self.first = self.system("first")
         self.run(self.generation(1, self.first))
 
@@ -105,11 +114,23 @@ def space(monkeypatch: pytest.MonkeyPatch) -> Statvfs:
 
 
 def test_a_ready_host_has_no_problem(machine: Machine) -> None:
-    other = machine.system("other", checks={})
+    other = machine.system("other", checks=dict.fromkeys(readiness.CHECKS, {}))
     found = machine.look(store_path=other)
     assert found["problems"] == [] and found["present"] and found["manifest"] and not found["current"]
     assert found["running"]["system"] == found["running"]["profile"] == machine.first
     assert found["running"]["generation"] == 1 and found["missing_bytes"] == 0
+
+
+def test_a_manifest_of_another_version_is_not_read(machine: Machine) -> None:
+    other = machine.system("other", checks={"units": []})
+    assert not machine.look(store_path=other)["manifest"]
+    listed = with_manifest_keys()
+    assert listed == readiness.CHECKS
+
+
+def with_manifest_keys() -> set[str]:
+    """What nixos_check takes from a manifest."""
+    return set(re.findall(r'listed\["(\w+)"\]', inspect.getsource(check.with_manifest)))
 
 
 def test_the_running_system_is_current(machine: Machine) -> None:
@@ -243,9 +264,19 @@ def test_a_cache_must_sign_with_the_expected_key(machine: Machine, serve: t.Any)
 
     url = serve(app)
     params = {"store_path": str(machine.folder / f"store/{name}-nixos"), "copy": "cache"}
-    assert machine.look(**params, caches=[{"url": f"{url}/ci", "public_key": "other-1:key"}])["problems"] == []
-    (problem,) = machine.look(**params, caches=[{"url": f"{url}/ci", "public_key": "ci:key"}])["problems"]
-    assert "signs with the key other-1 instead of ci" in problem
+    assert machine.look(**params, caches=[{"url": f"{url}/ci", "key": "other-1:key"}])["problems"] == []
+    (problem,) = machine.look(**params, caches=[{"url": f"{url}/ci", "key": "ci:key"}])["problems"]
+    assert "signs with the key other-1, but the host trusts ci" in problem
+
+
+def test_the_caches_are_those_of_the_host(machine: Machine) -> None:
+    (machine.folder / "nix.conf").write_text(
+        "substituters = http://127.0.0.1:9/ci?priority=10\nextra-trusted-public-keys = ci:key # ours\n"
+    )
+    missing = {"store_path": str(machine.folder / "store/missing")}
+    assert "http://127.0.0.1:9/ci cannot be reached" in machine.look(**missing)["notes"][0]
+    assert machine.look(**missing, copy="ssh")["notes"] == []
+    assert caches.configured() == [{"url": "http://127.0.0.1:9/ci", "keys": ["ci:key"]}]
 
 
 # Which system a rollback brings back
