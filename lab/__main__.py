@@ -10,6 +10,7 @@ import sys
 import typing as t
 
 from . import lifecycle, state, summary
+from .names import HOST_NAME, SMALL_NAME
 from .shell import LabError
 
 
@@ -20,7 +21,9 @@ def main() -> int:
     commands.add_parser("down", help="remove every trace of it")
     commands.add_parser("status", help="show what runs").add_argument("--json", action="store_true")
     commands.add_parser("summary", help="show the cache as it is now")
-    commands.add_parser("ssh", help="open a shell on the host, or run a command there").add_argument("argv", nargs="*")
+    shell = commands.add_parser("ssh", help="open a shell on a host, or run a command there")
+    shell.add_argument("--host", default=HOST_NAME, choices=(HOST_NAME, SMALL_NAME))
+    shell.add_argument("argv", nargs="*")
     options = parser.parse_args()
     try:
         if options.command == "up":
@@ -32,7 +35,7 @@ def main() -> int:
         elif options.command == "summary":
             print(summary.summary())
         else:
-            ssh(options.argv)
+            ssh(options.host, options.argv)
     except LabError as exc:
         print(f"lab: {exc}", file=sys.stderr)
         return 1
@@ -50,8 +53,8 @@ def show(status: dict[str, object], as_json: bool) -> None:
         print(f"{key}: {json.dumps(value)}")
 
 
-def ssh(argv: list[str]) -> t.NoReturn:
-    host = state.read(state.LAB).get("host")
+def ssh(name: str, argv: list[str]) -> t.NoReturn:
+    host = state.read(state.LAB).get("hosts", {}).get(name)
     if not host:
         raise LabError("The lab is not up; start it with 'python -m lab up'.")
     known = f"-oUserKnownHostsFile={host['known_hosts']}"

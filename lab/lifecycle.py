@@ -11,16 +11,14 @@ from __future__ import annotations
 import shutil
 import typing as t
 
-from . import doubles, engine, machine, state
-from .host import container, image
+from . import doubles, engine, fleet, machine, state
+from .host import access, container, image
 from .names import (
     ACME_CONTAINER,
     ACME_DIRECTORY,
     B2_REGION,
     DOMAIN,
     GITLAB_PROJECT,
-    HOST_ADDRESS,
-    HOST_CONTAINER,
     HOST_NAME,
     PORTS,
     ROOT,
@@ -38,21 +36,24 @@ def up() -> None:
         if up_to_date():
             say("The lab is up")
             return
-        machine.install("openssh-client")
+        machine.install("openssh-client", "git")
         engine.ensure()
-        tag = image.ensure()
+        server, small = image.ensure(), image.ensure_small()
         dismantle()
         machine.check_network()
         doubles.make_credentials()
         container.create_network()
         doubles.start()
-        container.start_acme(tag)
-        container.start_host(tag)
-        container.first_generation()
+        container.start_acme(server)
+        access.make_key(container.SSH)
+        fleet.create(access.public_key(container.SSH))
+        container.start_hosts({container.SERVER: server, container.SMALL: small})
+        fleet.add_import()
         machine.add_hosts_line()
         state.write(state.LAB, describe())
         uses = describe()["uses"]
-        say(f"The lab is up: {HOST_NAME} at {HOST_ADDRESS}, atticd is {uses['attic']}, attic is {uses['attic_client']}")
+        hosts = ", ".join(f"{host.name} at {host.address}" for host in container.MACHINES)
+        say(f"The lab is up: {hosts}; atticd is {uses['attic']}, attic is {uses['attic_client']}")
 
 
 def down() -> None:
@@ -81,6 +82,7 @@ def dismantle() -> None:
     container.remove()
     machine.remove_hosts_line()
     shutil.rmtree(state.SECRETS, ignore_errors=True)
+    shutil.rmtree(fleet.FLEET, ignore_errors=True)
 
 
 def up_to_date() -> bool:
@@ -92,8 +94,9 @@ def complete() -> bool:
     return (
         state.LAB.exists()
         and doubles.alive()
-        and container.running() == {HOST_CONTAINER, ACME_CONTAINER}
-        and container.host_answers()
+        and (fleet.FLEET / "flake.nix").exists()
+        and container.running() == {ACME_CONTAINER, *(host.container for host in container.MACHINES)}
+        and all(host.answers() for host in container.MACHINES)
         and machine.HOSTS_LINE in machine.HOSTS.read_text()
     )
 
@@ -106,19 +109,25 @@ def fingerprint() -> str:
 def describe() -> dict[str, t.Any]:
     """What the inventory and the tests need to know. No secrets, only their location."""
     real = image.attic_programs()
+    hosts = {
+        host.name: {
+            "name": host.name,
+            "address": host.address,
+            "user": "root",
+            "private_key": str(container.SSH / access.KEY),
+            "known_hosts": str(container.SSH / access.KNOWN_HOSTS),
+            "container": host.container,
+        }
+        for host in container.MACHINES
+    }
     return {
         "fingerprint": fingerprint(),
         "domain": DOMAIN,
         "zone": ZONE,
         "cache_url": f"https://{DOMAIN}/",
-        "host": {
-            "name": HOST_NAME,
-            "address": HOST_ADDRESS,
-            "user": "root",
-            "private_key": str(container.SSH / "id_ed25519"),
-            "known_hosts": str(container.SSH / "known_hosts"),
-            "container": HOST_CONTAINER,
-        },
+        "host": hosts[HOST_NAME],
+        "hosts": hosts,
+        "fleet": str(fleet.FLEET),
         "acme": {"directory": ACME_DIRECTORY, "ca": str(container.CA)},
         "b2": {"url": URLS["b2"], "s3_url": URLS["s3"], "region": B2_REGION},
         "cloudflare": {"url": f"{URLS['cloudflare']}/client/v4"},

@@ -14,10 +14,13 @@ SUBNET = "10.213.87.0/24"
 GATEWAY = "10.213.87.1"  # this machine, as the containers see it; the doubles listen here
 ACME_ADDRESS = "10.213.87.2"
 HOST_ADDRESS = "10.213.87.10"
+SMALL_ADDRESS = "10.213.87.11"
 
 HOST_CONTAINER = "nixci-lab-host"
 ACME_CONTAINER = "nixci-lab-acme"
 HOST_NAME = "hetzner-vps"
+SMALL_CONTAINER = "nixci-lab-small"
+SMALL_NAME = "ovh-vps"
 
 PORTS = {"b2": 8701, "s3": 8702, "cloudflare": 8703, "onepassword": 8704, "gitlab": 8705}
 URLS = {service: f"http://{GATEWAY}:{port}" for service, port in PORTS.items()}

@@ -29,18 +29,17 @@ def public_key(folder: pathlib.Path) -> str:
     return (folder / f"{KEY}.pub").read_text().strip()
 
 
-def give_access(container: str, address: str, folder: pathlib.Path) -> None:
-    """Generate the host's key here, so that it is pinned before the first connection; let the deploy key log in as root."""
-    host_key = folder / "host_ed25519"
+def pin_host_key(container: str, address: str, folder: pathlib.Path) -> None:
+    """Generate the host's key here, so that it is known before the first connection."""
+    host_key = folder / container
     _generate(host_key)
-    public = host_key.with_suffix(".pub").read_text()
+    public = pathlib.Path(f"{host_key}.pub").read_text()
     with (folder / KNOWN_HOSTS).open("a") as file:
         file.write(f"{address} {public}")
     put(container, "/etc/ssh/ssh_host_ed25519_key", host_key.read_text(), "600")
     put(container, "/etc/ssh/ssh_host_ed25519_key.pub", public)
-    put(container, "/root/.ssh/authorized_keys", public_key(folder) + "\n", "600")
     host_key.unlink()
-    host_key.with_suffix(".pub").unlink()
+    pathlib.Path(f"{host_key}.pub").unlink()
 
 
 def _generate(file: pathlib.Path) -> None:

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The two containers and their network: the host that plays the VPS, and the test authority for its certificate."""
+"""The containers and their network: the hosts of the fleet, and the test authority for the cache's certificate."""
 
 from __future__ import annotations
 
-import pathlib
+import concurrent.futures
+import dataclasses
 import socket
 
-from .. import state
+from .. import fleet, state
 from ..names import (
     ACME_ADDRESS,
     ACME_CONTAINER,
@@ -19,12 +20,14 @@ from ..names import (
     LABEL,
     NETWORK,
     ROOT,
+    SMALL_ADDRESS,
+    SMALL_CONTAINER,
+    SMALL_NAME,
     SUBNET,
 )
 from ..shell import attempt, run, say, wait
 from . import access
 
-HERE = pathlib.Path(__file__).resolve().parent
 MARK = f"--label={LABEL}={ROOT}"
 NAMES = [f"--add-host={DOMAIN}:{HOST_ADDRESS}", f"--add-host={ACME_DOMAIN}:{ACME_ADDRESS}"]
 # What systemd needs to be the first process, and no more: the container has no device of this machine.
@@ -39,9 +42,31 @@ SYSTEMD = [
     "--stop-signal=SIGRTMIN+3",
     "--restart=on-failure",  # so that `systemctl reboot` inside brings it back
 ]
-IMPORT = "./nixci/modules"
 CA = state.DIR / "ca" / "root.crt"
 SSH = state.DIR / "ssh"
+CHECKOUT = "/root/fleet"  # on a host, while it builds its first generation
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """A host of the fleet that a container plays."""
+
+    name: str
+    container: str
+    address: str
+    options: tuple[str, ...] = ()
+
+    def answers(self) -> bool:
+        try:
+            with socket.create_connection((self.address, 22), timeout=1) as connection:
+                return connection.recv(4) == b"SSH-"
+        except OSError:
+            return False
+
+
+SERVER = Machine(HOST_NAME, HOST_CONTAINER, HOST_ADDRESS)
+SMALL = Machine(SMALL_NAME, SMALL_CONTAINER, SMALL_ADDRESS, ("--memory=1g",))
+MACHINES = (SERVER, SMALL)
 
 
 def create_network() -> None:
@@ -61,34 +86,27 @@ def start_acme(image: str) -> None:
     CA.write_text(run("docker", "exec", ACME_CONTAINER, "cat", made))
 
 
-def start_host(image: str) -> None:
-    say(f"Starting the host {HOST_NAME}")
-    run("docker", "run", "--detach", MARK, *SYSTEMD, *NAMES, f"--name={HOST_CONTAINER}", f"--hostname={HOST_NAME}",
-        f"--network={NETWORK}", f"--ip={HOST_ADDRESS}", image)  # fmt: skip
-    wait("systemd on the host", lambda: _inside("systemctl", "is-system-running").strip() in ("running", "degraded"),
-         60, lambda: _last_log(HOST_CONTAINER))  # fmt: skip
-    access.put(HOST_CONTAINER, "/usr/local/share/ca-certificates/nixci-lab.crt", CA.read_text())
-    run("docker", "exec", HOST_CONTAINER, "update-ca-certificates")
-    access.make_key(SSH)
-    access.give_access(HOST_CONTAINER, HOST_ADDRESS, SSH)
+def start_hosts(images: dict[Machine, str]) -> None:
+    """Start each host and build it from the user's repository as it was before the collection was used."""
+    say(f"Starting the hosts {' and '.join(machine.name for machine in images)}, and building their first generation")
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        list(pool.map(_start, images.keys(), images.values()))
 
 
-def first_generation() -> None:
-    """Build the user's own configuration without our modules, then add the line that users add."""
-    say("Building the host's first generation")
-    complete = (HERE / "configuration.nix").read_text().splitlines(keepends=True)
-    access.put(HOST_CONTAINER, "/etc/nixos/configuration.nix", "".join(line for line in complete if IMPORT not in line))
-    run("docker", "exec", HOST_CONTAINER, "nixos-rebuild", "switch", timeout=300)
-    access.put(HOST_CONTAINER, "/etc/nixos/configuration.nix", "".join(complete))
-    wait("SSH on the host", host_answers, 20)
-
-
-def host_answers() -> bool:
-    try:
-        with socket.create_connection((HOST_ADDRESS, 22), timeout=1) as connection:
-            return connection.recv(4) == b"SSH-"
-    except OSError:
-        return False
+def _start(machine: Machine, image: str) -> None:
+    run("docker", "run", "--detach", MARK, *SYSTEMD, *NAMES, *machine.options, f"--name={machine.container}",
+        f"--hostname={machine.name}", f"--network={NETWORK}", f"--ip={machine.address}", image)  # fmt: skip
+    inside = ("docker", "exec", machine.container)
+    systemd = (*inside, "systemctl", "is-system-running")
+    wait(f"systemd on {machine.name}", lambda: attempt(*systemd).stdout.strip() in ("running", "degraded"),
+         60, lambda: _last_log(machine.container))  # fmt: skip
+    access.put(machine.container, "/usr/local/share/ca-certificates/nixci-lab.crt", CA.read_text())
+    run(*inside, "update-ca-certificates")
+    access.pin_host_key(machine.container, machine.address, SSH)
+    run("docker", "cp", "--quiet", str(fleet.FLEET), f"{machine.container}:{CHECKOUT}")
+    run(*inside, "nixos-rebuild", "switch", "--flake", f"{CHECKOUT}#{machine.name}", timeout=300)
+    run(*inside, "rm", "-r", CHECKOUT)
+    wait(f"SSH on {machine.name}", machine.answers, 20)
 
 
 def running() -> set[str]:
@@ -109,10 +127,6 @@ def remove() -> None:
         return False
 
     wait("The end of the earlier lab", gone, 60)
-
-
-def _inside(*argv: str) -> str:
-    return attempt("docker", "exec", HOST_CONTAINER, *argv).stdout
 
 
 def _last_log(container: str) -> str:

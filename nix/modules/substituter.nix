@@ -29,8 +29,16 @@ let
     else
       null;
 
-  # The files that define this setting.
+  # The files that define this setting, or that force it.
   definedIn = name: theirs.whereIs name options.nix.settings;
+  forcedIn =
+    name:
+    let
+      forced = lib.filter (
+        def: lib.isAttrs def.value && def.value.${name}._type or "" == "override"
+      ) (theirs.definitions options.nix.settings);
+    in
+    if forced == [ ] then definedIn name else theirs.show (map (def: toString def.file) forced);
   ignored = name: ours: lib.subtractLists settings.${name} ours != [ ];
 in
 {
@@ -66,9 +74,9 @@ in
     ];
     warnings =
       lib.optional (ignored "substituters" urls)
-        "nixci: the caches of ${shown} are not used, because ${definedIn "substituters"} forces nix.settings.substituters. Add them there, or use no lib.mkForce."
+        "nixci: the caches of ${shown} are not used, because ${forcedIn "substituters"} forces nix.settings.substituters. Add them there, or use no lib.mkForce."
       ++ lib.optional (!ignored "substituters" urls && ignored "trusted-public-keys" keys)
-        "nixci: Nix refuses what the caches of ${shown} have, because ${definedIn "trusted-public-keys"} forces nix.settings.trusted-public-keys. Add ${lib.concatStringsSep " " keys} there, or use no lib.mkForce.";
+        "nixci: Nix refuses what the caches of ${shown} have, because ${forcedIn "trusted-public-keys"} forces nix.settings.trusted-public-keys. Add ${lib.concatStringsSep " " keys} there, or use no lib.mkForce.";
 
     nix.settings = {
       substituters = urls;

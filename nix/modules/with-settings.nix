@@ -1,7 +1,7 @@
 # The folder with a host's settings -> a module. Without settings, it does nothing: <folder>/<role>.json turns the role of
 # that name on. A configuration names one such folder, by ./default.nix, by ../host.nix or by the flake's nixosModules.default.
 settings:
-if builtins.isAttrs settings then
+if builtins.isAttrs settings && !(settings ? outPath) then
   throw "nixci: nixosModules.default is a function of the folder with the host's settings; write (inputs.nixci.nixosModules.default ./nixci/hosts/web/settings) in the list of modules, with parentheses and your own folder."
 else
   {

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import os
 
-from . import community, site
+from . import community, deploy, site
 from .report import row
 
 
 def main() -> None:
     row("processors", str(os.cpu_count()))
     community.main()
+    deploy.main()
     site.main()
 
 

@@ -15,6 +15,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import resource
 import statistics
 import subprocess
 import sys
@@ -50,6 +51,8 @@ class Cost:
     seconds: float
     connections: int
     kib: float
+    cpu: float
+    """Seconds of the controller's processors; unlike the others, it hardly depends on what else the machine does."""
 
 
 class Bench:
@@ -75,19 +78,18 @@ class Bench:
 
     def ours(self, system: str, *options: str) -> None:
         """With an empty folder of control sockets, so that no connection of an earlier run is used."""
+        self.ansible(str(PLAYBOOK), "playbooks/deploy.yml", *options, f"--extra-vars=deploy_store_path={system}")
+
+    def ping(self) -> None:
+        self.ansible(
+            str(PLAYBOOK.parent / "ansible"), "nixos", "--module-name=ansible.builtin.ping", f"--forks={FORKS}"
+        )
+
+    def ansible(self, *command: str) -> None:
         with tempfile.TemporaryDirectory() as sockets:
             env = {**os.environ, "ANSIBLE_SSH_CONTROL_PATH_DIR": sockets, "ANSIBLE_NOCOLOR": "1"}
-            command = [str(PLAYBOOK), "playbooks/deploy.yml", f"--inventory={self.folder / 'hosts.json'}", *options]
-            finished(
-                subprocess.run(
-                    [*command, f"--extra-vars=deploy_store_path={system}"],
-                    cwd=ROOT,
-                    env=env,
-                    capture_output=True,
-                    text=True,
-                    stdin=subprocess.DEVNULL,
-                )
-            )
+            argv = [*command, f"--inventory={self.folder / 'hosts.json'}"]
+            finished(subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL))
             for socket in pathlib.Path(sockets).iterdir():  # so that the next run's connections are counted alone
                 subprocess.run(["ssh", f"-oControlPath={socket}", "-Oexit", "host"], capture_output=True)
 
@@ -123,12 +125,10 @@ class Bench:
 
     def measured(self, deploy: t.Callable[[str], None], system: str) -> Cost:
         connections, size = self.connections(), self.bytes()
-        start = time.monotonic()
-        deploy(system)
-        seconds = time.monotonic() - start
+        seconds, cpu = timed(lambda: deploy(system))
         if self.host.current() != system or self.host.profile() != system:
             sys.exit(f"{system} was not deployed")
-        return Cost(seconds, self.connections() - connections, (self.bytes() - size) / 1024)
+        return Cost(seconds, self.connections() - connections, (self.bytes() - size) / 1024, cpu)
 
     def connections(self) -> int:
         self.host.out("journalctl --sync")
@@ -141,6 +141,15 @@ class Bench:
     def bytes(self) -> int:
         read = self.host.out("cat /sys/class/net/eth0/statistics/rx_bytes /sys/class/net/eth0/statistics/tx_bytes")
         return sum(map(int, read.split()))
+
+
+def timed(what: t.Callable[[], None]) -> tuple[float, float]:
+    """Wall seconds, and those of the processors for the processes that it started."""
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    what()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return time.monotonic() - start, cpu
 
 
 def finished(done: subprocess.CompletedProcess[str]) -> None:
@@ -177,7 +186,8 @@ def shown(costs: list[Cost]) -> str:
     return (
         f"{statistics.median(seconds):.1f} s ({min(seconds):.1f} to {max(seconds):.1f}), "
         f"{statistics.median(cost.connections for cost in costs):g} connections, "
-        f"{statistics.median(cost.kib for cost in costs):.0f} KiB"
+        f"{statistics.median(cost.kib for cost in costs):.0f} KiB, "
+        f"{statistics.median(cost.cpu for cost in costs):.1f} s of the controller's processors"
     )
 
 
@@ -205,19 +215,25 @@ def compare(bench: Bench, first: str, second: str) -> None:
 def fleet(bench: Bench, system: str) -> None:
     """Many hosts without changes: each is an address of the one container, which therefore does the work of all."""
     network = bench.host.address.rsplit(".", 2)[0]
-    addresses = [f"{network}.210.{number}" for number in range(1, FLEET + 1)]
+    # Others than those of the run before, to which this machine may still remember another way.
+    addresses = [f"{network}.{100 + os.getpid() % 100}.{number}" for number in range(1, FLEET + 1)]
     for address in addresses:
         bench.host.out(f"ip address add {address}/16 dev eth0")
-    took: dict[int, list[float]] = {1: [], FLEET: []}
-    for _ in range(3):
-        for number, seconds in took.items():
-            bench.inventory(*addresses[:number])
-            start = time.monotonic()
-            bench.ours(system, f"--forks={FORKS}")
-            seconds.append(time.monotonic() - start)
-    one, many = statistics.median(took[1]), statistics.median(took[FLEET])
-    row(f"nothing changes, 1 host, {FORKS} forks", f"{one:.1f} s")
-    row(f"nothing changes, {FLEET} hosts, {FORKS} forks", f"{many:.1f} s, ratio {many / one:.2f}")
+    ways = {
+        "playbooks/deploy.yml": lambda: bench.ours(system, f"--forks={FORKS}"),
+        "Ansible's floor, one ping": bench.ping,
+    }
+    for name, way in ways.items():
+        took: dict[int, list[tuple[float, float]]] = {1: [], FLEET: []}
+        for _ in range(3):
+            for number, costs in took.items():
+                bench.inventory(*addresses[:number])
+                costs.append(timed(way))
+        (one, cpu), (many, many_cpu) = (
+            tuple(map(statistics.median, zip(*took[number], strict=True))) for number in took
+        )
+        row(f"{name}, nothing changes, 1 host", f"{one:.1f} s, {cpu:.1f} s of processors")
+        row(f"  {FLEET} hosts, {FORKS} forks", f"{many:.1f} s, {many_cpu:.1f} s of processors, ratio {many / one:.1f}")
 
 
 def main() -> None:

@@ -22,6 +22,13 @@ from tests.support.paths import ROOT
 
 BIN = pathlib.Path(sys.executable).parent
 CA = ROOT / ".lab/ca/root.crt"
+# The checkout of the fleet's flake, and the files of the cache server in it.
+FLEET = ROOT / ".lab/fleet"
+OURS = FLEET / "nixci/hosts" / names.HOST_NAME
+
+
+def git(*args: str) -> str:
+    return subprocess.run(["git", "-C", str(FLEET), *args], capture_output=True, text=True, check=True).stdout
 
 
 @dataclasses.dataclass(frozen=True)

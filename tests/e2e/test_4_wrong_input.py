@@ -10,18 +10,16 @@ import pytest
 import requests
 
 from lab import names, state
-from tests.e2e.conftest import play
-
-CONFIGURATION = "/etc/nixos/configuration.nix"
+from tests.e2e.conftest import FLEET, OURS, git, play
 
 
 def generation(host: t.Any) -> str:
     return host.check_output("readlink /nix/var/nix/profiles/system")
 
 
-def settings(host: t.Any) -> str:
-    """The hashes of our files in place."""
-    return str(host.check_output("cd /etc/nixos/nixci && find . -type f | sort | xargs sha256sum"))
+def settings() -> list[tuple[str, bytes]]:
+    """Our files in the checkout."""
+    return [(str(path), path.read_bytes()) for path in sorted((FLEET / "nixci").rglob("*")) if path.is_file()]
 
 
 @pytest.fixture
@@ -82,7 +80,7 @@ def test_an_unreachable_host_is_reported_before_anything_is_changed(demo: t.Any)
 def test_a_wrong_setting_is_reported_before_anything_is_changed(
     demo: t.Any, host: t.Any, wrong: dict[str, t.Any], says: str
 ) -> None:
-    before = generation(host), settings(host)
+    before = generation(host), settings()
     preview = play("--check", **wrong)
     run = play(**wrong)
     for result in (preview, run):
@@ -90,49 +88,41 @@ def test_a_wrong_setting_is_reported_before_anything_is_changed(
         assert "Nothing was changed" in result.problem
         listed = result.problem.split("To be solved first: ")[1].split(" Origin:")[0]
         assert says in listed and "|" not in listed
-    assert (generation(host), settings(host)) == before
+    assert (generation(host), settings()) == before
 
 
 @pytest.mark.parametrize(
-    ("edit", "words"),
+    ("file", "old", "new", "words"),
     [
-        (r"\#./nixci/modules#d", "imports = [ ./nixci/modules ];"),
-        ('s/networking.hostName = .*;/networking.hostName = "leftover";/', "that of the host 'leftover'"),
+        ("flake.nix", f"./nixci/hosts/{names.HOST_NAME}", "", f"./nixci/hosts/{names.HOST_NAME}"),
+        (f"hosts/{names.HOST_NAME}.nix", f'"{names.HOST_NAME}"', '"leftover"', "that of the host 'leftover'"),
     ],
     ids=["without our import", "of another host"],
 )
 def test_a_configuration_that_is_not_ours_is_refused_before_the_switch(
-    sound: None, host: t.Any, edit: str, words: str
+    sound: None, host: t.Any, file: str, old: str, new: str, words: str
 ) -> None:
-    """As of a host that is deployed from elsewhere and has the installer's leftover in /etc/nixos."""
-    before = generation(host), settings(host), host.check_output("readlink /run/current-system")
-    host.run_expect([0], f"cp {CONFIGURATION} {CONFIGURATION}.kept && sed -i %s {CONFIGURATION}", edit)
+    before = generation(host), settings(), host.check_output("readlink /run/current-system")
+    path = FLEET / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
     try:
-        runs = play("--check", backup_keep_days=9), play(backup_keep_days=9)
+        run = play(backup_keep_days=9)
     finally:
-        host.run_expect([0], f"mv {CONFIGURATION}.kept {CONFIGURATION}")
-    for run in runs:
-        assert run.rc != 0
-        assert words in run.problem
-    assert (generation(host), settings(host), host.check_output("readlink /run/current-system")) == before
+        path.write_text(text)
+    assert run.rc != 0
+    assert words in run.problem
+    assert (generation(host), settings(), host.check_output("readlink /run/current-system")) == before
     assert not host.file("/var/lib/nixci/staging").exists
 
 
-def test_a_host_that_is_deployed_from_elsewhere_is_not_touched(demo: t.Any, host: t.Any) -> None:
-    before = generation(host)
-    for folder in ("/srv/none", "/srv/leftover"):
-        if folder.endswith("leftover"):
-            # What an installer leaves behind: a configuration that names nothing of this host.
-            host.run_expect([0], f"mkdir -p {folder} && echo '{{ }}' > {folder}/configuration.nix")
-        # Its system was not built with the modules.
-        host.run_expect([0], "mv /etc/nixci /etc/nixci.kept")
-        try:
-            run = play(nixos_config_dir=folder)
-        finally:
-            host.run_expect([0], "mv /etc/nixci.kept /etc/nixci")
-        assert run.rc != 0 and run.changed == 0
-        assert folder in run.problem and "deployed from elsewhere" in run.problem
-    assert generation(host) == before
+def test_a_folder_without_a_flake_is_reported_before_anything_is_changed(demo: t.Any, host: t.Any) -> None:
+    before = generation(host), git("status", "--porcelain")
+    run = play(nixci_flake_dir=str(OURS))
+    assert run.rc != 0 and run.changed == 0
+    assert "has no flake.nix" in run.problem
+    assert (generation(host), git("status", "--porcelain")) == before
 
 
 def test_an_untrusted_certificate_is_reported(demo: t.Any) -> None:

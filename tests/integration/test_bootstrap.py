@@ -3,14 +3,21 @@
 
 from __future__ import annotations
 
-import pathlib
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.integration.bootstrap_host import IMPORT, NAME, OWN, PASSWORD, PYTHON, TOKEN, Controller, Server
+from tests.integration.bootstrap_host import IMPORT, OWN, PASSWORD, PYTHON, TOKEN, Controller, Server
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process.*use of forkpty:DeprecationWarning")
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 180
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(1)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +73,8 @@ def test_a_preview_shows_everything_and_changes_nothing(server: Server, controll
 
 
 def test_a_server_that_was_never_touched_is_ready_afterwards(server: Server, controller: Controller) -> None:
-    controller.known_hosts.unlink()
+    controller.known_hosts.unlink(missing_ok=True)
+    server.configure(IMPORT + OWN)
     done = controller.answer("yes")
     assert done.rc == 0, done.out
     assert server.fingerprint() in done.text and "web is ready." in done.text
@@ -96,6 +104,32 @@ def test_twice_changes_nothing(server: Server, controller: Controller) -> None:
     for args in ([], ["--check", "--diff"]):
         again = controller.play(*args)
         assert again.unchanged, again.out
+
+
+def test_a_login_that_does_not_work_is_taken_back(server: Server, controller: Controller) -> None:
+    """The keys are those of somebody else, so the new system would lock us out."""
+    before = server.current(), server.profile()
+    other = Controller.generate(controller.folder / "theirs")
+    failed = controller.play(bootstrap_keys=[other], deploy_confirm_timeout=20)
+    assert failed.rc != 0, failed.out
+    assert "The new login to web does not work, so the host goes back to the system before" in failed.text, failed.out
+    assert "must be one of bootstrap_keys" in failed.text
+    eventually(lambda: (server.current(), server.profile()) == before)
+    assert controller.ssh("deploy", "sudo -n id -un").stdout.strip() == "root"
+    eventually(lambda: '"result": "reverted"' in server.out("tail -n 1 /var/log/nixci/deployments.jsonl"))
+
+
+def test_an_interrupted_run_can_be_repeated(server: Server, controller: Controller) -> None:
+    before = server.current()
+    values = {"bootstrap_root_login": "no", "deploy_confirm_timeout": 20}
+    server.configure(IMPORT + OWN.replace('settings.PermitRootLogin = "yes";', ""))
+    controller.killed_at("Use the new login", **values)
+    assert server.profile() == before, "nothing is permanent before it was confirmed"
+    eventually(lambda: server.current() == before and server.sh("ls /var/lib/nixci/deployment").returncode != 0)
+    again = controller.play(**{**values, "deploy_confirm_timeout": 120})
+    assert again.rc == 0, again.out
+    assert server.profile() == server.current() != before
+    assert controller.ssh("root", "true").returncode != 0
 
 
 def test_leaving_takes_the_user_and_keeps_the_token(server: Server, controller: Controller) -> None:

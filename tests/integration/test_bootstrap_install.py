@@ -6,6 +6,7 @@ A stand-in for nixos-anywhere takes the real one's options and calls ssh as it d
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import subprocess
@@ -13,13 +14,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.bootstrap_host import IMPORT, NAME, OWN, Controller, Server
+from tests.integration.bootstrap_host import NAME, OWN, Controller, Server
 from tests.support.paths import ROOT
 
 STANDIN = ROOT / "tests/support/nixos-anywhere"
 PINNED = ROOT / "roles/bootstrap/files/pinned-ssh.bash"
 # The rescue system's sshd ends, and the installed system starts its own.
 INSTALL = "systemd-run --quiet sh -c 'kill $(cat /run/sshd.pid); nixos-rebuild switch'"
+
+
+# The installed configuration stands for that of the flake, which has our files already.
+IF_THERE = "imports = if builtins.pathExists ./nixci/hosts/web then [ ./nixci/hosts/web ] else [ ];"
 
 
 @pytest.fixture
@@ -79,7 +84,7 @@ def test_nothing_is_wiped_unless_the_host_is_named_twice(rescue: Server, control
 
 def test_it_installs_and_goes_on(rescue: Server, controller: Controller) -> None:
     key = controller.key.with_suffix(".pub").read_text().strip()
-    rescue.configure(f'{IMPORT}{OWN}users.users.root.openssh.authorizedKeys.keys = [ "{key}" ];')
+    rescue.configure(f'{IF_THERE}{OWN}users.users.root.openssh.authorizedKeys.keys = [ "{key}" ];')
     values = {"bootstrap_install": True, "bootstrap_install_confirm": NAME, "deploy_build_on": "host"}
     preview = controller.play("--check", **values)
     assert not controller.log.exists(), preview.out
@@ -100,6 +105,21 @@ def test_it_installs_and_goes_on(rescue: Server, controller: Controller) -> None
     controller.log.unlink()
     assert controller.play(**values).unchanged
     assert not controller.log.exists(), "a host that runs NixOS is never wiped"
+
+
+def test_the_flake_has_the_settings_before_it_is_installed(rescue: Server, controller: Controller) -> None:
+    fleet = controller.folder / "fleet"
+    fleet.mkdir()
+    (fleet / "flake.nix").write_text("{ outputs = _: { nixosConfigurations.web = import ./nixci/hosts/web; }; }")
+    for command in (["init", "--quiet"], ["add", "flake.nix"]):
+        subprocess.run(["git", "-C", fleet, *command], check=True)
+    controller.env["NIXOS_ANYWHERE_INSTALL"] = "false"
+    failed = controller.play(
+        bootstrap_install=True, bootstrap_install_confirm=NAME, nixci_flake_dir=str(fleet), bootstrap_flake=str(fleet)
+    )
+    assert failed.rc != 0 and controller.log.exists(), failed.out
+    settings = json.loads((fleet / "nixci/hosts/web/settings/bootstrap.json").read_text())
+    assert settings["bootstrap"]["user"] == "deploy"
 
 
 @pytest.mark.parametrize("pinned", [True, False])

@@ -24,14 +24,10 @@ FLAKE = """{
   inputs.nixci.url = "path:@FOLDER@/nixci";
   outputs = inputs: {
     nixosConfigurations.web = inputs.nixpkgs.lib.nixosSystem {
+      system = "x86_64-linux";
       modules = [ { networking.hostName = "web"; } @MODULE@ ];
     };
   };
-}
-"""
-# The lab's NixOS as a flake.
-NIXPKGS = """{
-  outputs = _: { lib.nixosSystem = { modules, ... }: import ./eval.nix { configuration = { imports = modules; }; }; };
 }
 """
 COPY = "./nixci/hosts/web"
@@ -51,17 +47,13 @@ def on_this_machine(_folder: pathlib.Path, *args: str) -> Done:
 
 
 class Fleet:
-    """A user's flake, the collection and nixpkgs, in a folder each."""
+    """A user's flake, the collection and the lab's stand-in for nixpkgs, in a folder each."""
 
     def __init__(self, folder: pathlib.Path, nix: t.Callable[..., Done]) -> None:
         self.folder, self.nix = folder, nix
         shutil.copytree(ROOT / "nix", folder / "nixci/nix")
         shutil.copy(ROOT / "flake.nix", folder / "nixci")
         shutil.copytree(ROOT / "lab/nixos", folder / "nixpkgs")
-        (folder / "nixpkgs/flake.nix").write_text(NIXPKGS)
-        # A flake cannot ask for it.
-        builders = folder / "nixpkgs/pkgs/builders.nix"
-        builders.write_text(builders.read_text().replace("builtins.currentSystem", '"x86_64-linux"'))
         ours = folder / "fleet/nixci"
         shutil.copytree(ROOT / "nix/modules", ours / "modules")
         shutil.copytree(EXAMPLE, ours / "hosts/web/settings")

@@ -64,7 +64,8 @@ class Host:
     def give_ssh(self, folder: pathlib.Path) -> None:
         """Let a new key in `folder` log in as root; pin the host's key there. Its configuration must start sshd."""
         access.make_key(folder)
-        access.give_access(self.id, self.address, folder)
+        access.pin_host_key(self.id, self.address, folder)
+        access.put(self.id, "/root/.ssh/authorized_keys", access.public_key(folder) + "\n", "600")
         self.ssh_folder = folder
 
     def ssh_options(self) -> list[str]:

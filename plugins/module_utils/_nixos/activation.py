@@ -29,7 +29,7 @@ REVERT = "nixci-revert"
 # An activation that takes longer is taken back.
 ACTIVATION_LIMIT = 900
 # What a run that confirms by itself may need for that, from the end of the activation.
-SELF_CONFIRMATION = 60
+SELF_CONFIRMATION = 300
 REVERT_LIMIT = 1200
 OUTPUT_LINES = 400
 # Nothing was activated, so there is nothing to take back.

@@ -36,7 +36,12 @@ def confirm(host: NixosHost, name: str, record: Record | None = None, keep: int 
         with state.lock(host.runner):
             return _confirm(host, mine(name), record or {}, keep)
     except NixciError as exc:
-        if exc.details.get("reason") not in ("profile", "boot_loader"):
+        found = state.read()
+        if (
+            exc.details.get("reason") not in ("profile", "boot_loader", "not_written")
+            or found is None
+            or found.phase == "confirmed"
+        ):
             raise
         raise reverted(host, name, exc) from None
 
@@ -78,20 +83,31 @@ def finish(host: NixosHost, deployment: Deployment, keep: int) -> Record:
     state.forget(deployment.system)
     last = state.last_record()
     if last is None or last.get("id") != deployment.id:
-        last = {
-            "time": state.rfc3339(time.time()),
-            "result": "tested" if deployment.action == "test" else "confirmed",
-            "reason": "",
-            "to_generation": None if deployment.action == "test" else host.generation(),
-            **deployment.members,
-        }
-        state.append(last)
+        tested = deployment.action == "test"
+        last = _record(deployment, "tested" if tested else "confirmed", "", None if tested else host.generation())
     if deployment.action != "test" and (generation := host.generation()):
         state.keep(f"confirmed-{generation}", deployment.system)
         state.prune(keep, {*map(os.path.realpath, (hosts.CURRENT_SYSTEM, hosts.BOOTED_SYSTEM, hosts.PROFILE))})
     activation.disarm(host.runner)
     cleanup()
     return last
+
+
+def record_interrupted(deployment: Deployment) -> None:
+    """The run that would have confirmed it was killed; the next one goes on from the system before."""
+    _record(deployment, "interrupted", "its run ended before the confirmation, and another one went on", None)
+
+
+def _record(deployment: Deployment, result: str, reason: str, generation: int | None) -> Record:
+    record = {
+        "time": state.rfc3339(time.time()),
+        "result": result,
+        "reason": reason,
+        "to_generation": generation,
+        **deployment.members,
+    }
+    state.append(record)
+    return record
 
 
 def cleanup() -> None:

@@ -96,7 +96,9 @@ class HostKey:
         try:
             text = file.read() or ""
         except (OSError, UnicodeDecodeError) as exc:
-            raise NixciError(f"{params['known_hosts']} cannot be read: {getattr(exc, 'strerror', 'it is not text')}.") from None
+            raise NixciError(
+                f"{params['known_hosts']} cannot be read: {getattr(exc, 'strerror', 'it is not text')}."
+            ) from None
         pinned = parse(self._run("ssh-keygen", "-F", name(params), "-f", file.path)) if text else []
         scan = ["-T", str(params["timeout"]), "-p", str(params["port"]), "--", params["host"]]
         return Found(text, pinned, parse(self._run("ssh-keyscan", *scan)))
@@ -137,7 +139,9 @@ class HostKey:
             )
         after = {**shown, "keys": [key.shown]}
         line = f"{name(params)} {key.type} {key.blob}\n"
-        return PinPlan(Change(None, after), line, found.text, {**result, "pinned": True, "fingerprint": key.fingerprint})
+        return PinPlan(
+            Change(None, after), line, found.text, {**result, "pinned": True, "fingerprint": key.fingerprint}
+        )
 
     def predict(self, plan: PinPlan) -> Result:
         return plan.result
@@ -152,7 +156,9 @@ class HostKey:
         path = self.module.get_bin_path(program)
         if path is None:
             raise NixciError(f"The program '{program}' was not found on the controller; install OpenSSH's client.")
-        _rc, out, _err = self.module.run_command([path, *arguments], environ_update={"LC_ALL": "C"}, expand_user_and_vars=False)
+        _rc, out, _err = self.module.run_command(
+            [path, *arguments], environ_update={"LC_ALL": "C"}, expand_user_and_vars=False
+        )
         return str(out)
 
 
@@ -167,7 +173,9 @@ def _refuse_changed(params: Params, found: Found) -> None:
     revoked = [key for key in found.pinned if key.marker == "@revoked"]
     for key in found.offered:
         if any(key.blob == one.blob for one in revoked):
-            raise InvalidError(f"{params['host']} offers the host key {key.shown}, which {params['known_hosts']} marks as revoked.")
+            raise InvalidError(
+                f"{params['host']} offers the host key {key.shown}, which {params['known_hosts']} marks as revoked."
+            )
     other = [key for key in found.offered if any(key.type == one.type for one in pinned) and key not in pinned]
     if other or (pinned and not any(key in pinned for key in found.offered)):
         raise InvalidError(

@@ -36,6 +36,8 @@ INODES_PER_PATH = 64
 # Where boot loaders copy kernels to: systemd-boot, and GRUB with copyKernels.
 KERNEL_FOLDERS = ("EFI/nixos", "kernels")
 CLOCK_SKEW = 30.0
+# What nixos_check reads of a manifest. One of an older version, as after a rollback, may lack some and is not read.
+CHECKS = {"units", "databases", "postgresql", "files", "logins", "dumps", "urls"}
 
 Params = dict[str, t.Any]
 Result = dict[str, t.Any]
@@ -81,7 +83,7 @@ class Readiness:
             "store_path": path,
             "present": present,
             "current": current,
-            "manifest": path is not None and _json(os.path.join(path, MANIFEST.lstrip("/"))).get("checks") is not None,
+            "manifest": path is not None and lists_checks(path),
             "unconfirmed": unconfirmed.returned(pending=True) if unconfirmed else None,
             "resume": resume,
             "missing_bytes": missing[0] if missing else None,
@@ -221,6 +223,11 @@ def read_running() -> Result:
         "boot_id": deployment.boot_id() or None,
         "unfinished": _read(UNFINISHED),
     }
+
+
+def lists_checks(path: str) -> bool:
+    checks = _json(os.path.join(path, MANIFEST.lstrip("/"))).get("checks")
+    return isinstance(checks, dict) and checks.keys() >= CHECKS
 
 
 def is_current(running: Result, path: str, action: str) -> bool:

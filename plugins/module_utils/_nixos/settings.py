@@ -127,7 +127,9 @@ class Settings:
                     content = _read(self._place(path))
                 hashes[path] = hashlib.sha256(content).hexdigest()
         # What a flake does not see is in no system.
-        for path in self._untracked(hashes.keys() - ours.keys()):
+        # On the host, a build shows git whatever has a name of ours; in a checkout, only what this run writes.
+        visible = desired if params.get("system") else ours
+        for path in self._untracked(hashes.keys() - visible.keys()):
             del hashes[path]
         if self.layout.host and os.path.lexists(self._place(HOST_MODULE)):
             self._refuse_link(HOST_MODULE)

@@ -5,15 +5,23 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import inspect
 import json
 import os
 import pathlib
+import re
 import time
 import typing as t
 from collections.abc import Iterator
 
 import pytest
-from ansible_collections.pantheros.nixci.plugins.module_utils._nixos import caches, deployment, readiness, rollback
+from ansible_collections.pantheros.nixci.plugins.module_utils._nixos import (
+    caches,
+    check,
+    deployment,
+    readiness,
+    rollback,
+)
 
 BOOT_ID = "0f1e2d3c-boot"
 Statvfs = t.Callable[..., None]
@@ -106,11 +114,23 @@ def space(monkeypatch: pytest.MonkeyPatch) -> Statvfs:
 
 
 def test_a_ready_host_has_no_problem(machine: Machine) -> None:
-    other = machine.system("other", checks={})
+    other = machine.system("other", checks=dict.fromkeys(readiness.CHECKS, {}))
     found = machine.look(store_path=other)
     assert found["problems"] == [] and found["present"] and found["manifest"] and not found["current"]
     assert found["running"]["system"] == found["running"]["profile"] == machine.first
     assert found["running"]["generation"] == 1 and found["missing_bytes"] == 0
+
+
+def test_a_manifest_of_another_version_is_not_read(machine: Machine) -> None:
+    other = machine.system("other", checks={"units": []})
+    assert not machine.look(store_path=other)["manifest"]
+    listed = with_manifest_keys()
+    assert listed == readiness.CHECKS
+
+
+def with_manifest_keys() -> set[str]:
+    """What nixos_check takes from a manifest."""
+    return set(re.findall(r'listed\["(\w+)"\]', inspect.getsource(check.with_manifest)))
 
 
 def test_the_running_system_is_current(machine: Machine) -> None:
