@@ -18,7 +18,11 @@ Deploy = t.Callable[..., Run]
 @pytest.mark.parametrize(
     "step",
     [
+        # What runs on the host by then goes on, but nobody is going to confirm it.
+        pytest.param("dry-activate", id="while it looks"),
         pytest.param("test", id="armed"),
+        pytest.param("activation-good2", id="during the activation"),
+        pytest.param("probe", id="while it verifies"),
     ],
 )
 def test_before_the_confirmation(host: Host, deploy: Deploy, step: str) -> None:

@@ -23,6 +23,8 @@ PROBE = {"commands": {"gate": ["sh", "-c", (
     [
         pytest.param("test", id="armed"),
         pytest.param("activation-good2", id="during the activation"),
+        pytest.param("probe", id="activated"),
+        pytest.param("boot", id="during the confirmation"),
     ],
 )
 def test_the_power_fails(host: Host, deploy: Deploy, step: str) -> None:
