@@ -1,2 +1,2 @@
 # The same text for each host of a flake. Import this folder once, in the host's own modules: ./nixci/hosts/<name>
-{ imports = [ (import ../../modules/with-settings.nix ./settings) ]; }
+import ../../modules/with-settings.nix ./settings

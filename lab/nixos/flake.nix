@@ -3,7 +3,7 @@
   description = "The lab's stand-in for nixpkgs";
 
   outputs =
-    { self }:
+    _:
     let
       lib = import ./lib.nix;
       systems = [

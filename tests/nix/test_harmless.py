@@ -41,7 +41,10 @@ STATE = """{
   groups = lib.mapAttrs (_: group: group.members) config.users.groups;
   secrets = lib.mapAttrs (_: secret: { inherit (secret) reference path owner mode; }) config.services.onepassword-secrets.secrets;
   etc = lib.attrNames config.environment.etc;
-  nix = { inherit (config.nix.settings) substituters trusted-users; };
+  nix = {
+    inherit (config.nix.settings) substituters trusted-users trusted-public-keys;
+  }
+  // lib.filterAttrs (name: _: lib.elem name [ "connect-timeout" "netrc-file" ]) config.nix.settings;
 }"""
 FAILED = "map (a: a.message) (lib.filter (a: !a.assertion) config.assertions)"
 
@@ -66,6 +69,11 @@ class Case:
 
 
 SITE = "cache.hbohlen.systems"
+CACHES = {
+    "substituters": [
+        {"url": f"https://{SITE}/public-cache", "key": "public-cache:x8mGHmcDROzZg2lGcLEfrOSYXqf0E5rJvHYkBrbmPsk="}
+    ]
+}
 TWICE = f"serve https://{SITE}"
 
 CASES: dict[str, Case] = {
@@ -313,6 +321,21 @@ CASES: dict[str, Case] = {
     "no switch": Case("system.switch.enable = false;", warned="nixos-rebuild cannot activate it"),
     "own substituters": Case(
         """nix.settings = { substituters = lib.mkForce [ "https://m.example.net" ]; trusted-users = [ "alice" ]; };"""
+    ),
+    "own substituters beside the caches": Case(
+        """nix.settings = { substituters = [ "https://m.example.net" ]; trusted-public-keys = [ "m:AAAA" ]; connect-timeout = 60;
+      netrc-file = "/run/secrets/netrc"; };""",
+        settings={"substituter": CACHES},
+    ),
+    "forced substituters and the caches": Case(
+        """nix.settings.substituters = lib.mkForce [ "https://m.example.net" ];""",
+        warned="forces nix.settings.substituters",
+        settings={"substituter": CACHES},
+    ),
+    "an own netrc and private caches": Case(
+        """nix.settings.netrc-file = "/run/secrets/netrc";""",
+        ("Nix reads one netrc file, and",),
+        settings={"substituter": {**CACHES, "netrcFile": "/run/nixci/netrc"}},
     ),
     "own accounts": Case(
         """users.mutableUsers = false; users.users.root.openssh.authorizedKeys.keys = [ "ssh-ed25519 AAAA root" ];

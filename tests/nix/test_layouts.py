@@ -9,7 +9,7 @@ import typing as t
 
 import pytest
 
-from .conftest import REBUILD, ROOT
+from .conftest import REBUILD, ROOT, on_nixos
 
 MANIFEST = 'builtins.fromJSON config.environment.etc."nixci/manifest.json".text'
 SYSTEM = f"{{ drv = {REBUILD}; manifest = {MANIFEST}; }}"
@@ -33,6 +33,18 @@ def test_both_layouts_are_the_same_system(host: t.Any) -> None:
     assert {"settings/attic.json", "modules/with-settings.nix", "modules/patterns.json"} <= before["manifest"][
         "files"
     ].keys()
+
+
+def test_the_modules_from_elsewhere_are_the_same_system(host: t.Any) -> None:
+    """As an input of a flake, they are not in the user's repository."""
+    line = fleet(host)
+    host.configure("{ }", line, alone=True)
+    before = host.value(SYSTEM)
+    elsewhere = ROOT if host.evaluator is on_nixos else "/checkout"
+    shutil.rmtree(host.folder / "nixci/modules")
+    function = f"((import {elsewhere}/flake.nix).outputs {{ }}).nixosModules.default"
+    host.configure("{ }", f"({function} {line}/settings)", alone=True)
+    assert host.value(SYSTEM) == before
 
 
 def test_each_host_has_its_own_settings(host: t.Any) -> None:

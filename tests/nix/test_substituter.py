@@ -102,7 +102,9 @@ def test_a_netrc_in_etc(host: t.Any) -> None:
 @pytest.mark.parametrize("name", ["substituters", "trusted-public-keys"])
 def test_a_forced_list_stays_and_is_reported(host: t.Any, name: str) -> None:
     host.settings("substituter", substituters=[CACHE])
-    own = f'imports = [ {{ nix.settings.{name} = [ "not forced" ]; }} ]; nix.settings.{name} = lib.mkForce [ "forced" ];'
+    own = (
+        f'imports = [ {{ nix.settings.{name} = [ "not forced" ]; }} ]; nix.settings.{name} = lib.mkForce [ "forced" ];'
+    )
     assert evaluated(host, f"{SETTINGS}.{name}", own) == ["forced"]
     [text] = warnings(host, own)
     assert f"because {host.nix_folder}/own.nix forces nix.settings.{name}" in text
