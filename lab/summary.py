@@ -47,6 +47,7 @@ def summary() -> str:
         f"Real:     {', '.join(['nix', 'postgresql', 'caddy', 'systemd', *real])}",
         *(f"          {name} is {path}" for name, path in lab["programs"].items()),
         f"Doubles:  {', '.join(doubles)};  NixOS is played by a stand-in on Debian",
+        f"Fleet:    {lab['fleet']}, with what the playbook added; see git status there",
         "Again:    .venv/bin/ansible-playbook playbooks/site.yml        Away: make demo-clean",
     ]
     return "\n".join(lines)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 # The lab's small host: the same Debian without the server's packages, which is faster than a second base.
 ARG BASE
 FROM ${BASE}

@@ -75,7 +75,7 @@ arm() { # ID SECS
   # Seconds that pass, whatever happens to the clock.
   systemd-run --quiet --no-ask-password --unit=nixci-revert --on-active="$2" --timer-property=AccuracySec=1s \
     --description="Take back deployment $1" --setenv=PATH="$PATH" -- \
-    "$(command -v sh)" "$(readlink -f "$0")" "$1" "not confirmed in time"
+    "$(command -v sh || echo /bin/sh)" "$(readlink -f "$0")" "$1" "not confirmed in time"
 }
 
 # The activation may hang, or be under way because nobody was there to stop it.

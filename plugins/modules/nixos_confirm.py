@@ -111,7 +111,7 @@ generation:
 reason:
   description:
     - Kind of the failure. V(reverted) and V(interrupted) say what happened to the deployment before the confirmation, which RV(record)
-      has. Otherwise one of V(not_pending), V(another_deployment), V(not_running), V(activating), V(revert_failed), V(locked), V(not_nixos),
+      has. Otherwise one of V(not_pending), V(another_deployment), V(not_running), V(activating), V(revert_failed), V(not_written), V(locked), V(not_nixos),
       V(not_root), V(invalid).
   type: str
   returned: failure

@@ -74,15 +74,15 @@ systems:
   sample:
     running: {"path": "/nix/store/00000000000000000000000000000000-nixos-system-web-25.11", "nixos_version": "25.11", "revision": null}
 pending:
-  description: The deployment that is not confirmed yet, with the keys of its file, or null.
+  description: The deployment that is not confirmed yet, as M(pantheros.nixci.nixos_rebuild) returned it, or null.
   type: dict
   returned: success
-  sample: {"id": "5f0c3a", "system": "/nix/store/...-nixos-system-web-25.11", "phase": "activated", "started": 1795653000, "who": "panther@yoga"}
+  sample: {"id": "5f0c3a", "system": "/nix/store/...-nixos-system-web-25.11", "phase": "activated", "started": "2026-11-26T02:30:00Z", "who": "panther@yoga"}
 failed_systems:
   description: Store path of each system that a deployment gave up, and the reason.
   type: dict
   returned: success
-  sample: {"/nix/store/00000000000000000000000000000000-nixos-system-web-25.11": "atticd.service failed. 2026-11-26T02:30:00Z"}
+  sample: {"/nix/store/00000000000000000000000000000000-nixos-system-web-25.11": "atticd.service failed. (2026-11-26T02:30:00Z)"}
 records:
   description: The last deployments, the oldest first, with the keys of the record on the host.
   type: list
@@ -116,7 +116,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._core.errors import InvalidError
 from ..module_utils._core.resource import finish
-from ..module_utils._nixos import generations
+from ..module_utils._nixos import deployment, generations
 from ..module_utils._nixos.command import Runner
 
 TIMEOUT = 300
@@ -129,15 +129,18 @@ def read(module: AnsibleModule) -> dict[str, t.Any]:
     if compare is not None and len(compare) != 2:
         raise InvalidError("compare takes exactly two systems.")
     host = generations.Generations(Runner(module, TIMEOUT))
-    records = generations.records()
-    listed = host.all(records)
-    result = {
-        "generations": listed,
-        "systems": host.systems(),
-        "pending": generations.pending(),
-        "failed_systems": generations.failed(),
-        "records": records[-number:] if number else [],
-    }
+    try:
+        records = deployment.records()
+        listed = host.all(records)
+        result = {
+            "generations": listed,
+            "systems": host.systems(),
+            "pending": generations.pending(),
+            "failed_systems": generations.failed(),
+            "records": records[-number:] if number else [],
+        }
+    except PermissionError as exc:
+        raise generations.not_root(exc) from None
     return {**result, "closures": host.compare(compare, listed)} if compare else result
 
 

@@ -317,14 +317,14 @@ reason:
   description:
     - Kind of the failure. One of V(not_nixos), V(not_root), V(no_configuration), V(no_namespace), V(evaluation), V(build),
       V(another_host), V(not_imported), V(unconfirmed), V(failed_system), V(lockout), V(inhibited), V(reboot_required),
-      V(pre_switch_check), V(locked), V(not_started), V(reverted), V(interrupted), V(revert_failed), V(timeout), V(missing_program), V(invalid).
+      V(pre_switch_check), V(locked), V(not_started), V(reverted), V(interrupted), V(revert_failed), V(not_written), V(timeout), V(missing_program), V(invalid).
     - V(reverted) means that the host runs the previous system again; RV(cause) says why.
   type: str
   returned: failure
   sample: evaluation
 cause:
   description: Why the system was taken back. One of V(units_failed), V(activation_script), V(activation), V(boot_loader), V(profile),
-    V(reboot_required), V(timeout).
+    V(reboot_required), V(not_written), V(timeout).
   type: str
   returned: if RV(reason) is V(reverted) or V(revert_failed), and the module has taken it back itself
   sample: units_failed

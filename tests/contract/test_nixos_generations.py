@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from .nixos_host import Host
+from tests.support.nixos_host import Host
+
 from .nixos_module import install, module
 
 

@@ -17,7 +17,7 @@ from tests.support import nixos_host
 HERE = pathlib.Path(__file__).resolve().parent
 STATE = (HERE / "state.py").read_text()
 # Long, because the machine may be slow; whatever is waited for ends the waiting.
-PATIENCE = 120.0
+PATIENCE = 300.0
 
 
 class Host(nixos_host.Host):

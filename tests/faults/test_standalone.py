@@ -42,7 +42,7 @@ def test_the_example_confirms_and_goes_back(host: Host, controller: Controller, 
     assert run.code == OK, run.output
     host.names[host.current()] = "plain"
     Outcome(running="plain", records=[confirmed], code=OK).check(host, run)
-    assert host.sh("test -e /etc/nixci").returncode != 0
+    assert host.sh("test -e /etc/nixci/manifest.json").returncode != 0
 
     host.put("/etc/nixos/configuration.nix", PLAIN.format(name="silent", key=key, sshd="false"))
     run = controller.tasks(host, *example())

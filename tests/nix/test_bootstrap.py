@@ -12,7 +12,10 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBootstrapExampleKeyOfTheDocumentatio
 LOGINS = """{
   inherit (config.services.openssh) enable;
   ssh = { inherit (config.services.openssh.settings) PasswordAuthentication KbdInteractiveAuthentication PermitRootLogin; };
-  keys = lib.mapAttrs (_: user: user.openssh.authorizedKeys.keys) { inherit (config.users.users) root; deploy = config.users.users.deploy or config.users.users.root; };
+  keys = lib.mapAttrs (_: user: user.openssh.authorizedKeys.keys) {
+    inherit (config.users.users) root;
+    deploy = config.users.users.deploy or config.users.users.root;
+  };
   sudo = lib.filter (rule: rule.users == [ "deploy" ]) config.security.sudo.extraRules;
   wheel = config.users.users.deploy.extraGroups or [ ];
   failed = map (a: a.message) (lib.filter (a: !a.assertion) config.assertions);

@@ -36,7 +36,12 @@ def confirm(host: NixosHost, name: str, record: Record | None = None, keep: int 
         with state.lock(host.runner):
             return _confirm(host, mine(name), record or {}, keep)
     except NixciError as exc:
-        if exc.details.get("reason") not in ("profile", "boot_loader"):
+        found = state.read()
+        if (
+            exc.details.get("reason") not in ("profile", "boot_loader", "not_written")
+            or found is None
+            or found.phase == "confirmed"
+        ):
             raise
         raise reverted(host, name, exc) from None
 

@@ -35,7 +35,7 @@ import time
 import typing as t
 from collections.abc import Iterator
 
-from .._core.errors import ConflictError
+from .._core.errors import ConflictError, NixciError
 from .command import Runner
 
 # Tests point these elsewhere.
@@ -166,17 +166,20 @@ def records() -> list[Record]:
     """All of them, the oldest first. A line that a crash cut off is left out."""
     found = []
     for line in (read_file(RECORD) or "").splitlines():
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, TypeError):
             found.append(dict(json.loads(line)))
     return found
 
 
 def append(record: Record) -> None:
-    os.makedirs(os.path.dirname(RECORD), exist_ok=True)
-    with open(RECORD, "a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        os.makedirs(os.path.dirname(RECORD), exist_ok=True)
+        with open(RECORD, "a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as exc:
+        raise NixciError(f"{RECORD} cannot be written: {exc.strerror}.", reason="not_written") from None
 
 
 def last_record(name: str | None = None) -> Record | None:
@@ -232,17 +235,20 @@ def one_line(text: str) -> str:
 def write_file(path: str, text: str) -> None:
     """Replace a file so that a crash leaves the old one or the new one."""
     folder = os.path.dirname(path)
-    os.makedirs(folder, exist_ok=True)
-    with open(f"{path}.new", "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(f"{path}.new", path)
-    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        os.makedirs(folder, exist_ok=True)
+        with open(f"{path}.new", "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(f"{path}.new", path)
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as exc:
+        raise NixciError(f"{path} cannot be written: {exc.strerror}.", reason="not_written") from None
 
 
 def read_file(path: str) -> str | None:

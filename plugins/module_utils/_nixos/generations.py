@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import json
 import os
 import re
@@ -14,21 +13,16 @@ import typing as t
 
 from .._core.errors import InvalidError, NixciError
 from . import closures
+from . import deployment as state
 from .command import Runner, missing_program
 from .messages import tail
 
 # Tests point these elsewhere.
 PROFILES = "/nix/var/nix/profiles"
 SYSTEMS = {"running": "/run/current-system", "booted": "/run/booted-system", "profile": f"{PROFILES}/system"}
-PINS = "/nix/var/nix/gcroots/nixci"
-PENDING = "/var/lib/nixci/deployment"
-FAILED = "/var/lib/nixci/failed"
-RECORD = "/var/log/nixci/deployments.jsonl"
 STORE = "/nix/store"
 
 _LINK = re.compile(r"system-(\d+)-link")
-# The numbers of the file of the pending deployment.
-_NUMBERS = ("previous_generation", "started", "confirm_timeout")
 
 Generation = dict[str, t.Any]
 
@@ -62,11 +56,11 @@ class Generations:
         except FileNotFoundError:
             return None  # removed meanwhile
         path = _target(link)
-        pinned = path is not None and _target(os.path.join(PINS, f"confirmed-{number}")) == path
+        pinned = path is not None and _target(os.path.join(state.ROOTS, f"confirmed-{number}")) == path
         return {
             "generation": number,
             "path": path,
-            "date": _date(made),
+            "date": state.rfc3339(made),
             **self.about(path),
             "profile": number == self.current,
             "running": path is not None and path == self.links["running"],
@@ -78,12 +72,14 @@ class Generations:
         """What a system says about itself."""
         if path is None:  # its store path was removed by force
             return {"nixos_version": None, "revision": None}
-        version = (_read(os.path.join(path, "nixos-version")) or "").strip() or None
+        version = (state.read_file(os.path.join(path, "nixos-version")) or "").strip() or None
         return {"nixos_version": version, "revision": self._revision(path)}
 
     def _revision(self, path: str) -> str | None:
         with contextlib.suppress(ValueError, AttributeError, TypeError):
-            revision = json.loads(_read(os.path.join(path, "etc/nixci/manifest.json")) or "{}").get("revision")
+            revision = json.loads(state.read_file(os.path.join(path, "etc/nixci/manifest.json")) or "{}").get(
+                "revision"
+            )
             if revision:
                 return str(revision)
         # NixOS stores it only in this script.
@@ -139,37 +135,27 @@ class Generations:
 
 def pending() -> dict[str, t.Any] | None:
     """The deployment that waits for its confirmation."""
-    text = _read(PENDING)
-    if not text:
+    found = state.read()
+    if found is None:
         return None
-    found: dict[str, t.Any] = dict(line.partition("=")[::2] for line in text.splitlines() if "=" in line)
-    for name in _NUMBERS:
-        if name in found:
-            found[name] = int(found[name]) if str(found[name]).isdecimal() else None
-    return found
+    more = {name: getattr(found, name) for name in ("phase", "previous_generation", "permanent")}
+    return {**found.returned(True), **more}
 
 
 def failed() -> dict[str, str]:
-    """Systems that a deployment gave up, and why."""
+    """Systems that a deployment gave up; why, and when."""
     try:
-        names = sorted(os.listdir(FAILED))
+        names = sorted(os.listdir(state.FAILED))
     except FileNotFoundError:
         return {}
-    except PermissionError as exc:
-        raise _not_root(exc) from None
-    texts = {name: _read(os.path.join(FAILED, name)) for name in names}
-    return {os.path.join(STORE, name): text.strip() for name, text in texts.items() if text is not None}
+    texts = {
+        name: state.read_file(os.path.join(state.FAILED, name)) or "" for name in names if not name.endswith(".new")
+    }
+    return {os.path.join(STORE, name): _reason(text.splitlines()) for name, text in texts.items() if text}
 
 
-def records() -> list[dict[str, t.Any]]:
-    """All deployments, the oldest first. A line that a crash cut off is left out."""
-    found = []
-    for line in (_read(RECORD) or "").splitlines():
-        with contextlib.suppress(ValueError):
-            record = json.loads(line)
-            if isinstance(record, dict):
-                found.append(record)
-    return found
+def _reason(lines: list[str]) -> str:
+    return f"{lines[0]} ({lines[1]})" if len(lines) > 1 else lines[0]
 
 
 def _confirms(record: dict[str, t.Any], number: int, path: str | None) -> bool:
@@ -195,19 +181,5 @@ def _target(link: str) -> str | None:
     return os.path.realpath(link) if os.path.exists(link) else None
 
 
-def _read(path: str) -> str | None:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except PermissionError as exc:
-        raise _not_root(exc) from None
-
-
-def _not_root(exc: OSError) -> NixciError:
+def not_root(exc: OSError) -> NixciError:
     return NixciError(f"{exc.filename} cannot be read: {exc.strerror}; run this task as root (become: true).")
-
-
-def _date(seconds: float) -> str:
-    return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")  # noqa: UP017

@@ -43,13 +43,10 @@ class Rollout:
         found = self._new(system, action, abandoned)
         limit = max(1, min(ACTIVATION_LIMIT, int(self.host.runner.left())))
         self._arm(found, limit, abandoned)
-        error = self._next_boot(found) if action == "boot" else self._activate(found, limit, units)
-        if error is not None:
-            raise self._failure(found, error)
-        with state.lock(self.host.runner):
-            confirmation.mine(found.id).write(phase="activated")
-        if action != "boot" and self.confirm_timeout and not activation.armed(self.host):
-            activation.arm(self.host.runner, found.id, self.confirm_timeout)
+        try:
+            self._bring_about(found, limit, units)
+        except NixciError as exc:
+            raise self._failure(found, exc) from None
         if self.confirm_timeout:
             return found.returned(pending=True)
         confirmation.confirm(self.host, found.id)
@@ -105,25 +102,26 @@ class Rollout:
                 confirmation.record_interrupted(abandoned)
             found.write()
 
-    def _activate(self, found: Deployment, limit: int, units: dict[str, list[str]] | None) -> NixciError | None:
+    def _bring_about(self, found: Deployment, limit: int, units: dict[str, list[str]] | None) -> None:
+        if found.action == "boot":
+            confirmation.make_permanent(self.host, found)
+        else:
+            self._activate(found, limit, units)
+        with state.lock(self.host.runner):
+            confirmation.mine(found.id).write(phase="activated", members=found.members)
+        hosts.forget_unfinished()
+        if found.action != "boot" and self.confirm_timeout and not activation.armed(self.host):
+            activation.arm(self.host.runner, found.id, self.confirm_timeout)
+
+    def _activate(self, found: Deployment, limit: int, units: dict[str, list[str]] | None) -> None:
         state.write_file(hosts.UNFINISHED, found.system)
         run = Activation(self.host, found, units)
         began = time.monotonic()
         error = run.run(limit)
         self.failed = run.failed
         found.members["durations"] = {"activate": round(time.monotonic() - began, 1)}
-        if error is None:
-            with state.lock(self.host.runner):
-                confirmation.mine(found.id).write(members=found.members)
-            hosts.forget_unfinished()
-        return error
-
-    def _next_boot(self, found: Deployment) -> NixciError | None:
-        try:
-            confirmation.make_permanent(self.host, found)
-        except NixciError as exc:
-            return exc
-        return None
+        if error is not None:
+            raise error
 
     def _failure(self, found: Deployment, error: NixciError) -> NixciError:
         pending = state.read()

@@ -128,10 +128,10 @@ def test_a_probe_from_the_controller_takes_the_system_back(fleet: Fleet) -> None
     before, system = fleet.state("db"), fleet.system("db", "closed")
     values = {"deploy_probes": {"controller": {"ports": [22, 9]}}, "deploy_grace": 2}
     status, text = fleet.deploy("db", "--store-path", system, **values)
-    assert status == 2 and f"{fleet.hosts['db'].address}:9" in text and "db: reverted" in text, text
+    assert status == 2 and f"port 9 of {fleet.hosts['db'].address}" in text and "db: reverted" in text, text
     assert fleet.state("db") == before
     record = fleet.records("db")[-1]
-    assert record["result"] == "reverted" and ":9" in record["reason"]
+    assert record["result"] == "reverted" and "port 9 of" in record["reason"]
     status, text = fleet.deploy("db", "--store-path", system)
     assert status == 2 and "was activated on this host before and taken back" in text, text
 

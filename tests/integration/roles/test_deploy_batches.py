@@ -16,6 +16,7 @@ import typing as t
 
 import pytest
 
+from lab.clouds.gitlab import GitLabDouble, Token
 from tests.support.paths import ROOT
 
 OLD, NEW = "/nix/store/11111111111111111111111111111111-old", "/nix/store/22222222222222222222222222222222-new"
@@ -53,12 +54,12 @@ OPTIONS: dict[str, str] = {
 BODIES: dict[str, str] = {
     "nixos_deploy_check": """
     state, path = read(), params["store_path"] or (read()["before"] if params["generation"] else None)
-    pending = {"id": "1", "system": state["running"]} if state.get("pending") else None
+    pending = {"id": "1", "system": state["running"], "previous": state["before"]} if state.get("pending") else None
     problems = [state["problem"]] if state.get("problem") else []
     if params["expected"] and params["expected"] != state["running"]:
         problems.append("the host has moved")
     module.exit_json(running={"system": state["running"], "profile": state["profile"]}, store_path=path, present=state["present"],
-                     current=path == state["profile"], manifest=False, unconfirmed=pending, resume=None, problems=problems, notes=[])
+                     current=path == state["profile"], manifest=False, unconfirmed=pending, resume=state.get("resume"), problems=problems, notes=[])
 """,
     "nixos_closure": """
     event("build")
@@ -147,7 +148,14 @@ class Fleet:
         lines = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
         return [(what, host) for what, host in lines if not kinds or what in kinds]
 
-    def play(self, *args: str, playbook: str = "deploy.yml", forks: int = 10, **values: t.Any) -> tuple[int, str]:
+    def play(
+        self,
+        *args: str,
+        playbook: str = "deploy.yml",
+        forks: int = 10,
+        environment: dict[str, str] | None = None,
+        **values: t.Any,
+    ) -> tuple[int, str]:
         (self.folder / "events").unlink(missing_ok=True)
         done = subprocess.run(
             [
@@ -165,6 +173,7 @@ class Fleet:
                 "ANSIBLE_COLLECTIONS_PATH": str(self.folder / "collections"),
                 "ANSIBLE_NOCOLOR": "1",
                 "PWD": str(self.folder),
+                **(environment or {}),
             },
             capture_output=True,
             text=True,
@@ -271,9 +280,45 @@ def test_a_plan_is_written_and_applied_or_refused(fleet: Fleet) -> None:
     assert code == 0 and fleet.running(NEW) == ["host00"], text
 
 
+def test_in_a_job_the_deployment_is_recorded_on_gitlab(fleet: Fleet, serve: t.Callable[[t.Any], str]) -> None:
+    project, token = "panther/nixos", "canary-token"
+    sha = "5f0c3ab9b9e2d1c4a7f8e6d5c4b3a29180706050"
+    double = GitLabDouble([project], {token: Token("job", {project: "developer"}, job=True)})
+    double.deployed[project].repository.push("main", sha)
+    job = {
+        "CI_JOB_ID": "7",
+        "CI_JOB_TOKEN": token,
+        "CI_JOB_URL": "https://gitlab.example/-/jobs/7",
+        "CI_SERVER_URL": serve(double.app),
+        "CI_PROJECT_PATH": project,
+        "CI_COMMIT_SHA": sha,
+        "CI_COMMIT_REF_NAME": "main",
+        "GITLAB_USER_LOGIN": "ada",
+    }
+    fleet.set("host01", fails="probe")
+    values = {"deploy_gitlab_environment": "{{ inventory_hostname }}", "deploy_store_path": NEW}
+    code, text = fleet.play("--limit=host00:host01", environment=job, **values)
+    assert code != 0 and token not in text
+    recorded = double.deployed[project]
+    assert sorted(one["status"] for one in recorded.deployments) == ["failed", "success"], text
+    assert {one["name"] for one in recorded.environments} == {"host00", "host01"}
+    record = fleet.state("host00")["record"]
+    assert (record["who"], record["pipeline"]) == ("ada", job["CI_JOB_URL"])
+    double.deployed.clear()
+    code, text = fleet.play("--limit=host02", environment=job, **values)
+    assert code == 0 and "GitLab did not record the deployment of host02" in text, text
+
+
 def test_a_limit_that_matches_no_host_of_the_group_fails(fleet: Fleet) -> None:
     code, text = fleet.play("--limit=printer")
     assert code != 0 and "name one of host00, host01" in text
+
+
+def test_a_system_that_was_booted_meanwhile_is_only_verified_and_confirmed(fleet: Fleet) -> None:
+    fleet.set("host03", running=NEW, pending=True, resume="1")
+    code, text = fleet.play("--limit=host03", deploy_store_path=NEW)
+    assert code == 0, text
+    assert fleet.events() == [("verify", "host03"), ("confirmed", "host03")] and fleet.running(NEW) == ["host03"]
 
 
 def test_a_rollback_takes_the_same_way(fleet: Fleet) -> None:

@@ -292,3 +292,21 @@ def test_a_killed_confirmation_of_its_own_is_completed_by_the_next_run(host: Hos
     done = module(REBUILD, {})
     assert done["deployment"]["id"] == name and host.profile == host.system("new")
     assert [record["result"] for record in _deployment.records()] == ["confirmed"]
+
+
+def test_a_disk_that_fills_in_the_activation_is_a_reason_to_go_back(
+    host: Host, module: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, seen = _deployment.write_file, []
+
+    def full(path: str, text: str) -> None:
+        if path == _deployment.PENDING:
+            seen.append(path)
+            if len(seen) == 2:
+                path = "/dev/full/deployment"
+        write(path, text)
+
+    monkeypatch.setattr(_deployment, "write_file", full)
+    done = module(REBUILD, {})
+    assert (done["reason"], done["cause"]) == ("reverted", "not_written") and "cannot be written" in done["msg"], done
+    assert host.current == host.profile == host.system("old") and _deployment.read() is None

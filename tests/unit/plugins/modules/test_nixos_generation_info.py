@@ -9,7 +9,7 @@ import pathlib
 import typing as t
 
 import pytest
-from ansible_collections.pantheros.nixci.plugins.module_utils._nixos import generations
+from ansible_collections.pantheros.nixci.plugins.module_utils._nixos import deployment, generations
 
 from tests.support.paths import ROOT
 
@@ -22,16 +22,16 @@ class Host:
         self.folder, self.module = folder, module
         for name in ("store", "profiles", "pins", "failed", "bin"):
             (folder / name).mkdir()
+        monkeypatch.setattr(generations, "PROFILES", str(folder / "profiles"))
+        monkeypatch.setattr(generations, "STORE", str(folder / "store"))
         places = {
-            "PROFILES": "profiles",
-            "PINS": "pins",
+            "ROOTS": "pins",
             "PENDING": "deployment",
             "FAILED": "failed",
             "RECORD": "deployments.jsonl",
-            "STORE": "store",
         }
         for constant, name in places.items():
-            monkeypatch.setattr(generations, constant, str(folder / name))
+            monkeypatch.setattr(deployment, constant, str(folder / name))
         systems = {name: str(folder / name) for name in ("running", "booted")}
         monkeypatch.setattr(generations, "SYSTEMS", {**systems, "profile": str(folder / "profiles/system")})
         monkeypatch.setenv("PATH", f"{folder}/bin:/usr/bin:/bin")
@@ -119,20 +119,41 @@ def test_the_last_records_are_returned_without_a_line_that_was_cut_off(host: Hos
 
 
 def test_the_pending_deployment_and_the_systems_given_up(host: Host) -> None:
-    lines = ["id=5f0c3a", "phase=activated", "previous_generation=41", "started=1795653000", "who=panther@yoga = me"]
-    (host.folder / "deployment").write_text("\n".join([*lines, "confirm_timeout=120", ""]))
-    (host.folder / "failed/abc-nixos-system-web").write_text("atticd.service failed. 2026-11-26T02:30:00Z\n")
+    fields = {
+        "previous": "/nix/store/a",
+        "action": "test",
+        "phase": "activated",
+        "boot_id": "1-2",
+        "who": "me = panther",
+    }
+    written = deployment.Deployment(
+        "5f0c3a", "/nix/store/b", previous_generation=41, started=1_795_653_000, confirm_timeout=120, **fields
+    )
+    written.write()
+    for name, text in (
+        ("abc-web", "atticd.service failed.\n2026-11-26T02:30:00Z\nunconfirmed 1\n"),
+        ("abc-db", "Old.\n"),
+    ):
+        (host.folder / "failed" / name).write_text(text)
     result = host.read()
     assert result["pending"] == {
         "id": "5f0c3a",
+        "system": "/nix/store/b",
+        "previous": "/nix/store/a",
+        "action": "test",
+        "confirm_timeout": 120,
+        "boot_id": "1-2",
+        "who": "me = panther",
+        "started": "2026-11-26T00:30:00Z",
+        "pending": True,
         "phase": "activated",
         "previous_generation": 41,
-        "started": 1795653000,
-        "who": "panther@yoga = me",
-        "confirm_timeout": 120,
+        "permanent": False,
     }
+    store = f"{host.folder}/store"
     assert result["failed_systems"] == {
-        f"{host.folder}/store/abc-nixos-system-web": "atticd.service failed. 2026-11-26T02:30:00Z"
+        f"{store}/abc-db": "Old.",
+        f"{store}/abc-web": "atticd.service failed. (2026-11-26T02:30:00Z)",
     }
 
 
@@ -198,5 +219,5 @@ def test_files_of_root_need_root(host: Host, monkeypatch: pytest.MonkeyPatch) ->
     def refuse(path: str, **_more: t.Any) -> t.NoReturn:
         raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr(generations, "open", refuse, raising=False)
+    monkeypatch.setattr(deployment, "open", refuse, raising=False)
     assert "run this task as root (become: true)" in host.read()["msg"]
