@@ -14,7 +14,8 @@ import re
 import typing as t
 import urllib.error
 import urllib.parse
-import urllib.request
+
+from ansible.module_utils.urls import open_url
 
 TIMEOUT = 5.0
 LIMIT = 1 << 16
@@ -62,9 +63,9 @@ def findings(cache: dict[str, t.Any], path: str) -> t.Iterator[str]:
 
 
 def get(url: str) -> tuple[int, str]:
-    request = urllib.request.Request(url, headers=_credentials(url))  # noqa: S310 - the host's own substituters
     try:
-        response = urllib.request.urlopen(request, timeout=TIMEOUT)  # noqa: S310
+        # The netrc of Nix is another one than that of the user.
+        response = open_url(url, headers=_credentials(url), timeout=TIMEOUT, use_netrc=False)
     except urllib.error.HTTPError as exc:
         response = exc
     with contextlib.closing(response):

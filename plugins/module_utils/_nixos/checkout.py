@@ -172,15 +172,14 @@ class Checkout:
     def _tracked(self) -> list[str]:
         with open(os.path.join(self.folder, "flake.nix"), encoding="utf-8", errors="replace") as file:
             recurse = ["--recurse-submodules"] if _SUBMODULES.search(file.read()) else []
-        assert self.repository is not None
-        done = self.repository.ask(self.top, "ls-files", "-z", "--cached", *recurse)
+        done = t.cast(Repository, self.repository).ask(self.top, "ls-files", "-z", "--cached", *recurse)
         if done.rc != 0:
             raise NixciError(f"git cannot list the files of {self.top}: {done.err.strip()}")
         return sorted({path for path in done.out.split("\0") if path})
 
     def _shallow(self) -> bool:
-        assert self.repository is not None
-        return self.repository.ask(self.top, "rev-parse", "--is-shallow-repository").out.strip() == "true"
+        repository = t.cast(Repository, self.repository)
+        return repository.ask(self.top, "rev-parse", "--is-shallow-repository").out.strip() == "true"
 
 
 def _copy(source: str, target: str) -> None:

@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import time
+import typing as t
 from collections.abc import Iterator
 
 from .._core.errors import NixciError, UnavailableError
@@ -93,18 +94,17 @@ class Store:
         with os.fdopen(descriptor, "wb") as file, gzip.GzipFile(fileobj=file, mode="wb", compresslevel=1) as packed:
             process = self._open("nix-store", "--export", *paths, stdout=subprocess.PIPE)
             with process:
-                assert process.stdout is not None
-                shutil.copyfileobj(process.stdout, packed, 2**20)
+                shutil.copyfileobj(t.cast(t.IO[bytes], process.stdout), packed, 2**20)
                 error = process.stderr.read().decode(errors="replace") if process.stderr else ""
             self._refuse(process.returncode, "exported", error)
 
     def read(self, archive: str) -> None:
         """Import paths from such a file."""
         with gzip.open(archive, "rb") as packed, self._open("nix-store", "--import", stdin=subprocess.PIPE) as process:
-            assert process.stdin is not None
+            taken = t.cast(t.IO[bytes], process.stdin)
             try:
-                shutil.copyfileobj(packed, process.stdin, 2**20)
-                process.stdin.close()
+                shutil.copyfileobj(packed, taken, 2**20)
+                taken.close()
             except BrokenPipeError:
                 pass  # its error says why
             error = process.stderr.read().decode(errors="replace") if process.stderr else ""
