@@ -7,7 +7,7 @@ import typing as t
 
 from .controller import PATIENT, Controller
 from .host import Host
-from .outcome import OK, UNREACHABLE, Outcome
+from .outcome import FAILED, OK, Outcome
 
 
 def test_a_host_disappears_in_a_batch_of_four(new_host: t.Callable[..., Host], controller: Controller) -> None:
@@ -20,7 +20,7 @@ def test_a_host_disappears_in_a_batch_of_four(new_host: t.Callable[..., Host], c
     lost.kill()
     confirmed = ("confirmed", "good", "good2")
     for host in others:
-        Outcome(running="good2", records=[confirmed], code=UNREACHABLE, message=lost.name).check(host, run)
+        Outcome(running="good2", records=[confirmed], code=FAILED, message=lost.name).check(host, run)
 
     lost.start()
     Outcome(running="good").check(lost)

@@ -143,10 +143,11 @@ remember() {
       count=$((${count:-0} + 1))
       ;;
   esac
+  # A full disk must not leave a part of it.
   {
-    printf '%s\n%s\n' "$why" "$(date -u +%Y-%m-%dT%H:%M:%SZ)"
-    [ -z "$count" ] || printf 'unconfirmed %s\n' "$count"
+    printf '%s\n%s\n' "$why" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" && { [ -z "$count" ] || printf 'unconfirmed %s\n' "$count"; }
   } >"$file.new" && mv "$file.new" "$file"
+  rm -f "$file.new"
 }
 
 # finish RESULT [GENERATION]
