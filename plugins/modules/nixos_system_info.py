@@ -52,7 +52,7 @@ system:
       type: dict
       sample: {"settings/postgresql.json": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}
     unfinished:
-      description: Whether its activation was interrupted.
+      description: Whether its activation was interrupted, or is not confirmed yet.
       type: bool
       sample: false
 host_name:

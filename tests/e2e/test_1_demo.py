@@ -139,7 +139,7 @@ def test_secrets_reach_the_host_through_opnix_only(host: t.Any, vault: t.Any, de
         vault.item("Backblaze-B2")["application-key"],
         vault.item("Attic-server")["signing-key"][:60],
         # All but the public keys.
-        *[value for label, value in vault.item("Attic").items() if label != "hosts"],
+        *[value.strip() for label, value in vault.item("Attic").items() if label != "hosts"],
         state.secret("cloudflare-token"),
         state.secret("gitlab-token"),
         state.secret("connect-token"),

@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from .._core.change import Change
 from .._core.errors import InvalidError, NixciError
 from .._core.file import File
+from .deployment import PENDING
 from .host import CURRENT_SYSTEM, UNFINISHED
 from .staging import Repository
 
@@ -290,7 +291,11 @@ def _read(path: str) -> bytes:
 def running_system() -> dict[str, t.Any]:
     """What the host that this runs on was built from."""
     system = os.path.realpath(CURRENT_SYSTEM)
-    return {"store_path": system, "built_from": _manifest(), "unfinished": os.path.exists(UNFINISHED)}
+    return {
+        "store_path": system,
+        "built_from": _manifest(),
+        "unfinished": os.path.exists(UNFINISHED) or os.path.exists(PENDING),
+    }
 
 
 def _manifest() -> dict[str, str] | None:

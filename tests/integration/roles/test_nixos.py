@@ -29,7 +29,7 @@ PLAYBOOK = """
       when: pause is defined
     - ansible.builtin.import_role: {name: pantheros.nixci.nixos, tasks_from: activate, rolespec_validate: false}
 """
-IMPORT = "imports = [ ./nixci/modules ];"
+IMPORT = "imports = [ ./nixci/hosts/web ];"
 OWN = 'networking.hostName = "web"; environment.etc.mine.text = "the user\'s";'
 # Slow enough to be interrupted.
 SLOW = 'system.activationScripts.slow = "sleep 3";'
@@ -57,6 +57,12 @@ class Controller:
 
     def _argv(self, *args: str, **values: t.Any) -> list[str]:
         fixed = {"ansible_connection": "community.docker.docker", "ansible_python_interpreter": "/usr/bin/python3"}
+        fixed |= {
+            "nixos_configuration": "web",
+            "deploy_grace": "5",
+            "deploy_steady": "2",
+            "deploy_confirm_timeout": "40",
+        }
         return [*self.command, *args, f"--extra-vars={json.dumps({**fixed, **values})}"]
 
     def play(self, *args: str, **values: t.Any) -> Played:
@@ -75,12 +81,14 @@ class Controller:
         process = subprocess.Popen(
             self._argv(**values), cwd=ROOT, env=self.env, stdout=subprocess.PIPE, text=True, start_new_session=True
         )
+        printed = ""
         for line in process.stdout or []:
+            printed += line
             if task in line:
                 time.sleep(after)
                 break
         else:
-            raise AssertionError(f"the play ended before {task}")
+            raise AssertionError(f"the play ended before {task}: {printed}")
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
@@ -90,8 +98,11 @@ class Controller:
         return self.host.current(), self.host.profile(), files
 
     def settled(self, **values: t.Any) -> None:
-        """One run completes what is left, and the next has nothing to do."""
-        first, again = self.play(**values), self.play(**values)
+        """One run completes what is left, and the next has nothing to do. What nobody confirmed is taken back first."""
+        end = time.monotonic() + 300
+        while "is not confirmed yet" in (first := self.play(**values)).text and time.monotonic() < end:
+            time.sleep(2)
+        again = self.play(**values)
         assert first.rc == 0, first.out
         assert again.rc == 0 and "changed=0" in again.text, again.out
         assert not self.host.sh("ls -d /var/lib/nixci/staging /run/nixci/unfinished-activation").stdout
@@ -145,7 +156,7 @@ def test_refused_settings_do_not_stay(host: Host, controller: Controller) -> Non
     before = controller.state()
     for args in (["--check"], []):
         refused = controller.play(*args, _nixos_collection_version="no version")
-        assert refused.rc != 0 and "/etc/nixos/nixci/settings/nixos.json" in refused.text, refused.out
+        assert refused.rc != 0 and "/etc/nixos/nixci/hosts/web/settings/nixos.json" in refused.text, refused.out
         assert controller.state() == before
     assert host.rebuild("build").returncode == 0, "the user's own next rebuild works"
 
@@ -175,7 +186,7 @@ def test_what_needs_a_reboot_is_told_before_anything_moves(host: Host, controlle
     assert refused.rc != 0 and "nixos_rebuild_action: boot" in refused.text
     assert controller.state() == before
     values = {"_nixos_collection_version": "1.1.0", "nixos_rebuild_action": "boot"}
-    booted = controller.play(**values, deploy_grace=5, deploy_steady=2)
+    booted = controller.play(**values)
     assert booted.rc == 0, booted.out
     assert host.current() == host.profile() == host.boots() != before[0]
     controller.settled(_nixos_collection_version="1.1.0")
