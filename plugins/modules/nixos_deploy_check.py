@@ -160,14 +160,12 @@ missing_bytes:
   type: int
   returned: success
 access:
-  description: How the controller gets in, for O(pantheros.nixci.nixos_rebuild#module:access). Empty for connections other than C(ssh).
+  description:
+    - How the controller gets in, for O(pantheros.nixci.nixos_rebuild#module:access). One of the C(keys) is used. Empty for connections other
+      than C(ssh).
   type: dict
   returned: success
-  contains:
-    user: {description: The user who logs in., type: str}
-    port: {description: The port., type: int}
-    keys: {description: Public keys of which one is used., type: list, elements: str}
-    sudo: {description: Whether the user becomes root by sudo., type: bool}
+  sample: {"user": "deploy", "port": 22, "keys": ["ssh-ed25519 AAAA… deploy"], "sudo": true}
 ssh_args:
   description:
     - The first arguments of C(ssh), with a bound for how long a silent host is waited for; for the variable C(ansible_ssh_args). Null for other

@@ -72,7 +72,7 @@ fingerprint:
   type: str
   returned: success
   sample: SHA256:0bqCjEPzYP9Vbx+MLeEuQrTdkDTlLMTFWTyi3hPWLIo
-keys:
+offered:
   description: The C(type) and C(fingerprint) of each key that the host offers.
   type: list
   elements: dict

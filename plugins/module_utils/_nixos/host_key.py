@@ -115,7 +115,7 @@ class HostKey:
         trusted = [key for key in found.offered if key in found.pinned]
         authority = [key for key in found.pinned if key.marker == "@cert-authority"]
         result: Result = {
-            "keys": [{"type": key.type, "fingerprint": key.fingerprint} for key in found.offered],
+            "offered": [{"type": key.type, "fingerprint": key.fingerprint} for key in found.offered],
             "pinned": bool(trusted or authority),
             "fingerprint": (trusted or found.offered)[0].fingerprint,
         }

@@ -70,7 +70,7 @@ def test_without_a_confirmed_fingerprint_nothing_is_pinned(server: Server) -> No
     runs = assert_check_mode_contract(server.run, server.pinned)
     assert not runs.actual["changed"] and not runs.actual["pinned"] and server.pinned() is None
     assert runs.actual["fingerprint"] == server.fingerprint(server.keys["ed25519"])
-    assert [key["type"] for key in runs.actual["keys"]] == ["ssh-ed25519", "ssh-rsa"]
+    assert [key["type"] for key in runs.actual["offered"]] == ["ssh-ed25519", "ssh-rsa"]
 
 
 @pytest.mark.parametrize("port", [22, 2222])
