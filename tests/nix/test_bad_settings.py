@@ -151,8 +151,8 @@ def test_every_string_option_has_such_a_type(host: t.Any) -> None:
             (builtins.filter (n: n != "_module" && n != "_freeformOptions") (builtins.attrNames options))
           else [ { inherit option; type = type.name; } ];
       in
-      # nixci.checks is no role's: the modules compute it, and it ends up in JSON only.
-      lib.concatMap (role: below role options.nixci.${role}.type) (builtins.attrNames (removeAttrs options.nixci [ "checks" ]))
+      # These are no role's: the modules compute them.
+      lib.concatMap (role: below role options.nixci.${role}.type) (builtins.attrNames (removeAttrs options.nixci [ "checks" "folders" ]))
     """)
     assert len(names) > 30
     kinds = {entry["type"].split(" ")[0] for entry in names}
