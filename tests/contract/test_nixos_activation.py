@@ -80,7 +80,7 @@ class Machine:
         process.wait(PATIENCE)
 
     def hold(self, gate: str) -> None:
-        self.host.out(f"touch /run/hold-{gate}")
+        self.host.out(f"rm -f /run/at-{gate}; touch /run/hold-{gate}")
 
     def arrives(self, gate: str) -> None:
         self.until(f"the gate {gate}", f"test -e /run/at-{gate}")
