@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pathlib
 import secrets
 import signal
 import socket
@@ -17,6 +18,7 @@ from .names import GATEWAY, PORTS, ROOT, URLS
 from .shell import LabError, say, wait
 
 LOG = state.DIR / "clouds.log"
+COMMAND = "-m lab.clouds"
 
 
 def make_credentials() -> None:
@@ -55,7 +57,12 @@ def start() -> None:
 
 
 def alive() -> bool:
-    return state.process("clouds", "-m lab.clouds") is not None and answers()
+    return running() and answers()
+
+
+def running(folder: pathlib.Path | None = None) -> bool:
+    """Whether the process runs, of the lab with this folder, ours unless told."""
+    return state.process("clouds", COMMAND, folder) is not None
 
 
 def answers() -> bool:
@@ -68,11 +75,11 @@ def answers() -> bool:
 
 
 def stop() -> None:
-    if pid := state.process("clouds", "-m lab.clouds"):
+    if pid := state.process("clouds", COMMAND):
         os.kill(pid, signal.SIGKILL)  # its state ends with it, so there is nothing to finish
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, 0)
-        wait("The end of the doubles", lambda: state.process("clouds", "-m lab.clouds") is None, 10)
+        wait("The end of the doubles", lambda: not running(), 10)
 
 
 def last_line() -> str:

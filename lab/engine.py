@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 
-from . import state
+from . import doubles, state
 from .machine import install
 from .names import LABEL, ROOT
 from .shell import LabError, attempt, run, say, wait
@@ -37,9 +37,11 @@ def ensure() -> None:
         container, root = line.split(maxsplit=1)
         if root == str(ROOT):
             continue
-        if pathlib.Path(root).exists():
+        if doubles.running(pathlib.Path(root) / state.DIR.name):
             raise LabError(f"Another lab exists on this machine; end it first: cd {root} && python -m lab down")
-        # Its checkout is gone, so nobody else can remove it.
+        # The doubles had their state in memory, so a lab that lost them is useless: the machine was restarted, or the
+        # checkout is gone and nobody else can remove its containers.
+        say(f"Removing {container}, left by a lab of {root} that no longer runs")
         run("docker", "rm", "--force", "--volumes", container)
 
 

@@ -84,10 +84,10 @@ def digest(*parts: str | pathlib.Path) -> str:
     return total.hexdigest()[:12]
 
 
-def process(name: str, command: str) -> int | None:
-    """The id of the process in <name>.pid, if it is still the one that was started."""
+def process(name: str, command: str, folder: pathlib.Path | None = None) -> int | None:
+    """The id of the process in <name>.pid in this folder of a lab, ours unless told, if it is still the one that was started."""
     with contextlib.suppress(FileNotFoundError, ValueError, ProcessLookupError):
-        pid = int((DIR / f"{name}.pid").read_text())
+        pid = int(((folder or DIR) / f"{name}.pid").read_text())
         if command in pathlib.Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " "):
             return pid
     return None

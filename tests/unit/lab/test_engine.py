@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import pathlib
+import subprocess
+import sys
 
 import pytest
 
-from lab import engine
-from lab.shell import LabError
+from lab import doubles, engine
+from lab.shell import LabError, wait
 
 
 @pytest.fixture
@@ -24,9 +26,21 @@ def docker(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.P
 
 def test_a_lab_of_another_checkout_is_not_touched(docker: pathlib.Path) -> None:
     (docker / "containers").write_text(f"abc {docker}\n")
-    with pytest.raises(LabError, match=f"end it first: cd {docker} && python -m lab down"):
-        engine.ensure()
+    with subprocess.Popen([sys.executable, "-c", "input()", *doubles.COMMAND.split()], stdin=subprocess.PIPE) as child:
+        (docker / ".lab").mkdir()
+        (docker / ".lab" / "clouds.pid").write_text(str(child.pid))
+        wait("the doubles", lambda: doubles.running(docker / ".lab"), 5)
+        with pytest.raises(LabError, match=f"end it first: cd {docker} && python -m lab down"):
+            engine.ensure()
     assert not (docker / "removed").exists()
+
+
+def test_a_lab_whose_doubles_died_with_the_machine_is_removed(docker: pathlib.Path) -> None:
+    (docker / "containers").write_text(f"abc {docker}\n")
+    (docker / ".lab").mkdir()
+    (docker / ".lab" / "clouds.pid").write_text("4194305")  # above every process id of Linux
+    engine.ensure()
+    assert (docker / "removed").read_text().split()[-1] == "abc"
 
 
 def test_a_lab_whose_checkout_was_deleted_is_removed(docker: pathlib.Path) -> None:
