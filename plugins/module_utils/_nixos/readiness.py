@@ -226,7 +226,11 @@ def read_running() -> Result:
 
 
 def lists_checks(path: str) -> bool:
-    checks = _json(os.path.join(path, MANIFEST.lstrip("/"))).get("checks")
+    return has_checks(_json(os.path.join(path, MANIFEST.lstrip("/"))))
+
+
+def has_checks(manifest: Result) -> bool:
+    checks = manifest.get("checks")
     return isinstance(checks, dict) and checks.keys() >= CHECKS
 
 
