@@ -8,7 +8,7 @@ import typing as t
 
 from ansible.plugins.action import ActionBase
 
-from ..plugin_utils._deploy import access, host_key, plan, who
+from ..plugin_utils._deploy import access, host_key, plan, store, who
 
 
 class ActionModule(ActionBase):
@@ -32,15 +32,16 @@ class ActionModule(ActionBase):
         if ssh:
             ssh_args = access.bounded(self._connection)
             self._connection.set_option("ssh_args", ssh_args)
-        result.update(
-            ssh_args=ssh_args, controller=who.deploys(), access=access.of(ssh, self._play_context.become) if ssh else {}
-        )
+        result.update(ssh_args=ssh_args, controller=who.deploys(), access={})
         if problems:
             # Whoever answers there may be another machine, so nothing is asked of it.
             return {**result, **NOT_ASKED, "changed": False, "problems": [f"{name}: {one}" for one in problems]}
+        given = {"time": time.time(), **store.knows(arguments)}
+        if ssh:
+            given["access"] = result["access"] = access.of(ssh, self._play_context.become)
         found = self._execute_module(
             module_name="pantheros.nixci.nixos_deploy_check",
-            module_args={**arguments, "time": time.time()},
+            module_args={**given, **arguments},
             task_vars=variables,
         )
         for kind in ("problems", "notes"):
