@@ -193,7 +193,7 @@ missing_bytes:
 access:
   description:
     - How the controller gets in, for O(pantheros.nixci.nixos_rebuild#module:access). One of the C(keys) is used. Empty for connections other
-      than C(ssh).
+      than C(ssh), and if the host runs the system already.
   type: dict
   returned: success
   sample: {"user": "deploy", "port": 22, "keys": ["ssh-ed25519 AAAA… deploy"], "sudo": true}
