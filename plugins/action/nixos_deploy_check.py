@@ -8,7 +8,7 @@ import typing as t
 
 from ansible.plugins.action import ActionBase
 
-from ..plugin_utils._deploy import access, glance, host_key, plan, who
+from ..plugin_utils._deploy import access, glance, host_key, plan, store, who
 
 
 class ActionModule(ActionBase):
@@ -38,11 +38,12 @@ class ActionModule(ActionBase):
             return {**result, **NOT_ASKED, "changed": False, "problems": [f"{name}: {one}" for one in problems]}
         if "store_path" in arguments and (unchanged := self._glance(arguments)):
             return {**result, **unchanged, "changed": False}
+        given = {"time": time.time(), **store.knows(arguments)}
         if ssh:
-            result["access"] = access.of(ssh, self._play_context.become)
+            given["access"] = result["access"] = access.of(ssh, self._play_context.become)
         found = self._execute_module(
             module_name="pantheros.nixci.nixos_deploy_check",
-            module_args={**arguments, "time": time.time()},
+            module_args={**given, **arguments},
             task_vars=variables,
         )
         for kind in ("problems", "notes"):

@@ -162,6 +162,48 @@ def test_a_full_disk_is_found_from_what_is_missing(machine: Machine, space: Stat
     assert "needs 250 MiB more" in machine.look(store_path=missing, need_bytes=250 << 20)["problems"][0]
 
 
+def test_a_system_that_locks_out_who_deploys_is_refused_although_it_is_only_evaluated(machine: Machine) -> None:
+    good, missing = access(), str(machine.folder / "store/missing")
+    login = {"user": "deploy", "port": 22, "keys": [KEY], "sudo": True}
+    machine.run(machine.system("running", access=good))
+
+    def problems(manifest: dict[str, t.Any], **params: t.Any) -> list[str]:
+        return list(machine.look(store_path=missing, access=login, manifest=manifest, copy="ssh", **params)["problems"])
+
+    assert problems({"access": good}) == problems({}) == []
+    closed = {"access": {**good, "ssh": {**good["ssh"], "ports": [2222]}, "users": {}}}
+    (problem,) = problems(closed)
+    assert "would lock out who deploys it. SSH does not listen on port 22, but on 2222" in problem
+    assert "The user 'deploy' does not exist" in problem and "deploy_force: [lockout]" in problem
+    forced = machine.look(store_path=missing, access=login, manifest=closed, copy="ssh", force=["lockout"])
+    assert forced["problems"] == [] and "as deploy_force demands" in forced["notes"][0]
+    machine.run(machine.system("closed", **closed))
+    assert problems(closed) == [], "so it is already"
+
+
+def test_a_system_that_is_here_says_itself_whom_it_locks_out(machine: Machine) -> None:
+    off = {**access(), "ssh": {**access()["ssh"], "enable": False}}
+    (problem,) = machine.look(store_path=machine.system("off", access=off), access={"user": "root"})["problems"]
+    assert "SSH is off" in problem
+
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGOOD"
+
+
+def access() -> dict[str, t.Any]:
+    return {
+        "ssh": {"enable": True, "ports": [22], "permitRootLogin": "no"},
+        "firewall": {"enable": True, "tcpPorts": [22]},
+        "users": {"deploy": {"keys": [KEY], "groups": [], "wheel": True}},
+        "sudo": {"enable": True},
+    }
+
+
+def test_the_checks_of_a_system_are_known_before_it_is_here(machine: Machine) -> None:
+    listed = {"checks": dict.fromkeys(readiness.CHECKS, {})}
+    assert machine.look(store_path=str(machine.folder / "store/missing"), manifest=listed, copy="ssh")["manifest"]
+
+
 def test_inodes_are_counted(machine: Machine, space: Statvfs) -> None:
     space(1 << 40, inodes=900)
     assert "900 inodes left" in machine.look(store_path=machine.system("other"))["problems"][0]
