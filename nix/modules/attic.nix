@@ -47,6 +47,11 @@ let
     RUST_LOG = "attic_server=info";
   };
 
+  # Other names under which Caddy sends requests here.
+  proxied = lib.optionals (config.nixci.caddy != null) (
+    lib.attrNames (lib.filterAttrs (_: site: site.upstream == cfg.listen) config.nixci.caddy.sites)
+  );
+
   # Stronger than what the service's own module says, weaker than a user's mkForce.
   instead = lib.mkOverride 90;
 
@@ -219,7 +224,9 @@ in
       ];
     }
     // lib.optionalAttrs available {
-      services.atticd = lib.recursiveUpdate definitions { settings.allowed-hosts = [ cfg.domain ]; };
+      services.atticd = lib.recursiveUpdate definitions {
+        settings.allowed-hosts = lib.unique ([ cfg.domain ] ++ proxied);
+      };
 
       systemd.services.atticd = {
         inherit environment;

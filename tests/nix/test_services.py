@@ -184,7 +184,8 @@ def test_caddy_proxies_the_domain(host: t.Any) -> None:
     assert got["globalConfig"].startswith("email admin@hbohlen.systems\n")
     assert "acme_ca" not in got["globalConfig"]
     site = got["virtualHosts"]["cache.hbohlen.systems"]
-    assert site["extraConfig"].startswith("reverse_proxy 127.0.0.1:8080 {\n")
+    assert "\nreverse_proxy 127.0.0.1:8080 {\n" in site["extraConfig"]
+    assert "response_header_timeout 1h" in site["extraConfig"]
     assert "max_size" not in site["extraConfig"]
 
 
