@@ -193,6 +193,7 @@ in
           serviceConfig = {
             Type = "oneshot";
             ExecStart = "${backup}/bin/nixci-backup offsite";
+            TimeoutStartSec = "2h";
             StateDirectory = "nixci-backup";
             CacheDirectory = "nixci-backup";
             CacheDirectoryMode = "0700";

@@ -5,6 +5,7 @@
 set -euo pipefail
 shopt -s inherit_errexit
 
+export PGOPTIONS=--client-min-messages=warning
 STOPPED=/run/nixci-restore.stopped
 
 usage() {
@@ -113,7 +114,7 @@ restore() {
 
   if [ "$database" = "$NIXCI_ATTIC" ]; then
     touch "$STOPPED"
-    systemctl stop atticd.service atticd-gc.service
+    systemctl stop --no-warn atticd.service atticd-gc.service
   fi
   may_replace # somebody may have filled it meanwhile
   swap

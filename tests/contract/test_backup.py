@@ -14,6 +14,7 @@ import json
 import os
 import pathlib
 import re
+import ssl
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ from collections.abc import Iterator
 
 import pytest
 import requests
+import trustme
 import yaml
 
 from lab.clouds.b2 import B2Double
@@ -45,7 +47,12 @@ class Cloud:
 
     def __init__(self, stack: contextlib.ExitStack, address: str) -> None:
         self.b2 = B2Double()
-        self.endpoint = self.b2.s3_url = stack.enter_context(serving(S3Double(self.b2).app, address=address))
+        app = S3Double(self.b2).app
+        self.endpoint = self.b2.s3_url = stack.enter_context(serving(app, address=address))
+        # restic sends other headers without TLS, which B2 refuses.
+        self.authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.authority.issue_cert(address).configure_cert(context)
+        self.backup_endpoint = stack.enter_context(serving(app, context, address))
         self.url = stack.enter_context(serving(self.b2.app, address=address))
         self.cache = self._bucket("cache-nars", ["listBuckets", "listFiles", "readFiles", "writeFiles", "deleteFiles"])
         self.backup = self._bucket("cache-backup", CAPABILITIES)
@@ -96,7 +103,7 @@ class Machine:
                 "storage": {**storage, "bucket": "cache-nars"},
             },
             "postgresql": {"databases": ["atticd"]},
-            "backup": {"offsite": {**storage, "bucket": "cache-backup", "environmentFile": "/etc/backup.env"}},
+            "backup": {"offsite": {**storage, "endpoint": self.cloud.backup_endpoint, "bucket": "cache-backup", "environmentFile": "/etc/backup.env"}},
         }
         for role, values in settings.items():
             host.put(f"/etc/nixos/nixci/settings/{role}.json", json.dumps({role: values}))
@@ -106,6 +113,8 @@ class Machine:
         host.put("/etc/atticd.env", token + keys.format(cache.id, cache.secret))
         host.put("/etc/backup.env", f"RESTIC_PASSWORD={PASSWORD}\n" + keys.format(backup.id, backup.secret))
         host.out("chmod 400 /etc/*.env")
+        host.put("/etc/authority.pem", self.cloud.authority.cert_pem.bytes().decode())
+        host.out("cat /etc/authority.pem >>/etc/ssl/certs/ca-certificates.crt")
         host.switch(CONFIGURATION.format(name=self.name))
         self.url = f"http://{host.address}:8080"
         self.comes_back()
@@ -232,3 +241,98 @@ def test_the_lost_database_comes_back_from_a_dump(old: Machine, known: dict[str,
     assert "atticd is what it was in the dump." in old.restores()
     assert old.answers(*known) == known
     assert old.databases() & {"atticd_restore"} == set() and len(old.databases()) == 4
+
+
+def test_a_database_that_is_not_empty_needs_its_name_and_is_kept(old: Machine, known: dict[str, str]) -> None:
+    extra = {"X-Attic-Nar-Info": json.dumps((path := Path()).info("ci"))}
+    assert old.ask("PUT", "/_api/v1/upload-path", headers=extra, data=path.nar).status_code == 200
+    for word in ("", "--replace other"):
+        assert "The database atticd is not empty, so nothing was changed." in old.refuses(word)
+    assert old.ask("GET", f"/ci/{path.hash}.narinfo").status_code == 200
+
+    before = old.databases()
+    said = old.restores("--replace atticd")
+    [kept] = old.databases() - before
+    assert kept.startswith("atticd_before_") and f"is kept as {kept}" in said
+    assert old.answers(*known) == known and old.ask("GET", f"/ci/{path.hash}.narinfo").status_code == 404
+    paths = old.host.out(f"runuser -u postgres -- psql -d {kept} -Atc 'SELECT store_path_hash FROM object'")
+    assert path.hash in paths
+    old.host.out(f"runuser -u postgres -- dropdb {kept}")
+
+
+def test_a_dump_that_cannot_be_restored_changes_nothing(old: Machine, known: dict[str, str]) -> None:
+    old.host.out("cd /var/backup/nixci; head -c 3000 atticd-*.dump >/root/short.dump")
+    assert "The dump could not be restored; atticd is as it was." in old.refuses("--from /root/short.dump --replace atticd")
+    for source, said in {
+        "offsite:0123abcd": "has no snapshot 0123abcd of atticd made by old",
+        "offsite --host elsewhere": "has no snapshot latest of atticd made by elsewhere",
+        "atticd-20200101T000000Z.dump": "There is no file /var/backup/nixci/atticd-20200101T000000Z.dump",
+    }.items():
+        assert said in old.refuses(f"--from {source} --replace atticd")
+    assert old.answers(*known) == known
+
+
+def test_a_restore_that_is_killed_leaves_a_server_that_runs(old: Machine, known: dict[str, str]) -> None:
+    """While atticd stops, which takes its time here."""
+    slow = "/run/systemd/system/atticd.service.d/slow.conf"
+    old.host.put(slow, "[Service]\nExecStop=/bin/sleep 3\n")
+    old.host.out("systemctl daemon-reload")
+    restore = subprocess.Popen(["docker", "exec", old.host.id, "bash", "-c", f"{SW} nixci-restore atticd --replace atticd"])
+    end = time.monotonic() + 60
+    while old.host.sh("test -e /run/nixci-restore.stopped").returncode != 0:
+        assert time.monotonic() < end and restore.poll() is None
+        time.sleep(0.1)
+    old.host.out("systemctl kill --signal=KILL nixci-restore")
+    assert restore.wait(30) != 0
+    old.host.out(f"until systemctl is-active --quiet atticd; do sleep 0.1; done; rm {slow}; systemctl daemon-reload")
+    assert old.host.sh("test -e /run/nixci-restore.stopped").returncode != 0
+    old.comes_back()
+    assert old.answers(*known) == known
+    assert "atticd is what it was in the dump." in old.restores("--replace atticd")
+    assert old.answers(*known) == known and "atticd_restore" not in old.databases()
+
+
+def test_a_new_host_gets_everything_by_the_playbook(
+    machines: tuple[Machine, Machine], known: dict[str, str], tmp_path: pathlib.Path
+) -> None:
+    """It has the settings and secrets of the old one, and nothing else."""
+    old, new = machines
+    assert set(new.answers(*known).values()) == {"404"}
+    played = new.play("restore", tmp_path, restore_from="offsite", restore_host="old")
+    assert played.returncode == 0, played.stdout[-3000:]
+    new.comes_back()
+    assert new.answers(*known) == known
+    for question, narinfo in known.items():
+        if question.endswith(".narinfo"):
+            assert len(new.nar(narinfo, question)) == int(re.findall("^NarSize: (.*)", narinfo, re.MULTILINE)[0])
+    # The verification at its end made a dump of the new host and copied it, too.
+    shown = new.host.out(f"{SW} nixci-backup list")
+    assert new.host.out("cat /var/lib/nixci-backup/atticd.offsite") in shown and " old " in shown and " new " in shown
+
+    again = new.play("restore", tmp_path, restore_from="offsite", restore_host="old")
+    assert again.returncode != 0 and "restore_replace=atticd" in again.stdout
+    secrets = (PASSWORD, new.cloud.backup[0].secret)
+    journal = new.host.out("journalctl --no-pager; cat /nix/var/nix/profiles/system/etc/nixci/manifest.json")
+    assert not any(secret in text for secret in secrets for text in (played.stdout, again.stdout, journal))
+
+
+def test_what_an_intruder_hides_can_be_read_as_of_before(old: Machine, known: dict[str, str]) -> None:
+    """docs/backup.md. The key of the host cannot delete; the administrator's key reads an earlier state."""
+    moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 1))
+    time.sleep(2)
+    uploads = {each.id for each in old.cloud.versions() if each.action == "upload"}
+    everything = old.host.sh(f"{SW} nixci-backup restic forget --unsafe-allow-remove-all --tag atticd --host old --host new --prune")
+    assert everything.returncode == 0, everything.stderr
+    assert "no snapshot" in old.refuses("--from offsite --replace atticd")
+    assert uploads <= {each.id for each in old.cloud.versions() if each.action == "upload"}
+
+    admin = old.cloud.b2.add_key("admin", ["listBuckets", "listFiles", "readFiles"])
+    access = {"TYPE": "b2", "ACCOUNT": admin.id, "KEY": admin.secret, "ENDPOINT": old.cloud.url}
+    variables = " ".join(f"RCLONE_CONFIG_B2_{name}={value}" for name, value in access.items())
+    old.host.out(f"{variables} rclone copy --b2-version-at {moment} B2:cache-backup /srv/restored")
+    restic = f"RESTIC_PASSWORD={PASSWORD} restic --no-cache --no-lock --repo /srv/restored"
+    old.host.out(f"{restic} restore latest --host old --target /srv/dumps")
+    dump = old.host.out("find /srv/dumps -name 'atticd-*.dump'")
+    old.lose_database()
+    old.restores(f"--from {dump}")
+    assert old.answers(*known) == known
