@@ -173,6 +173,11 @@ RULES: dict[str, Rule] = {
     "backup_start_at": text("calendar"),
     "backup_location": text("path"),
     "backup_keep_days": number(1),
+    "backup_offsite_bucket_name": text("bucketName", empty=True),
+    "backup_offsite_undo_days": number(1),
+    "backup_offsite_start_at": text("calendar"),
+    "backup_offsite_storage": fields({"endpoint": text("url"), "region": text("region"), "bucket": text("bucketName")}),
+    "backup_offsite_environment_file": both(text("path", empty=True), outside_the_store),
     "bootstrap_user": text("user"),
     "bootstrap_keys": each(text("sshKey"), empty=False),
     "caches_domain": text("domain"),
@@ -273,6 +278,14 @@ def attic(values: dict[str, t.Any]) -> t.Iterator[str]:
         yield "attic_chunking must have min_size <= avg_size <= max_size."
 
 
+def backup(values: dict[str, t.Any]) -> t.Iterator[str]:
+    if values["backup_offsite"] and not values["backup_offsite_bucket_name"] and not values.get("backup_offsite_storage"):
+        yield (
+            "backup_offsite is on, but nothing says where the copies go; set backup_offsite_bucket_name for a bucket at Backblaze, "
+            "or backup_offsite_storage for a bucket of your own."
+        )
+
+
 def nixos(values: dict[str, t.Any]) -> t.Iterator[str]:
     """A flake sees the files of its own folder only, and the settings are written to nixos_config_dir."""
     flake, folder = values["nixos_flake"], values["nixos_config_dir"].rstrip("/")
@@ -287,6 +300,7 @@ def nixos(values: dict[str, t.Any]) -> t.Iterator[str]:
 # Role to what concerns several of its variables; called only if each of them is sound.
 TOGETHER: dict[str, t.Callable[[dict[str, t.Any]], t.Iterator[str]]] = {
     "attic": attic,
+    "backup": backup,
     "caches": caches,
     "nixos": nixos,
 }
