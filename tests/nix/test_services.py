@@ -58,7 +58,10 @@ def test_attic_listens_on_loopback_and_stores_in_s3(host: t.Any) -> None:
         "listen": "127.0.0.1:8080",
         "api-endpoint": "https://cache.hbohlen.systems/",
         "allowed-hosts": ["cache.hbohlen.systems"],
-        "database": {"url": "postgresql://atticd@localhost/atticd?host=/run/postgresql"},
+        "require-proof-of-possession": True,
+        "soft-delete-caches": False,
+        "max-nar-info-size": 1048576,
+        "database": {"url": "postgresql://atticd@localhost/atticd?host=/run/postgresql", "heartbeat": False},
         "storage": {
             "type": "s3",
             "endpoint": "https://s3.eu-central-003.backblazeb2.com",
