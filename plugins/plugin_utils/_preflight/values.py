@@ -178,7 +178,9 @@ RULES: dict[str, Rule] = {
     "attic_max_nar_info_size": number(1),
     "attic_database_url": text("databaseUrl", empty=True),
     "attic_storage": storage,
-    "attic_chunking": fields({}, **dict.fromkeys(("nar_size_threshold", "min_size", "avg_size", "max_size"), number(0))),
+    "attic_chunking": fields(
+        {}, **dict.fromkeys(("nar_size_threshold", "min_size", "avg_size", "max_size"), number(0))
+    ),
     "attic_compression": fields({"type": anything}, level=number(0, 22)),
     "attic_memory_high": text("memory"),
     "attic_memory_max": text("memory"),
@@ -309,7 +311,11 @@ def attic(values: dict[str, t.Any]) -> t.Iterator[str]:
 
 
 def backup(values: dict[str, t.Any]) -> t.Iterator[str]:
-    if values["backup_offsite"] and not values["backup_offsite_bucket_name"] and not values.get("backup_offsite_storage"):
+    if (
+        values["backup_offsite"]
+        and not values["backup_offsite_bucket_name"]
+        and not values.get("backup_offsite_storage")
+    ):
         yield (
             "backup_offsite is on, but nothing says where the copies go; set backup_offsite_bucket_name for a bucket at Backblaze, "
             "or backup_offsite_storage for a bucket of your own."
