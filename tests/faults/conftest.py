@@ -37,7 +37,7 @@ def new_host(prepared: image.Prepared) -> Iterator[t.Callable[..., Host]]:
     with contextlib.ExitStack() as stack:
 
         def new(name: str = "web") -> Host:
-            host = Host(prepared.image, prepared.label, prepared.systems, name)
+            host = Host(prepared.image, prepared.systems, name)
             stack.callback(host.remove)
             host.wait()
             return host

@@ -27,7 +27,7 @@ PAUSE = 0.5
 
 Params = dict[str, t.Any]
 OWNERS = "SELECT datname || '=' || pg_get_userbyid(datdba) FROM pg_database WHERE NOT datistemplate"
-DUMP_DEFAULTS = {"max_age": 26, "timeout": 900}
+DUMP_DEFAULTS = {"offsite": None, "max_age": 26, "timeout": 900}
 
 
 def with_manifest(params: Params) -> Params:
