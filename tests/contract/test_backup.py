@@ -103,7 +103,14 @@ class Machine:
                 "storage": {**storage, "bucket": "cache-nars"},
             },
             "postgresql": {"databases": ["atticd"]},
-            "backup": {"offsite": {**storage, "endpoint": self.cloud.backup_endpoint, "bucket": "cache-backup", "environmentFile": "/etc/backup.env"}},
+            "backup": {
+                "offsite": {
+                    **storage,
+                    "endpoint": self.cloud.backup_endpoint,
+                    "bucket": "cache-backup",
+                    "environmentFile": "/etc/backup.env",
+                }
+            },
         }
         for role, values in settings.items():
             host.put(f"/etc/nixos/nixci/settings/{role}.json", json.dumps({role: values}))
@@ -255,14 +262,16 @@ def test_a_database_that_is_not_empty_needs_its_name_and_is_kept(old: Machine, k
     [kept] = old.databases() - before
     assert kept.startswith("atticd_before_") and f"is kept as {kept}" in said
     assert old.answers(*known) == known and old.ask("GET", f"/ci/{path.hash}.narinfo").status_code == 404
-    paths = old.host.out(f"runuser -u postgres -- psql -d {kept} -Atc 'SELECT store_path_hash FROM object'")
+    paths = old.host.out(f"runuser -u postgres -- pg_dump --data-only --table=object {kept}")
     assert path.hash in paths
     old.host.out(f"runuser -u postgres -- dropdb {kept}")
 
 
 def test_a_dump_that_cannot_be_restored_changes_nothing(old: Machine, known: dict[str, str]) -> None:
     old.host.out("cd /var/backup/nixci; head -c 3000 atticd-*.dump >/root/short.dump")
-    assert "The dump could not be restored; atticd is as it was." in old.refuses("--from /root/short.dump --replace atticd")
+    assert "The dump could not be restored; atticd is as it was." in old.refuses(
+        "--from /root/short.dump --replace atticd"
+    )
     for source, said in {
         "offsite:0123abcd": "has no snapshot 0123abcd of atticd made by old",
         "offsite --host elsewhere": "has no snapshot latest of atticd made by elsewhere",
@@ -277,7 +286,9 @@ def test_a_restore_that_is_killed_leaves_a_server_that_runs(old: Machine, known:
     slow = "/run/systemd/system/atticd.service.d/slow.conf"
     old.host.put(slow, "[Service]\nExecStop=/bin/sleep 3\n")
     old.host.out("systemctl daemon-reload")
-    restore = subprocess.Popen(["docker", "exec", old.host.id, "bash", "-c", f"{SW} nixci-restore atticd --replace atticd"])
+    restore = subprocess.Popen(
+        ["docker", "exec", old.host.id, "bash", "-c", f"{SW} nixci-restore atticd --replace atticd"]
+    )
     end = time.monotonic() + 60
     while old.host.sh("test -e /run/nixci-restore.stopped").returncode != 0:
         assert time.monotonic() < end and restore.poll() is None
@@ -321,7 +332,9 @@ def test_what_an_intruder_hides_can_be_read_as_of_before(old: Machine, known: di
     moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 1))
     time.sleep(2)
     uploads = {each.id for each in old.cloud.versions() if each.action == "upload"}
-    everything = old.host.sh(f"{SW} nixci-backup restic forget --unsafe-allow-remove-all --tag atticd --host old --host new --prune")
+    everything = old.host.sh(
+        f"{SW} nixci-backup restic forget --unsafe-allow-remove-all --tag atticd --host old --host new --prune"
+    )
     assert everything.returncode == 0, everything.stderr
     assert "no snapshot" in old.refuses("--from offsite --replace atticd")
     assert uploads <= {each.id for each in old.cloud.versions() if each.action == "upload"}

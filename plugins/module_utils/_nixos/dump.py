@@ -50,7 +50,9 @@ class Dump:
         if may_start and self.stale(state):
             self.start(t.cast(str, self.offsite), "copy the dumps off the host")
             if self.stale(state):
-                raise NixciError(f"{self.offsite} ran, but {state} does not say that it copied a dump of '{self.database}'.")
+                raise NixciError(
+                    f"{self.offsite} ran, but {state} does not say that it copied a dump of '{self.database}'."
+                )
         try:
             with open(state, encoding="utf-8") as file:
                 return file.read().strip()

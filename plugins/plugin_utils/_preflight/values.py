@@ -272,7 +272,11 @@ def attic(values: dict[str, t.Any]) -> t.Iterator[str]:
 
 
 def backup(values: dict[str, t.Any]) -> t.Iterator[str]:
-    if values["backup_offsite"] and not values["backup_offsite_bucket_name"] and not values.get("backup_offsite_storage"):
+    if (
+        values["backup_offsite"]
+        and not values["backup_offsite_bucket_name"]
+        and not values.get("backup_offsite_storage")
+    ):
         yield (
             "backup_offsite is on, but nothing says where the copies go; set backup_offsite_bucket_name for a bucket at Backblaze, "
             "or backup_offsite_storage for a bucket of your own."

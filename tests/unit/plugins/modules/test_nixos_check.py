@@ -267,7 +267,10 @@ def test_a_copy_off_the_host_is_made_and_must_be_young(
     assert dumps.check(offsite="nixci-offsite.service", check=True)["dumps"]["atticd"]["offsite"] is None
 
     dumps.unit("echo 'restic: no connection' >&2; exit 1")
-    assert "nixci-offsite.service cannot copy the dumps off the host" in dumps.check(offsite="nixci-offsite.service")["msg"]
+    assert (
+        "nixci-offsite.service cannot copy the dumps off the host"
+        in dumps.check(offsite="nixci-offsite.service")["msg"]
+    )
     dumps.unit("true")
     assert "does not say that it copied a dump of 'atticd'" in dumps.check(offsite="nixci-offsite.service")["msg"]
 
