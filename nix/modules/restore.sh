@@ -1,4 +1,5 @@
-# shellcheck shell=bash
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-3.0-or-later
 # nixci-restore: puts a dump in the place of a database. The dump goes into a database beside it, and then the two change
 # names in one transaction, so an interruption leaves the old one or the new one, and never a part. The old one is kept
 # unless it is empty. backup.nix sets the NIXCI_* variables.
