@@ -58,7 +58,10 @@ def test_attic_listens_on_loopback_and_stores_in_s3(host: t.Any) -> None:
         "listen": "127.0.0.1:8080",
         "api-endpoint": "https://cache.hbohlen.systems/",
         "allowed-hosts": ["cache.hbohlen.systems"],
-        "database": {"url": "postgresql://atticd@localhost/atticd?host=/run/postgresql"},
+        "require-proof-of-possession": True,
+        "soft-delete-caches": False,
+        "max-nar-info-size": 1048576,
+        "database": {"url": "postgresql://atticd@localhost/atticd?host=/run/postgresql", "heartbeat": False},
         "storage": {
             "type": "s3",
             "endpoint": "https://s3.eu-central-003.backblazeb2.com",
@@ -184,7 +187,8 @@ def test_caddy_proxies_the_domain(host: t.Any) -> None:
     assert got["globalConfig"].startswith("email admin@hbohlen.systems\n")
     assert "acme_ca" not in got["globalConfig"]
     site = got["virtualHosts"]["cache.hbohlen.systems"]
-    assert site["extraConfig"].startswith("reverse_proxy 127.0.0.1:8080 {\n")
+    assert "\nreverse_proxy 127.0.0.1:8080 {\n" in site["extraConfig"]
+    assert "response_header_timeout 1h" in site["extraConfig"]
     assert "max_size" not in site["extraConfig"]
 
 

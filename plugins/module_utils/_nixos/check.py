@@ -88,7 +88,7 @@ class HostCheck:
             for_good = not late and self.hopeless(seen)
             if late or for_good:
                 raise self.error(seen, [*systemd, *((others if again else self.others()) or [])], for_good)
-            time.sleep(PAUSE)
+            time.sleep(min(PAUSE, seen.settling or PAUSE))
         # Not before PostgreSQL answers, and not again and again.
         dumps, problems = self.dumps()
         if problems:
