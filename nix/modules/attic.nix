@@ -78,6 +78,11 @@ let
     AWS_REGION = cfg.storage.region;
   };
 
+  # Other names under which Caddy sends requests here.
+  proxied = lib.optionals (config.nixci.caddy != null) (
+    lib.attrNames (lib.filterAttrs (_: site: site.upstream == cfg.listen) config.nixci.caddy.sites)
+  );
+
   # Stronger than what the service's own module says, weaker than a user's mkForce.
   instead = lib.mkOverride 90;
 
@@ -138,7 +143,7 @@ let
     map (r: lib.setAttrByPath r.path (lib.mkIf r.wanted (lib.mkOverride 900 r.value))) (required ++ offered)
   );
 
-  allowedHosts = lib.unique ([ cfg.domain ] ++ cfg.allowedHosts);
+  allowedHosts = lib.unique ([ cfg.domain ] ++ cfg.allowedHosts ++ proxied);
 
   # What differs all the same, and what would take effect in the place of ours.
   differs = r: r.wanted && lib.attrByPath r.path null atticd != r.value;

@@ -62,6 +62,7 @@ in
 
   submodule = options: types.submodule { inherit options; };
   byDomain = named patterns.domain.pattern "domain names in lower case";
+  byCache = named patterns.cacheName.pattern "names of caches";
   bySecretName = named patterns.secretName.pattern "camelCase words (as OpNix demands)";
 
   domain = matching "domain";

@@ -62,16 +62,19 @@ def test_all_options(host: t.Any, tmp_path: pathlib.Path, monkeypatch: pytest.Mo
         memoryMax="1500M",
     )
     settings, unit, _ = evaluated(host)
-    assert settings.items() >= {
-        "allowed-hosts": ["cache.hbohlen.systems", "nix.example.org", "cache.example.org:8443"],
-        "api-endpoint": "https://cache.hbohlen.systems/",
-        "substituter-endpoint": "https://cdn.example.org/",
-        "jwt": {"token-bound-issuer": "nixci", "token-bound-audiences": ["fleet"]},
-        "require-proof-of-possession": False,
-        "soft-delete-caches": True,
-        "max-nar-info-size": 4194304,
-        "compression": {"type": "xz"},
-    }.items()
+    assert (
+        settings.items()
+        >= {
+            "allowed-hosts": ["cache.hbohlen.systems", "nix.example.org", "cache.example.org:8443"],
+            "api-endpoint": "https://cache.hbohlen.systems/",
+            "substituter-endpoint": "https://cdn.example.org/",
+            "jwt": {"token-bound-issuer": "nixci", "token-bound-audiences": ["fleet"]},
+            "require-proof-of-possession": False,
+            "soft-delete-caches": True,
+            "max-nar-info-size": 4194304,
+            "compression": {"type": "xz"},
+        }.items()
+    )
     assert settings["database"]["heartbeat"] is True
     assert settings["chunking"] == {
         "nar-size-threshold": 0,
@@ -107,7 +110,11 @@ def test_another_postgresql(host: t.Any, tmp_path: pathlib.Path, monkeypatch: py
 
 
 def test_a_storage_that_cannot_work_is_refused(host: t.Any) -> None:
-    host.settings("attic", storage={"type": "local", "bucket": "nars", "path": "/data"}, compression={"type": "brotli", "level": 12})
+    host.settings(
+        "attic",
+        storage={"type": "local", "bucket": "nars", "path": "/data"},
+        compression={"type": "brotli", "level": 12},
+    )
     said = host.refusal()
     file = f"{host.nix_folder}/nixci/settings/attic.json"
     assert f"a storage of the type local has path and nothing else, but {file} sets path, bucket" in said
@@ -125,7 +132,7 @@ def test_an_own_user_may_have_the_storage_elsewhere(host: t.Any) -> None:
 
 def test_an_own_value_stays(host: t.Any) -> None:
     host.configure(
-        "{ services.atticd.settings.require-proof-of-possession = false; systemd.services.atticd.serviceConfig.MemoryMax = \"3G\"; }"
+        '{ services.atticd.settings.require-proof-of-possession = false; systemd.services.atticd.serviceConfig.MemoryMax = "3G"; }'
     )
     settings, unit, _ = evaluated(host)
     assert settings["require-proof-of-possession"] is False

@@ -39,6 +39,7 @@ builders
   systemd = debian "systemd" [ "systemd" ] { mainProgram = "systemctl"; };
   util-linux = debian "util-linux" [ "util-linux" ] { };
   zstd = debian "zstd" [ "zstd" ] { };
+  restic = debian "restic" [ "restic" ] { };
   caddy = debian "caddy" [ "caddy" ] { };
   postgresql_17 = machine "postgresql" "/usr/lib/postgresql/17/bin" [ ] { mainProgram = "psql"; } // {
     psqlSchema = "17";

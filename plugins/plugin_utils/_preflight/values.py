@@ -178,7 +178,9 @@ RULES: dict[str, Rule] = {
     "attic_max_nar_info_size": number(1),
     "attic_database_url": text("databaseUrl", empty=True),
     "attic_storage": storage,
-    "attic_chunking": fields({}, **dict.fromkeys(("nar_size_threshold", "min_size", "avg_size", "max_size"), number(0))),
+    "attic_chunking": fields(
+        {}, **dict.fromkeys(("nar_size_threshold", "min_size", "avg_size", "max_size"), number(0))
+    ),
     "attic_compression": fields({"type": anything}, level=number(0, 22)),
     "attic_memory_high": text("memory"),
     "attic_memory_max": text("memory"),
@@ -191,15 +193,27 @@ RULES: dict[str, Rule] = {
     "backup_start_at": text("calendar"),
     "backup_location": text("path"),
     "backup_keep_days": number(1),
+    "backup_offsite_bucket_name": text("bucketName", empty=True),
+    "backup_offsite_undo_days": number(1),
+    "backup_offsite_start_at": text("calendar"),
+    "backup_offsite_storage": fields({"endpoint": text("url"), "region": text("region"), "bucket": text("bucketName")}),
+    "backup_offsite_environment_file": both(text("path", empty=True), outside_the_store),
     "bootstrap_user": text("user"),
     "bootstrap_keys": each(text("sshKey"), empty=False),
     "caches_domain": text("domain"),
     "caches_renew_before": duration,
-    "caddy_sites": named("domain", fields({}, upstream=text("upstream"))),
+    "caddy_sites": named(
+        "domain",
+        fields({}, upstream=text("upstream"), tailnet=truth, certificate=text("path"), key=text("path")),
+    ),
     "caddy_email": text("email", empty=True),
     "caddy_acme_ca": text("url", empty=True),
     "caddy_acme_ca_root": text("path", empty=True),
     "caddy_certificate_wait": number(1),
+    "caddy_priorities": named("cacheName", number(0)),
+    "caddy_log_size": number(1),
+    "caddy_log_files": number(1),
+    "caddy_log_days": number(1),
     "dns_zone": text("domain"),
     "nixos_config_dir": text("path"),
     "nixos_rebuild_timeout": number(1),
@@ -297,6 +311,18 @@ def attic(values: dict[str, t.Any]) -> t.Iterator[str]:
         yield f"attic_chunking must have min_size <= avg_size <= max_size, and has {found}."
 
 
+def backup(values: dict[str, t.Any]) -> t.Iterator[str]:
+    if (
+        values["backup_offsite"]
+        and not values["backup_offsite_bucket_name"]
+        and not values.get("backup_offsite_storage")
+    ):
+        yield (
+            "backup_offsite is on, but nothing says where the copies go; set backup_offsite_bucket_name for a bucket at Backblaze, "
+            "or backup_offsite_storage for a bucket of your own."
+        )
+
+
 def nixos(values: dict[str, t.Any]) -> t.Iterator[str]:
     """A flake sees the files of its own folder only, and the settings are written to nixos_config_dir."""
     flake, folder = values["nixos_flake"], values["nixos_config_dir"].rstrip("/")
@@ -311,6 +337,7 @@ def nixos(values: dict[str, t.Any]) -> t.Iterator[str]:
 # Role to what concerns several of its variables; called only if each of them is sound.
 TOGETHER: dict[str, t.Callable[[dict[str, t.Any]], t.Iterator[str]]] = {
     "attic": attic,
+    "backup": backup,
     "caches": caches,
     "nixos": nixos,
 }

@@ -26,6 +26,8 @@ PLAYBOOK = """
   tasks:
     - ansible.builtin.import_role: {name: pantheros.nixci.nixos, tasks_from: build, rolespec_validate: false}
     - ansible.builtin.debug: {msg: "transport={{ nixos_build_result.transport | default('none') }}."}
+    - ansible.builtin.debug: {msg: "missing={{ (deploy_check_result | default({})).missing_bytes | default('unknown') }}."}
+    - ansible.builtin.debug: {msg: "built={{ nixos_build_result.store_path | default('none') }}"}
     - ansible.builtin.import_role: {name: pantheros.nixci.nixos, tasks_from: activate, rolespec_validate: false}
 """
 FLAKE = """{
@@ -62,6 +64,15 @@ class Played(t.NamedTuple):
     @property
     def transport(self) -> str:
         return re.findall(r"transport=(\w+)\.", self.out)[0]
+
+    @property
+    def path(self) -> str:
+        return re.findall(r"built=(\S+)", self.text)[0]
+
+    @property
+    def missing(self) -> int:
+        """The bytes that were known to be missing before the copy."""
+        return int(re.findall(r"missing=(\d+)\.", self.out)[0])
 
 
 class Fleet:
@@ -195,7 +206,7 @@ def test_it_is_built_on_the_controller_and_copied(fleet: Fleet) -> None:
     fleet.commit()
     built = fleet.play(_nixos_collection_version="1.0.1", nixci_commit=True)
     assert built.rc == 0, built.out
-    assert built.transport == "ssh"
+    assert built.transport == "ssh" and built.missing > 0
     assert fleet.git("status", "--porcelain") == ""
     head = fleet.git("rev-parse", "HEAD")
     record = json.loads(fleet.host.out("tail -1 /var/log/nixci/deployments.jsonl"))
@@ -205,9 +216,13 @@ def test_it_is_built_on_the_controller_and_copied(fleet: Fleet) -> None:
 
 def test_as_it_is_a_commit_is_what_the_repository_is(fleet: Fleet) -> None:
     (fleet.root / "web.nix").write_text(OWN % "two")
-    head = fleet.commit()
+    head, before = fleet.commit(), fleet.state()
+    built = fleet.play(nixos_as_is=True, deploy_action="build")
+    assert built.rc == 0 and built.transport == "present" and fleet.state() == before, built.out
+    assert fleet.host.sh(f"test -e {built.path}").returncode == 1, "the host does not get it"
     done = fleet.play(nixos_as_is=True)
     assert done.rc == 0 and fleet.host.out("cat /etc/mine") == "two", done.out
+    assert done.path == built.path == fleet.host.current()
     assert json.loads(fleet.host.out("cat /etc/nixci/manifest.json"))["revision"] == head
 
 
