@@ -184,6 +184,7 @@ RULES: dict[str, Rule] = {
     "attic_compression": fields({"type": anything}, level=number(0, 22)),
     "attic_memory_high": text("memory"),
     "attic_memory_max": text("memory"),
+    "attic_gc_timeout": number(1),
     "attic_gc_randomized_delay": text("duration"),
     "attic_default_retention": both(text("duration"), duration),
     "attic_gc_on_calendar": text("calendar"),
