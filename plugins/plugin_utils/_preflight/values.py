@@ -84,13 +84,13 @@ def number(least: int, most: int | None = None) -> Rule:
     return check
 
 
-def each(rule: Rule, *, empty: bool = True) -> Rule:
+def each(rule: Rule, *, empty: bool = True, remedy: str = "name at least one") -> Rule:
     def check(path: str, value: t.Any) -> t.Iterator[str]:
         if not isinstance(value, list):
             yield _type(path, value, list)
             return
         if not value and not empty:
-            yield f"{path} is empty; name at least one."
+            yield f"{path} is empty; {remedy}."
         for position, one in enumerate(value):
             yield from rule(f"{path}[{position}]", one)
 
@@ -174,7 +174,11 @@ RULES: dict[str, Rule] = {
     "backup_location": text("path"),
     "backup_keep_days": number(1),
     "bootstrap_user": text("user"),
-    "bootstrap_keys": each(text("sshKey"), empty=False),
+    "bootstrap_keys": each(
+        text("sshKey"),
+        empty=False,
+        remedy="name at least one public key, or set ansible_ssh_private_key_file to a key whose public half is in the file beside it (.pub)",
+    ),
     "caches_domain": text("domain"),
     "caches_renew_before": duration,
     "caddy_sites": named("domain", fields({}, upstream=text("upstream"))),
