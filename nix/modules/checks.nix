@@ -21,6 +21,7 @@ in
       t.submodule {
         unit = t.option types.str "Unit that makes the dump.";
         folder = t.option types.str "Where it is.";
+        offsite = t.optionOr null (types.nullOr types.str) "Unit that copies it off the host.";
       }
     )) "Database to its dump.";
     urls = t.optionOr { } (types.attrsOf (
@@ -43,10 +44,13 @@ in
     })
 
     (lib.mkIf (cfg.backup != null) {
-      units = map (name: "${dump name}.timer") cfg.backup.databases;
+      units =
+        map (name: "${dump name}.timer") cfg.backup.databases
+        ++ lib.optional (cfg.backup.offsite != null) "nixci-offsite.timer";
       dumps = lib.genAttrs cfg.backup.databases (name: {
         unit = "${dump name}.service";
         folder = cfg.backup.location;
+        offsite = if cfg.backup.offsite == null then null else "nixci-offsite.service";
       });
     })
 

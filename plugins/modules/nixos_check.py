@@ -112,8 +112,13 @@ options:
         description: The folder of the dumps.
         type: path
         required: true
+      offsite:
+        description:
+          - The unit that copies the dump off the host and reads it back. It is started under the same conditions as O(dumps[].unit), and must
+            then have written C(/var/lib/nixci-backup/DATABASE.offsite).
+        type: str
       max_age:
-        description: Hours after which another dump is made.
+        description: Hours after which another dump, and another copy, is made.
         type: int
         default: 26
       timeout:
@@ -226,10 +231,10 @@ answers:
   sample:
     - {"url": "http://127.0.0.1:8080/", "host": "cache.example.com", "status": 200, "sha256": "e3b0c442...", "certificate_until": null}
 dumps:
-  description: Database to its newest dump, its size in bytes, and whether it was made by this task.
+  description: Database to its newest dump, its size in bytes, whether it was made by this task, and the dump that was last copied off the host.
   type: dict
   returned: success
-  sample: {"atticd": {"path": "/var/backup/nixci/atticd-20261126T023000Z.dump", "size": 40960, "made": false}}
+  sample: {"atticd": {"path": "/var/backup/nixci/atticd-20261126T023000Z.dump", "size": 40960, "made": false, "offsite": "atticd-20261126T023000Z.dump"}}
 failed_units:
   description:
     - Units that are not active, or failed without being decisive, with the last lines of their journal. Secrets are masked.
@@ -300,6 +305,7 @@ def main() -> None:
         "database": {"type": "str", "required": True},
         "unit": {"type": "str", "required": True},
         "folder": {"type": "path", "required": True},
+        "offsite": {"type": "str"},
         "max_age": {"type": "int", "default": DUMP_DEFAULTS["max_age"]},
         "timeout": {"type": "int", "default": DUMP_DEFAULTS["timeout"]},
     }

@@ -57,7 +57,7 @@ options:
     type: bool
     default: false
   modules:
-    description: File name, which ends in C(.nix), C(.json) or C(.sh), to text of each NixOS module and of the data that they read.
+    description: File name, which ends in C(.nix), C(.json), C(.sh) or C(.py), to text of each NixOS module and of the data that they read.
     type: dict
     required: true
   settings:

@@ -21,8 +21,8 @@ PATIENCE = 300.0
 
 
 class Host(nixos_host.Host):
-    def __init__(self, image: str, label: str, systems: dict[str, str], name: str = "web") -> None:
-        super().__init__(image, f"--label={label}", "--hostname=web", "--memory=1g", "--pids-limit=1000")
+    def __init__(self, image: str, systems: dict[str, str], name: str = "web") -> None:
+        super().__init__(image, "--hostname=web", "--memory=1g", "--pids-limit=1000")
         self.name = name
         self.systems = systems
         self.names = {path: name for name, path in systems.items()}

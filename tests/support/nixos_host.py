@@ -12,6 +12,7 @@ import typing as t
 
 from lab.host import access, container
 from lab.shell import attempt, run
+from tests.support.containers import mark
 
 PROFILE = "/nix/var/nix/profiles/system"
 BOOT_LOADER = "/usr/lib/nixos-standin/activate/boot_loader.py"
@@ -23,7 +24,17 @@ class Host:
     """A host that reboots as NixOS does. Options are those of `docker run`, such as a name, memory or a mount."""
 
     def __init__(self, tag: str, *options: str) -> None:
-        command = ("docker", "run", "--detach", *container.SYSTEMD, "--hostname=standin", "--memory=4g", *options, tag)
+        command = (
+            "docker",
+            "run",
+            "--detach",
+            mark(),
+            *container.SYSTEMD,
+            "--hostname=standin",
+            "--memory=4g",
+            *options,
+            tag,
+        )
         self.id = run(*command).strip()
 
     def wait(self) -> None:

@@ -27,7 +27,7 @@ PAUSE = 0.5
 
 Params = dict[str, t.Any]
 OWNERS = "SELECT datname || '=' || pg_get_userbyid(datdba) FROM pg_database WHERE NOT datistemplate"
-DUMP_DEFAULTS = {"max_age": 26, "timeout": 900}
+DUMP_DEFAULTS = {"offsite": None, "max_age": 26, "timeout": 900}
 
 
 def with_manifest(params: Params) -> Params:
@@ -88,7 +88,7 @@ class HostCheck:
             for_good = not late and self.hopeless(seen)
             if late or for_good:
                 raise self.error(seen, [*systemd, *((others if again else self.others()) or [])], for_good)
-            time.sleep(PAUSE)
+            time.sleep(min(PAUSE, seen.settling or PAUSE))
         # Not before PostgreSQL answers, and not again and again.
         dumps, problems = self.dumps()
         if problems:

@@ -27,7 +27,7 @@ if t.TYPE_CHECKING:
 # The running system's list of the files that it was built from; nix/modules/nixos.nix writes it.
 MANIFEST = "/etc/nixci/manifest.json"
 # Folder below nixci/ -> the names in it that are ours. Other names stay, but a rebuild depends on them as well.
-OURS = {"modules": re.compile(r"[\w-]+\.(?:nix|json|sh)"), "settings": re.compile(r"[\w-]+\.json")}
+OURS = {"modules": re.compile(r"[\w-]+\.(?:nix|json|sh|py)"), "settings": re.compile(r"[\w-]+\.json")}
 # The name of a folder, of an attribute of a flake, and never the way out of nixci/hosts.
 HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 # What a configuration imports of a host of a fleet. It imports all the rest, so the manifest does not list it.

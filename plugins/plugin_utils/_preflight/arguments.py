@@ -16,7 +16,7 @@ from . import checkout, names, specs, values
 Template = t.Callable[[t.Any], t.Any]
 
 # What the playbooks set, but not before the preflight has passed.
-LATER = {"nixci_storage", "attic_environment_version"}
+LATER = {"nixci_storage", "attic_environment_version", "backup_environment_version"}
 # Without a value of the user's, a service would be asked about nothing.
 EMPTY = {"gitlab_project": "the path of the project on GitLab, for instance group/fleet"}
 # A value that nobody shall see, and that the check of its service reads.
@@ -224,4 +224,4 @@ class Arguments:
 
 
 # Options whose value only exists later in the run, or that no rule about several variables needs.
-LATER_OPTIONS = {"attic_storage", "nixos_configuration"}
+LATER_OPTIONS = {"attic_storage", "backup_offsite_storage", "nixos_configuration"}

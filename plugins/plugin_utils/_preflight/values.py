@@ -155,17 +155,36 @@ def named(kind: str, rule: Rule) -> Rule:
     return check
 
 
+def storage(path: str, value: t.Any) -> t.Iterator[str]:
+    """Where Attic's chunks are: in a bucket, or in a folder of the host."""
+    kind = value.get("type", "s3") if isinstance(value, dict) else "s3"
+    if kind == "local":
+        yield from fields({"type": anything, "path": text("path")})(path, value)
+    else:
+        bucket = {"endpoint": text("url"), "region": text("region"), "bucket": text("bucketName")}
+        yield from fields(bucket, type=anything)(path, value)
+
+
 RULES: dict[str, Rule] = {
     "nixci_cache_domain": text("domain"),
     "nixci_dns_zone": text("domain"),
     "attic_domain": text("domain"),
     "attic_listen": text("listen"),
     "attic_environment_file": text("path", empty=True),
-    "attic_storage": fields({"endpoint": text("url"), "region": text("region"), "bucket": text("bucketName")}),
+    "attic_allowed_hosts": each(text("httpHost")),
+    "attic_substituter_endpoint": text("folderUrl", empty=True),
+    "attic_token_issuer": text("claim", empty=True),
+    "attic_token_audiences": each(text("claim")),
+    "attic_max_nar_info_size": number(1),
+    "attic_database_url": text("databaseUrl", empty=True),
+    "attic_storage": storage,
     "attic_chunking": fields(
-        {size: number(0) for size in ("nar_size_threshold", "min_size", "avg_size", "max_size")},
+        {}, **dict.fromkeys(("nar_size_threshold", "min_size", "avg_size", "max_size"), number(0))
     ),
-    "attic_compression": fields({"type": anything}, level=number(1, 22)),
+    "attic_compression": fields({"type": anything}, level=number(0, 22)),
+    "attic_memory_high": text("memory"),
+    "attic_memory_max": text("memory"),
+    "attic_gc_randomized_delay": text("duration"),
     "attic_default_retention": both(text("duration"), duration),
     "attic_gc_on_calendar": text("calendar"),
     "b2_bucket_name": text("bucketName"),
@@ -173,6 +192,11 @@ RULES: dict[str, Rule] = {
     "backup_start_at": text("calendar"),
     "backup_location": text("path"),
     "backup_keep_days": number(1),
+    "backup_offsite_bucket_name": text("bucketName", empty=True),
+    "backup_offsite_undo_days": number(1),
+    "backup_offsite_start_at": text("calendar"),
+    "backup_offsite_storage": fields({"endpoint": text("url"), "region": text("region"), "bucket": text("bucketName")}),
+    "backup_offsite_environment_file": both(text("path", empty=True), outside_the_store),
     "bootstrap_user": text("user"),
     "bootstrap_keys": each(
         text("sshKey"),
@@ -181,11 +205,18 @@ RULES: dict[str, Rule] = {
     ),
     "caches_domain": text("domain"),
     "caches_renew_before": duration,
-    "caddy_sites": named("domain", fields({}, upstream=text("upstream"))),
+    "caddy_sites": named(
+        "domain",
+        fields({}, upstream=text("upstream"), tailnet=truth, certificate=text("path"), key=text("path")),
+    ),
     "caddy_email": text("email", empty=True),
     "caddy_acme_ca": text("url", empty=True),
     "caddy_acme_ca_root": text("path", empty=True),
     "caddy_certificate_wait": number(1),
+    "caddy_priorities": named("cacheName", number(0)),
+    "caddy_log_size": number(1),
+    "caddy_log_files": number(1),
+    "caddy_log_days": number(1),
     "dns_zone": text("domain"),
     "nixos_config_dir": text("path"),
     "nixos_rebuild_timeout": number(1),
@@ -208,6 +239,18 @@ RULES: dict[str, Rule] = {
     "substituter_public_keys": public_keys,
     "substituter_netrc_file": both(text("path", empty=True), outside_the_store),
     "substituter_verify_timeout": number(1),
+    "substituter_priority": number(0),
+    "substituter_private_priority": number(0),
+    "substituter_client": fields(
+        {},
+        connect_timeout=number(1),
+        stalled_download_timeout=number(1),
+        download_attempts=number(1),
+        http_connections=number(0),
+        narinfo_cache_positive_ttl=number(0),
+        narinfo_cache_negative_ttl=number(0),
+        fallback=truth,
+    ),
     "postgresql_databases": each(text("databaseName")),
 }
 
@@ -265,9 +308,22 @@ def _token(path: str, token: t.Any, renew_before: t.Any) -> t.Iterator[str]:
 
 
 def attic(values: dict[str, t.Any]) -> t.Iterator[str]:
-    sizes = values["attic_chunking"]
+    sizes = {"min_size": 16384, "avg_size": 65536, "max_size": 262144, **values["attic_chunking"]}
     if not sizes["min_size"] <= sizes["avg_size"] <= sizes["max_size"]:
-        yield "attic_chunking must have min_size <= avg_size <= max_size."
+        found = ", ".join(f"{name} {sizes[name]}" for name in ("min_size", "avg_size", "max_size"))
+        yield f"attic_chunking must have min_size <= avg_size <= max_size, and has {found}."
+
+
+def backup(values: dict[str, t.Any]) -> t.Iterator[str]:
+    if (
+        values["backup_offsite"]
+        and not values["backup_offsite_bucket_name"]
+        and not values.get("backup_offsite_storage")
+    ):
+        yield (
+            "backup_offsite is on, but nothing says where the copies go; set backup_offsite_bucket_name for a bucket at Backblaze, "
+            "or backup_offsite_storage for a bucket of your own."
+        )
 
 
 def nixos(values: dict[str, t.Any]) -> t.Iterator[str]:
@@ -284,6 +340,7 @@ def nixos(values: dict[str, t.Any]) -> t.Iterator[str]:
 # Role to what concerns several of its variables; called only if each of them is sound.
 TOGETHER: dict[str, t.Callable[[dict[str, t.Any]], t.Iterator[str]]] = {
     "attic": attic,
+    "backup": backup,
     "caches": caches,
     "nixos": nixos,
 }

@@ -24,6 +24,8 @@ PLAYBOOK = """
   tasks:
     - ansible.builtin.import_role: {name: pantheros.nixci.nixos, tasks_from: build, rolespec_validate: false}
     - ansible.builtin.debug: {msg: "transport={{ nixos_build_result.transport | default('none') }}."}
+    - ansible.builtin.debug: {msg: "missing={{ (deploy_check_result | default({})).missing_bytes | default('unknown') }}."}
+    - ansible.builtin.debug: {msg: "built={{ nixos_build_result.store_path | default('none') }}"}
     - ansible.builtin.import_role: {name: pantheros.nixci.nixos, tasks_from: activate, rolespec_validate: false}
 """
 OWN = '# canary in the checkout\n{ ... }: { networking.hostName = "web"; environment.etc.mine.text = "%s"; }\n'
@@ -31,6 +33,15 @@ OWN = '# canary in the checkout\n{ ... }: { networking.hostName = "web"; environ
 
 def transport(played: Played) -> str:
     return re.findall(r"transport=(\w+)\.", played.out)[0]
+
+
+def path(played: Played) -> str:
+    return re.findall(r"built=(\S+)", played.text)[0]
+
+
+def missing(played: Played) -> int:
+    """The bytes that were known to be missing before the copy."""
+    return int(re.findall(r"missing=(\d+)\.", played.out)[0])
 
 
 class Fleet(Controller):
@@ -122,7 +133,7 @@ def test_it_is_built_on_the_controller_and_copied(fleet: Fleet) -> None:
     fleet.commit()
     built = fleet.play(_nixos_collection_version="1.0.1", nixci_commit=True)
     assert built.rc == 0, built.out
-    assert transport(built) == "ssh"
+    assert transport(built) == "ssh" and missing(built) > 0
     assert fleet.git("status", "--porcelain") == ""
     head = fleet.git("rev-parse", "HEAD")
     record = json.loads(fleet.host.out("tail -1 /var/log/nixci/deployments.jsonl"))
@@ -132,9 +143,13 @@ def test_it_is_built_on_the_controller_and_copied(fleet: Fleet) -> None:
 
 def test_as_it_is_a_commit_is_what_the_repository_is(fleet: Fleet) -> None:
     fleet.checkout.write(OWN % "two")
-    head = fleet.commit()
+    head, before = fleet.commit(), fleet.state()
+    built = fleet.play(nixos_as_is=True, deploy_action="build")
+    assert built.rc == 0 and transport(built) == "present" and fleet.state() == before, built.out
+    assert fleet.host.sh(f"test -e {path(built)}").returncode == 1, "the host does not get it"
     done = fleet.play(nixos_as_is=True)
     assert done.rc == 0 and fleet.host.out("cat /etc/mine") == "two", done.out
+    assert path(done) == path(built) == fleet.host.current()
     assert json.loads(fleet.host.out("cat /etc/nixci/manifest.json"))["revision"] == head
 
 

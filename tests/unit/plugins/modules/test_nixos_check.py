@@ -234,7 +234,7 @@ def test_a_young_dump_of_this_system_is_only_listed(dumps: Dumps) -> None:
     dumps.dump("other-20261126T120000Z.dump", 1)
     result = dumps.check()
     path = f"{dumps.folder}/atticd-20261126T120000Z.dump"
-    assert result["dumps"] == {"atticd": {"path": path, "size": 0, "made": False}}
+    assert result["dumps"] == {"atticd": {"path": path, "size": 0, "made": False, "offsite": None}}
     assert dumps.started() == 0 and dumps.restored() == f"--list {path}\n"
 
 
@@ -256,6 +256,33 @@ def test_a_dump_that_fails_is_a_failure_with_its_journal(dumps: Dumps) -> None:
     assert "connection refused" in result["msg"] and "canary" not in str(result)
     dumps.unit("exit 0")
     assert "left no new dump of 'atticd'" in dumps.check()["msg"]
+
+
+def test_a_copy_off_the_host_is_made_and_must_be_young(
+    dumps: Dumps, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dump, "OFFSITE_STATE", str(tmp_path))
+    state = tmp_path / "atticd.offsite"
+    dumps.dump("atticd-20261126T120000Z.dump", 60)
+    assert dumps.check(offsite="nixci-offsite.service", check=True)["dumps"]["atticd"]["offsite"] is None
+
+    dumps.unit("echo 'restic: no connection' >&2; exit 1")
+    assert (
+        "nixci-offsite.service cannot copy the dumps off the host"
+        in dumps.check(offsite="nixci-offsite.service")["msg"]
+    )
+    dumps.unit("true")
+    assert "does not say that it copied a dump of 'atticd'" in dumps.check(offsite="nixci-offsite.service")["msg"]
+
+    dumps.unit(f"echo atticd-20261126T120000Z.dump > {state}")
+    started = dumps.started()
+    for _ in range(2):
+        made = dumps.check(offsite="nixci-offsite.service")
+        assert made["dumps"]["atticd"]["offsite"] == "atticd-20261126T120000Z.dump" and not made["changed"]
+        assert dumps.started() == started + 1
+    a_day_and_more = time.time() - 27 * 3600
+    os.utime(state, (a_day_and_more, a_day_and_more))
+    assert not dumps.check(offsite="nixci-offsite.service").get("failed") and dumps.started() == started + 2
 
 
 def test_a_dump_that_cannot_be_read_is_a_failure(dumps: Dumps) -> None:
