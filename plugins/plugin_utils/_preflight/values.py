@@ -134,6 +134,14 @@ def public_keys(path: str, value: t.Any) -> t.Iterator[str]:
         yield from text("publicKey")(f"{path}.{name}", key)
 
 
+def ssh_key(path: str, value: t.Any) -> t.Iterator[str]:
+    if "PRIVATE KEY" in str(value):
+        # Shown to nobody.
+        yield f"{path} is a private key; give the public one, which 'ssh-keygen -y -f FILE' prints, and keep the private one to yourself."
+        return
+    yield from text("sshKey")(path, value)
+
+
 def outside_the_store(path: str, value: t.Any) -> t.Iterator[str]:
     if str(value).startswith("/nix/store/"):
         yield f"{path} is in the Nix store, which everybody can read; use a path outside."
@@ -199,7 +207,7 @@ RULES: dict[str, Rule] = {
     "backup_offsite_environment_file": both(text("path", empty=True), outside_the_store),
     "bootstrap_user": text("user"),
     "bootstrap_keys": each(
-        text("sshKey"),
+        ssh_key,
         empty=False,
         remedy="name at least one public key, or set ansible_ssh_private_key_file to a key whose public half is in the file beside it (.pub)",
     ),
