@@ -174,6 +174,16 @@ def test_a_reference_to_a_host_that_was_renamed_is_explained(tmp_path: pathlib.P
     assert "dns_records" in problem and "no host 'hetzner-vps'" in problem
 
 
+def test_a_host_without_an_address_is_reached_by_its_name(tmp_path: pathlib.Path) -> None:
+    """Its SSH key is asked for on behalf of the controller, which has an address of its own."""
+    inventory = {"nixos": {"hosts": {"lost.invalid": {}}}}
+    play = run(tmp_path, inventory=inventory, playbook="playbooks/bootstrap.yml")
+    assert play.returncode != 0
+    said = play.message.partition("Nothing was changed on lost.invalid. To be solved first: ")[2].split(" | ")
+    assert any("No SSH server answers on lost.invalid port 22" in one for one in said), play.output
+    assert any(one.startswith("bootstrap_keys is empty") and ".pub" in one for one in said), said
+
+
 # -- variables that are missing
 
 
