@@ -317,6 +317,8 @@ def _token(path: str, token: t.Any, renew_before: t.Any) -> t.Iterator[str]:
 
 
 def attic(values: dict[str, t.Any]) -> t.Iterator[str]:
+    if "sslmode=verify-ca" in values["attic_database_url"]:
+        yield "attic_database_url has sslmode=verify-ca, with which the server ends in a panic; use sslmode=verify-full."
     sizes = {"min_size": 16384, "avg_size": 65536, "max_size": 262144, **values["attic_chunking"]}
     if not sizes["min_size"] <= sizes["avg_size"] <= sizes["max_size"]:
         found = ", ".join(f"{name} {sizes[name]}" for name in ("min_size", "avg_size", "max_size"))

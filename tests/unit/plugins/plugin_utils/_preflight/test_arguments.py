@@ -80,6 +80,7 @@ def test_sound_values_have_no_problem_and_secrets_are_not_read() -> None:
         ("attic_chunking", {"max_size": 5}, "max_size 5"),
         ("attic_database_url", "postgresql://atticd:secret@db/atticd", "without password"),
         ("attic_database_url", "sqlite:///tmp/server.db", "/var/lib/atticd/"),
+        ("attic_database_url", "postgresql://atticd@db/atticd?sslmode=verify-ca", "sslmode=verify-full"),
         ("attic_memory_max", "lots", "512M"),
         ("attic_substituter_endpoint", "https://cdn.nixci.test", "ends in /"),
         ("substituter_client", {"connect_timout": 5}, "connect_timout"),
