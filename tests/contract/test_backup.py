@@ -324,8 +324,9 @@ def test_a_new_host_gets_everything_by_the_playbook(
     for question, narinfo in known.items():
         if question.endswith(".narinfo"):
             assert len(new.nar(narinfo, question)) == int(re.findall("^NarSize: (.*)", narinfo, re.MULTILINE)[0])
-    # The verification at its end made a dump of the new host and copied it, too.
-    shown = new.host.out(f"{SW} nixci-backup list")
+    backed_up = new.play("backup", tmp_path)
+    assert backed_up.returncode == 0, backed_up.stdout[-3000:]
+    shown = backed_up.stdout
     assert new.host.out("cat /var/lib/nixci-backup/atticd.offsite") in shown and " old " in shown and " new " in shown
 
     again = new.play("restore", tmp_path, restore_from="offsite", restore_host="old")

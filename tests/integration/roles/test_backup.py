@@ -17,7 +17,7 @@ TOKEN, VAULT = "connect-canary-token", "pantherOS"
 PARTS = ("preflight", "bucket", "secrets")
 S3 = {"endpoint": "https://s3.eu-central-003.backblazeb2.com", "region": "eu-central-003"}
 # As hosts.yml lets the roles contribute.
-SHOWN = "[_backup_nixci_settings, opnix_secrets.backupEnvironment]"
+SHOWN = "[_backup_nixci_settings, _backup_nixci_checks, opnix_secrets.backupEnvironment]"
 HOST: list[dict[str, t.Any]] = [
     {"import_role": {"name": f"pantheros.nixci.{name}", "rolespec_validate": False}} for name in ("opnix", "backup")
 ]
@@ -71,7 +71,7 @@ def test_the_host_gets_a_key_that_cannot_delete_and_a_password_that_stays(
         f"AWS_SECRET_ACCESS_KEY={key.secret}",
     ]
 
-    settings, secret = json.loads(base64.b64decode(first.output.split("SHOWN")[1]))
+    settings, checks, secret = json.loads(base64.b64decode(first.output.split("SHOWN")[1]))
     assert settings == {
         "databases": ["atticd"],
         "startAt": "*-*-* 02:30:00",
@@ -79,6 +79,7 @@ def test_the_host_gets_a_key_that_cannot_delete_and_a_password_that_stays(
         "keepDays": 30,
         "offsite": {**S3, "bucket": "nix-cache-backup", "startAt": "*-*-* 03:30:00", "environmentFile": None},
     }
+    assert checks == {"copies": [{"unit": "nixci-offsite.service", "databases": ["atticd"]}]}
     assert secret["reference"] == "op://pantherOS/Backup/environment" and secret["version"] > 0
 
     again = run("again")
