@@ -34,7 +34,7 @@ options:
     description: Kinds of checks to leave out, also of those that the manifest lists, such as dumps that would take too long.
     type: list
     elements: str
-    choices: [units, ports, commands, databases, logins, dumps, files, urls]
+    choices: [units, ports, commands, databases, logins, dumps, copies, files, urls]
     default: []
   units:
     description:
