@@ -298,6 +298,10 @@ in
           message = "nixci.attic.storage: ${toString cfg.storage.path} in ${shown} cannot belong to the server, whose user exists only while it runs. Use a folder in ${stateFolder}; for another disk, mount that at /var/lib/private/atticd. Or define the user ${user} in users.users.";
         }
         {
+          assertion = !lib.hasInfix "sslmode=verify-ca" cfg.databaseUrl;
+          message = "nixci.attic.databaseUrl in ${shown}: the server ends in a panic with sslmode=verify-ca. Use sslmode=verify-full in attic_database_url.";
+        }
+        {
           assertion = cfg.compression.level == null || cfg.compression.level <= levels.${cfg.compression.type} or 0;
           message = "nixci.attic.compression: ${cfg.compression.type} has no level ${toString cfg.compression.level}; ${
             if levels ? ${cfg.compression.type} then

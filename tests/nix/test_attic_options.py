@@ -115,10 +115,12 @@ def test_a_storage_that_cannot_work_is_refused(host: t.Any) -> None:
         storage={"type": "local", "bucket": "nars", "path": "/data"},
         compression={"type": "brotli", "level": 12},
     )
+    host.without("postgresql", "backup")
     said = host.refusal()
     file = f"{host.nix_folder}/nixci/settings/attic.json"
     assert f"a storage of the type local has path and nothing else, but {file} sets path, bucket" in said
     assert "/data in" in said and "mount that at /var/lib/private/atticd" in said
+    assert "Use sslmode=verify-full" in said
     assert "brotli has no level 12; the highest is 11" in said
     host.settings("attic", storage={}, compression={"type": "zstd"})
     assert f"has endpoint, region, bucket and nothing else, but {file} sets none of it" in host.refusal()
