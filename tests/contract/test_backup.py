@@ -185,7 +185,7 @@ class Machine:
         self.comes_back()
         return done.stdout
 
-    def play(self, name: str, folder: pathlib.Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    def play(self, name: str, folder: pathlib.Path, *flags: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """A playbook of the operator's, through docker instead of SSH."""
         inventory = folder / "inventory.yml"
         connection = {"ansible_connection": "community.docker.docker", "ansible_host": self.host.id}
@@ -194,7 +194,7 @@ class Machine:
         inventory.write_text(yaml.safe_dump(groups))
         extra = [f"--extra-vars={key}={value}" for key, value in variables.items()]
         return subprocess.run(
-            [str(PLAYBOOK), "-vvv", "--diff", "-i", str(inventory), f"playbooks/operate/{name}.yml", *extra],
+            [str(PLAYBOOK), "-vvv", "--diff", "-i", str(inventory), f"playbooks/operate/{name}.yml", *flags, *extra],
             cwd=ROOT, env={**os.environ, "ANSIBLE_LOCALHOST_WARNING": "false"},
             capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
@@ -328,10 +328,12 @@ def test_a_new_host_gets_everything_by_the_playbook(
         if question.endswith(".narinfo"):
             digest = nix32(hashlib.sha256(new.nar(narinfo, question)).digest())
             assert f"NarHash: sha256:{digest}\n" in narinfo
+    shown = new.play("backup", tmp_path, "--check").stdout
+    assert re.search(" old +atticd ", shown) and not re.search(" new +atticd ", shown)
     backed_up = new.play("backup", tmp_path)
     assert backed_up.returncode == 0, backed_up.stdout[-3000:]
     shown = backed_up.stdout
-    assert new.host.out("cat /var/lib/nixci-backup/atticd.offsite") in shown and " old " in shown and " new " in shown
+    assert new.host.out("cat /var/lib/nixci-backup/atticd.offsite") in shown and re.search(" new +atticd ", shown)
 
     again = new.play("restore", tmp_path, restore_from="offsite", restore_host="old")
     assert again.returncode != 0 and "restore_replace=atticd" in again.stdout
