@@ -1,4 +1,5 @@
-# shellcheck shell=bash
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-3.0-or-later
 # nixci-backup: makes dumps, copies them off the host, and shows what exists. backup.nix sets the NIXCI_* variables.
 set -euo pipefail
 shopt -s inherit_errexit

@@ -276,115 +276,119 @@ in
     };
   };
 
-  config = lib.mkIf (cfg != null) ({
-    assertions = [
+  config = lib.mkIf (cfg != null) (
+    lib.mkMerge [
       {
-        assertion = caddy.enable;
-        message = "nixci: ${settings} needs Caddy, which ${theirs.where [ option.enable ]} turns off. Remove services.caddy.enable there, or remove the role caddy from the playbook.";
+        assertions = [
+          {
+            assertion = caddy.enable;
+            message = "nixci: ${settings} needs Caddy, which ${theirs.where [ option.enable ]} turns off. Remove services.caddy.enable there, or remove the role caddy from the playbook.";
+          }
+          {
+            # Caddy's module has two ways to leave out the virtual hosts without a word.
+            assertion =
+              caddy.settings or { } == { } && options.services.caddy.configFile.highestPrio or 1500 >= 1500;
+            message = "nixci: ${settings} adds virtual hosts, but services.caddy.settings or services.caddy.configFile is set in ${
+              theirs.where [
+                option.settings
+                option.configFile
+              ]
+            }, which makes NixOS ignore all virtual hosts. Move those settings to services.caddy.virtualHosts, globalConfig or extraConfig.";
+          }
+          {
+            assertion = adminOff -> !caddy.enableReload;
+            message = "nixci: ${settings} adds a site to Caddy, which cannot be reloaded: ${theirs.where [ option.globalConfig ]} has `admin off', and ${theirs.where [ option.enableReload ]} sets services.caddy.enableReload. Set that to false.";
+          }
+          {
+            assertion = undecided && !openToAll https -> someInterfaces == [ ];
+            message = "nixci: ${settings} would open the ports ${ports} to everybody, but ${theirs.where [ firewallOption.interfaces ]} admits them on ${lib.concatStringsSep ", " someInterfaces} only. Set caddy_open_firewall in the inventory to true or false.";
+          }
+        ]
+        ++ map (domain: {
+          assertion = false;
+          message = "nixci: ${settings} has a site https://${domain} for the tailnet only, for which no certificate authority can reach this host. Set certificate and key of ${domain} in caddy_sites to files on the host, services.caddy.virtualHosts.\"${domain}\".useACMEHost, or acme_dns in services.caddy.globalConfig in the host's own configuration, or use a name that ends with .ts.net.";
+        }) uncertified
+        ++ map (domain: {
+          assertion = (cfg.sites.${domain}.certificate == null) == (cfg.sites.${domain}.key == null);
+          message = "nixci: ${settings} has only one of certificate and key for https://${domain}. Set both in caddy_sites, or none.";
+        }) domains
+        ++ map (domain: {
+          assertion = !lib.elem domain answered;
+          message = "nixci: both ${settings} and ${theirs.whereIs domain option.virtualHosts} serve https://${domain}, and only one of them can answer (`${lib.head (caddyfile.answersAll (extra domain))}'). ${serveOnce domain}";
+        }) domains
+        ++ map (clash: {
+          assertion = false;
+          message = "nixci: both ${settings} and services.caddy.virtualHosts.\"${clash.name}\" in ${theirs.whereIs clash.name option.virtualHosts} serve https://${clash.domain}, which Caddy refuses. ${serveOnce clash.domain}";
+        }) clashes
+        ++ map (domain: {
+          assertion = false;
+          message = "nixci: both ${settings} and services.caddy.extraConfig in ${theirs.where [ option.extraConfig ]} serve https://${domain}, which Caddy refuses. ${serveOnce domain}";
+        }) inText;
+
+        warnings =
+          map (
+            domain:
+            "nixci: ${theirs.whereIs domain option.virtualHosts} has a handle_errors for https://${domain}, so that a cache server which is away is an error for Nix, and not a miss. Remove it there if that is not intended."
+          ) (lib.filter ownErrors domains)
+          ++ lib.optional (undecided && someInterfaces == [ ] && exposed != [ ])
+            "nixci: ${settings} opens the ports ${ports} to everybody, so that ${lib.concatStringsSep ", " exposed} in ${
+              theirs.where [
+                option.virtualHosts
+                option.extraConfig
+              ]
+            } can be reached as well. Set caddy_open_firewall in the inventory to true to silence this, or to false to keep them closed."
+          ++ lib.optional (opens && !firewall.enable && ruleset)
+            "nixci: ${settings} cannot open the ports ${ports}, because networking.firewall is off and ${
+              theirs.where [
+                options.networking.nftables.ruleset
+                options.networking.nftables.rulesetFile
+              ]
+            } has a ruleset of its own. Admit ${toString http}/tcp, ${toString https}/tcp and ${toString https}/udp there.";
+
+        services.caddy = {
+          enable = t.overDefaults true;
+          # In front of everything else, because Caddy takes the last of several: the host's own text and its
+          # services.caddy.email win.
+          globalConfig = lib.mkBefore (
+            lib.concatLines (
+              lib.optional (cfg.email != null) "email ${cfg.email}"
+              ++ lib.optional (cfg.acmeCa != null) "acme_ca ${cfg.acmeCa}"
+              ++ lib.optional (cfg.acmeCaRoot != null) "acme_ca_root ${cfg.acmeCaRoot}"
+              # Newer releases of Caddy have this outside `servers', and still read it here.
+              ++ lib.optionals metrics [
+                "servers {"
+                "  metrics"
+                "}"
+              ]
+            )
+          );
+          # A reload needs the admin API.
+          enableReload = lib.mkIf adminOff (t.hostDecides false);
+          virtualHosts = lib.genAttrs domains (domain: {
+            extraConfig = text domain;
+            logFormat = t.hostDecides (log domain);
+          });
+        };
+        # Some releases of NixOS forget this, and a new site would wait for the next boot.
+        systemd.services.caddy.restartTriggers = lib.mkIf (!caddy.enableReload) [ caddy.configFile ];
+
+        environment.systemPackages = [
+          (pkgs.writeShellScriptBin "nixci-hit-rate" ''
+            exec ${lib.getExe' pkgs.python3 "python3"} ${./hit-rate.py} ${caddy.logDir} "$@"
+          '')
+        ];
+
+        system.checks = lib.optional (caddy.adapter or "caddyfile" == "caddyfile") checked;
+
+        networking.firewall = lib.mkMerge [
+          (lib.mkIf opens openPorts)
+          (lib.mkIf (!public && cfg.openFirewall != false) { interfaces.${tailnetInterface} = openPorts; })
+        ];
       }
-      {
-        # Caddy's module has two ways to leave out the virtual hosts without a word.
-        assertion =
-          caddy.settings or { } == { } && options.services.caddy.configFile.highestPrio or 1500 >= 1500;
-        message = "nixci: ${settings} adds virtual hosts, but services.caddy.settings or services.caddy.configFile is set in ${
-          theirs.where [
-            option.settings
-            option.configFile
-          ]
-        }, which makes NixOS ignore all virtual hosts. Move those settings to services.caddy.virtualHosts, globalConfig or extraConfig.";
-      }
-      {
-        assertion = adminOff -> !caddy.enableReload;
-        message = "nixci: ${settings} adds a site to Caddy, which cannot be reloaded: ${theirs.where [ option.globalConfig ]} has `admin off', and ${theirs.where [ option.enableReload ]} sets services.caddy.enableReload. Set that to false.";
-      }
-      {
-        assertion = undecided && !openToAll https -> someInterfaces == [ ];
-        message = "nixci: ${settings} would open the ports ${ports} to everybody, but ${theirs.where [ firewallOption.interfaces ]} admits them on ${lib.concatStringsSep ", " someInterfaces} only. Set caddy_open_firewall in the inventory to true or false.";
-      }
+      # Tailscale gives certificates of its own names to whom the host permits it.
+      (lib.optionalAttrs (options.services ? tailscale) {
+        services.tailscale.permitCertUid = lib.mkIf (tailnetNames != [ ]) (t.hostDecides caddy.user);
+      })
     ]
-    ++ map (domain: {
-      assertion = false;
-      message = "nixci: ${settings} has a site https://${domain} for the tailnet only, for which no certificate authority can reach this host. Set certificate and key of ${domain} in caddy_sites to files on the host, services.caddy.virtualHosts.\"${domain}\".useACMEHost, or acme_dns in services.caddy.globalConfig in the host's own configuration, or use a name that ends with .ts.net.";
-    }) uncertified
-    ++ map (domain: {
-      assertion = (cfg.sites.${domain}.certificate == null) == (cfg.sites.${domain}.key == null);
-      message = "nixci: ${settings} has only one of certificate and key for https://${domain}. Set both in caddy_sites, or none.";
-    }) domains
-    ++ map (domain: {
-      assertion = !lib.elem domain answered;
-      message = "nixci: both ${settings} and ${theirs.whereIs domain option.virtualHosts} serve https://${domain}, and only one of them can answer (`${lib.head (caddyfile.answersAll (extra domain))}'). ${serveOnce domain}";
-    }) domains
-    ++ map (clash: {
-      assertion = false;
-      message = "nixci: both ${settings} and services.caddy.virtualHosts.\"${clash.name}\" in ${theirs.whereIs clash.name option.virtualHosts} serve https://${clash.domain}, which Caddy refuses. ${serveOnce clash.domain}";
-    }) clashes
-    ++ map (domain: {
-      assertion = false;
-      message = "nixci: both ${settings} and services.caddy.extraConfig in ${theirs.where [ option.extraConfig ]} serve https://${domain}, which Caddy refuses. ${serveOnce domain}";
-    }) inText;
-
-    warnings =
-      map (
-        domain:
-        "nixci: ${theirs.whereIs domain option.virtualHosts} has a handle_errors for https://${domain}, so that a cache server which is away is an error for Nix, and not a miss. Remove it there if that is not intended."
-      ) (lib.filter ownErrors domains)
-      ++ lib.optional (undecided && someInterfaces == [ ] && exposed != [ ])
-        "nixci: ${settings} opens the ports ${ports} to everybody, so that ${lib.concatStringsSep ", " exposed} in ${
-          theirs.where [
-            option.virtualHosts
-            option.extraConfig
-          ]
-        } can be reached as well. Set caddy_open_firewall in the inventory to true to silence this, or to false to keep them closed."
-      ++ lib.optional (opens && !firewall.enable && ruleset)
-        "nixci: ${settings} cannot open the ports ${ports}, because networking.firewall is off and ${
-          theirs.where [
-            options.networking.nftables.ruleset
-            options.networking.nftables.rulesetFile
-          ]
-        } has a ruleset of its own. Admit ${toString http}/tcp, ${toString https}/tcp and ${toString https}/udp there.";
-
-    services.caddy = {
-      enable = t.overDefaults true;
-      # In front of everything else, because Caddy takes the last of several: the host's own text and its
-      # services.caddy.email win.
-      globalConfig = lib.mkBefore (
-        lib.concatLines (
-          lib.optional (cfg.email != null) "email ${cfg.email}"
-          ++ lib.optional (cfg.acmeCa != null) "acme_ca ${cfg.acmeCa}"
-          ++ lib.optional (cfg.acmeCaRoot != null) "acme_ca_root ${cfg.acmeCaRoot}"
-          # Newer releases of Caddy have this outside `servers', and still read it here.
-          ++ lib.optionals metrics [
-            "servers {"
-            "  metrics"
-            "}"
-          ]
-        )
-      );
-      # A reload needs the admin API.
-      enableReload = lib.mkIf adminOff (t.hostDecides false);
-      virtualHosts = lib.genAttrs domains (domain: {
-        extraConfig = text domain;
-        logFormat = t.hostDecides (log domain);
-      });
-    };
-    # Some releases of NixOS forget this, and a new site would wait for the next boot.
-    systemd.services.caddy.restartTriggers = lib.mkIf (!caddy.enableReload) [ caddy.configFile ];
-
-    environment.systemPackages = [
-      (pkgs.writeShellScriptBin "nixci-hit-rate" ''
-        exec ${lib.getExe' pkgs.python3 "python3"} ${./hit-rate.py} ${caddy.logDir} "$@"
-      '')
-    ];
-
-    system.checks = lib.optional (caddy.adapter or "caddyfile" == "caddyfile") checked;
-
-    networking.firewall = lib.mkMerge [
-      (lib.mkIf opens openPorts)
-      (lib.mkIf (!public && cfg.openFirewall != false) { interfaces.${tailnetInterface} = openPorts; })
-    ];
-  }
-  # Tailscale gives certificates of its own names to whom the host permits it.
-  // lib.optionalAttrs (options.services ? tailscale) {
-    services.tailscale.permitCertUid = lib.mkIf (tailnetNames != [ ]) (t.hostDecides caddy.user);
-  });
+  );
 }

@@ -1,4 +1,5 @@
-# shellcheck shell=bash
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-3.0-or-later
 # nixci-restore: puts a dump in the place of a database. The dump goes into a database beside it, and then the two change
 # names in one transaction, so an interruption leaves the old one or the new one, and never a part. The old one is kept
 # unless it is empty. backup.nix sets the NIXCI_* variables.
@@ -55,20 +56,17 @@ may_replace() {
 }
 
 read_dump() { # the dump itself, on stdout
-  case $from in
-    offsite | offsite:*)
-      local path snapshot=latest
-      [ "$from" = offsite ] || snapshot=${from#offsite:}
-      path=$(nixci-backup restic --quiet ls --host="$host" --tag="$database" "$snapshot" | grep -E "/$database-[0-9]{8}T[0-9]{6}Z\.dump$") ||
-        fail "$RESTIC_REPOSITORY has no snapshot $snapshot of $database made by $host; 'nixci-backup list' shows what exists."
-      say "Reading ${path##*/} from $RESTIC_REPOSITORY." >&2
-      nixci-backup restic --quiet dump --host="$host" --tag="$database" "$snapshot" "$path"
-      ;;
-    *)
-      say "Reading $file." >&2
-      cat "$file"
-      ;;
-  esac
+  say "Reading $file${snapshot:+ from $RESTIC_REPOSITORY}." >&2
+  if [ "$snapshot" ]; then
+    nixci-backup restic --quiet dump --host="$host" --tag="$database" "$snapshot" "$file"
+  else
+    cat "$file"
+  fi
+}
+
+copied_file() { # its path in the snapshot
+  nixci-backup restic --quiet ls --host="$host" --tag="$database" "$snapshot" | grep -E "/$database-[0-9]{8}T[0-9]{6}Z\.dump$" ||
+    fail "$RESTIC_REPOSITORY has no snapshot $snapshot of $database made by $host; 'nixci-backup list' shows what exists."
 }
 
 local_file() {
@@ -97,10 +95,14 @@ swap() {
 }
 
 restore() {
-  local role file="" count state
+  local role file snapshot="" count state
   [[ " $NIXCI_DATABASES " == *" $database "* ]] ||
     fail "$database is none of the databases that this host backs up: $NIXCI_DATABASES."
-  [[ $from == offsite* ]] || file=$(local_file)
+  case $from in
+    offsite) snapshot=latest ;;
+    offsite:*) snapshot=${from#offsite:} ;;
+  esac
+  if [ "$snapshot" ]; then file=$(copied_file); else file=$(local_file); fi
   role=$(sql postgres "SELECT 1 FROM pg_roles WHERE rolname = '$database'") || fail "PostgreSQL does not answer; start it first."
   [ "$role" ] || fail "PostgreSQL has no role $database, which owns the tables; 'systemctl restart nixci-postgresql' makes it."
   may_replace

@@ -54,3 +54,9 @@ def test_paths_in_memory_are_told_from_those_on_disk() -> None:
     report = inspect("mkdir -p /persist", options=("--tmpfs=/var/lib",), paths=("/var/lib/postgresql/16", "/etc/nixos"))
     assert report.all("volatile") == ["/var/lib/postgresql/16"]
     assert report.all("on_root") == ["/etc/nixos"] and report["persistence"] == "/persist"
+
+
+@pytest.mark.parametrize(("variant", "nixos"), [("", "yes"), ("VARIANT_ID=installer", "")])
+def test_the_installer_is_no_system_to_deploy_to(variant: str, nixos: str) -> None:
+    system = "mkdir -p /run/current-system/bin && ln -s /bin/true /run/current-system/bin/switch-to-configuration"
+    assert inspect(system, f"printf 'ID=nixos\\n{variant}\\n' > /etc/os-release")["nixos"] == nixos

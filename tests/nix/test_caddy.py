@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import pathlib
 import re
 import subprocess
 import typing as t
@@ -112,6 +113,15 @@ def answer(text: str) -> Answer:
     return Answer(int(status), version, {k.lower(): v for k, v in (line.split(": ", 1) for line in lines)}, body)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def installation() -> Iterator[subprocess.Popen[str]]:
+    """Of sslyze, in an environment of its own, because it needs an older release of cryptography than others. Meanwhile
+    the other tests run."""
+    command = [str(ROOT / "scripts/venv"), ".venv/sslyze", "tests/nix/requirements-sslyze.txt"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        yield process
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     host = Host(tmp_path_factory.mktemp("host"), EVALUATORS["lab"])
@@ -130,8 +140,28 @@ def test_caddy_accepts_what_nixos_generates(host: t.Any, server: Server) -> None
     if host.evaluator is EVALUATORS["lab"]:
         return  # the fixture has asked it
     settings(host)
-    server.put("/root/other", host.value(CADDYFILE))
+    text = host.value(CADDYFILE)
+    assert f"\n{SITE} " in text
+    server.put("/root/other", text)
     server.out("caddy fmt --overwrite /root/other; caddy adapt --validate --adapter caddyfile --config /root/other")
+
+
+def test_sites_of_a_tailnet(host: t.Any) -> None:
+    """The firewall admits its interface only, and a certificate must be possible."""
+    sites = {TAILNET: {"tailnet": True}, SITE: {"tailnet": True, "certificate": "/srv/certificate.pem"}}
+    host.settings("caddy", sites=sites)
+    got = host.value("""{
+      messages = map (a: a.message) (lib.filter (a: !a.assertion) config.assertions);
+      inherit (config.networking.firewall) allowedTCPPorts allowedUDPPorts;
+      tailnet = config.networking.firewall.interfaces.tailscale0;
+      hosts = config.services.atticd.settings.allowed-hosts;
+    }""")
+    assert not {80, 443} & {*got["allowedTCPPorts"], *got["allowedUDPPorts"]}
+    assert (got["tailnet"]["allowedTCPPorts"], got["tailnet"]["allowedUDPPorts"]) == ([80, 443], [443])
+    assert {*sites} <= {*got["hosts"]}
+    one, other = got["messages"]
+    assert TAILNET in one and "no certificate authority can reach this host" in one
+    assert SITE in other and "only one of certificate and key" in other
 
 
 def test_it_is_https_with_http_2_and_3(server: Server) -> None:
@@ -242,3 +272,25 @@ def test_the_hit_rate_of_a_log_that_caddy_wrote(server: Server) -> None:
     hits, misses, away = map(int, row[4:7])
     # none.narinfo; broken.narinfo, slow.narinfo and those of the test without a server
     assert hits >= 2 and misses == 1 and away == 4
+
+
+def test_a_scanner_finds_nothing_wrong_with_its_tls(
+    server: Server, installation: subprocess.Popen[str], tmp_path: pathlib.Path
+) -> None:
+    output, _ = installation.communicate(timeout=300)
+    if installation.returncode:
+        pytest.skip(f"sslyze cannot be installed, which needs the package index: {output[-300:]}")
+    root, report = tmp_path / "root.pem", tmp_path / "report.json"
+    root.write_text(server.out("cat /root/.local/share/caddy/pki/authorities/local/root.crt"))
+    target = server.out("hostname -i").split()[0] + ":443"
+    options = (f"--sni={SITE}", f"--certinfo_ca_file={root}", f"--json_out={report}", "--mozilla_config=intermediate")
+    done = attempt(str(ROOT / ".venv/sslyze/bin/sslyze"), *options, target, timeout=120)
+    assert done.returncode == 0 and "OK - Compliant" in done.stdout, done.stdout[-3000:] + done.stderr
+    [scan] = json.loads(report.read_text())["server_scan_results"]
+    result = scan["scan_result"]
+    accepted = {
+        name for name in result if name.endswith("_cipher_suites") and result[name]["result"]["accepted_cipher_suites"]
+    }
+    assert accepted == {"tls_1_2_cipher_suites", "tls_1_3_cipher_suites"}
+    [deployment] = result["certificate_info"]["result"]["certificate_deployments"]
+    assert any(found["was_validation_successful"] for found in deployment["path_validation_results"])

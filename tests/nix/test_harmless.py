@@ -19,7 +19,7 @@ OTHER_OPTIONS = "/checkout/tests/nix/other_options.nix"
 STATE = """{
   inherit (config) warnings;
   units = lib.mapAttrs (_: unit: unit.text) config.systemd.units;
-  sites = lib.mapAttrs (_: site: { inherit (site) hostName serverAliases listenAddresses extraConfig; }) config.services.caddy.virtualHosts;
+  sites = lib.mapAttrs (_: site: { inherit (site) hostName serverAliases listenAddresses extraConfig logFormat; }) config.services.caddy.virtualHosts;
   caddy = { inherit (config.services.caddy) extraConfig globalConfig; };
   ports = { inherit (config.networking.firewall) allowedTCPPorts allowedUDPPorts allowedTCPPortRanges allowedUDPPortRanges; };
   firewall = {
@@ -74,6 +74,7 @@ CACHES = {
         {"url": f"https://{SITE}/public-cache", "key": "public-cache:x8mGHmcDROzZg2lGcLEfrOSYXqf0E5rJvHYkBrbmPsk="}
     ]
 }
+FOR_TAILNET = {"caddy": {"sites": {SITE: {"tailnet": True}}}}
 TWICE = f"serve https://{SITE}"
 
 CASES: dict[str, Case] = {
@@ -132,6 +133,20 @@ CASES: dict[str, Case] = {
         ("Set that to false",),
     ),
     "another admin interface": Case('services.caddy = { enable = true; globalConfig = "admin localhost:2999"; };'),
+    "options of Caddy's servers, and a log": Case("""services.caddy = { enable = true; logFormat = lib.mkForce "level INFO";
+      globalConfig = "servers {\\n  protocols h1 h2\\n}"; virtualHosts."shop.example.net, *.shop.example.net" = { extraConfig = "respond shop";
+        logFormat = "output file /srv/shop.log"; }; extraConfig = "*:8443 {\\n  respond other\\n}"; };
+      networking.firewall.allowedTCPPorts = [ 80 443 ]; """),
+    "errors of the same site": Case(
+        f"""services.caddy.virtualHosts."{SITE}" = {{ logFormat = "output discard";
+          extraConfig = "handle_errors {{\\n  respond sorry\\n}}"; }};""",
+        warned="an error for Nix",
+    ),
+    "a site for the tailnet": Case(
+        """services.caddy = { enable = true; globalConfig = "acme_dns cloudflare {env.TOKEN}"; };
+      networking.firewall.interfaces.eth1.allowedTCPPorts = [ 443 ];""",
+        settings=FOR_TAILNET,
+    ),
     "Caddy is restarted": Case("services.caddy = { enable = true; enableReload = false; };"),
     "Caddy is off": Case("services.caddy.enable = false;", ("needs Caddy, which",)),
     "a configuration in JSON": Case("services.caddy.settings.apps = { };", ("makes NixOS ignore all virtual hosts",)),

@@ -84,13 +84,13 @@ def number(least: int, most: int | None = None) -> Rule:
     return check
 
 
-def each(rule: Rule, *, empty: bool = True) -> Rule:
+def each(rule: Rule, *, empty: bool = True, remedy: str = "name at least one") -> Rule:
     def check(path: str, value: t.Any) -> t.Iterator[str]:
         if not isinstance(value, list):
             yield _type(path, value, list)
             return
         if not value and not empty:
-            yield f"{path} is empty; name at least one."
+            yield f"{path} is empty; {remedy}."
         for position, one in enumerate(value):
             yield from rule(f"{path}[{position}]", one)
 
@@ -132,6 +132,14 @@ def public_keys(path: str, value: t.Any) -> t.Iterator[str]:
     for name, key in value.items():
         yield from cache_name(f"{path}, name of a cache,", name)
         yield from text("publicKey")(f"{path}.{name}", key)
+
+
+def ssh_key(path: str, value: t.Any) -> t.Iterator[str]:
+    if "PRIVATE KEY" in str(value):
+        # Shown to nobody.
+        yield f"{path} is a private key; give the public one, which 'ssh-keygen -y -f FILE' prints, and keep the private one to yourself."
+        return
+    yield from text("sshKey")(path, value)
 
 
 def outside_the_store(path: str, value: t.Any) -> t.Iterator[str]:
@@ -199,7 +207,11 @@ RULES: dict[str, Rule] = {
     "backup_offsite_storage": fields({"endpoint": text("url"), "region": text("region"), "bucket": text("bucketName")}),
     "backup_offsite_environment_file": both(text("path", empty=True), outside_the_store),
     "bootstrap_user": text("user"),
-    "bootstrap_keys": each(text("sshKey"), empty=False),
+    "bootstrap_keys": each(
+        ssh_key,
+        empty=False,
+        remedy="name at least one public key, or set ansible_ssh_private_key_file to a key whose public half is in the file beside it (.pub)",
+    ),
     "caches_domain": text("domain"),
     "caches_renew_before": duration,
     "caddy_sites": named(

@@ -229,3 +229,16 @@ def test_every_shared_variable_that_plugins_read_is_documented() -> None:
 def test_the_module_documents_every_role() -> None:
     text = (ROOT / "plugins/modules/inventory_check.py").read_text()
     assert f"choices: [{', '.join(specs.roles())}]" in text
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ([], "(.pub)"),
+        (["-----BEGIN OPENSSH PRIVATE KEY-----\ncanary\n"], "is a private key"),
+        (["~/.ssh/id_ed25519.pub"], "is not a public SSH key"),
+    ],
+)
+def test_keys_that_give_nobody_access_are_found_and_private_ones_not_shown(keys: list[str], says: str) -> None:
+    (problem,) = check({"bootstrap_keys": keys}, ["bootstrap"]).problems
+    assert says in problem and problem.startswith("bootstrap_keys") and "canary" not in problem
