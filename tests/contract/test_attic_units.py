@@ -242,8 +242,8 @@ def test_retention_removes_a_path_and_gc_yml_shows_what_that_frees(machine: Mach
 
     code, said = machine.operate("gc", "--check")
     assert code == 0, said
-    would = re.search(r"would remove 1 paths, 1 NARs and (\d+) chunks", said)
-    assert would and "ci: 1 of 2 paths, unused ones are kept for 0.04 days" in said, said
+    would = re.search(r"1 paths, 1 NARs and (\d+) chunks would go", said)
+    assert would and "ci: 1 of 2 paths, unused for 0.04 days" in said, said
     assert machine.narinfo(expired) == 200
 
     code, said = machine.operate("gc")
