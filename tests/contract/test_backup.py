@@ -61,12 +61,12 @@ class Cloud:
 
     def _bucket(self, name: str, capabilities: list[str]) -> t.Any:
         auth = (self.b2.account_id, self.b2.keys[self.b2.account_id].secret)
-        token = requests.get(f"{self.url}/b2api/v4/b2_authorize_account", auth=auth, timeout=5).json()
+        token = requests.get(f"{self.url}/b2api/v4/b2_authorize_account", auth=auth, timeout=30).json()
         made = requests.post(
             f"{self.url}/b2api/v4/b2_create_bucket",
             json={"accountId": self.b2.account_id, "bucketName": name, "bucketType": "allPrivate"},
             headers={"Authorization": token["authorizationToken"]},
-            timeout=5,
+            timeout=30,
         )
         bucket = made.json()["bucketId"]
         return self.b2.add_key(name, capabilities, bucket_ids=[bucket]), bucket
@@ -196,7 +196,7 @@ class Machine:
         return subprocess.run(
             [str(PLAYBOOK), "-vvv", "--diff", "-i", str(inventory), f"playbooks/operate/{name}.yml", *flags, *extra],
             cwd=ROOT, env={**os.environ, "ANSIBLE_LOCALHOST_WARNING": "false"},
-            capture_output=True, text=True, timeout=120, check=False,
+            capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
 
 
