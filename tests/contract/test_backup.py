@@ -162,8 +162,11 @@ class Machine:
     def nar(self, narinfo: str, path: str) -> bytes:
         """Through the redirect to the bucket, as Nix reads it."""
         url = re.findall("^URL: (.*)", narinfo, re.MULTILINE)[0]
-        content = self.ask("GET", f"/{path.split('/')[1]}/{url}").content
-        return zstandard.ZstdDecompressor().stream_reader(content, read_across_frames=True).read()
+        answer = self.ask("GET", f"/{path.split('/')[1]}/{url}", allow_redirects=False)
+        if answer.is_redirect:  # without our headers
+            answer = requests.get(answer.headers["Location"], timeout=60)
+        assert answer.status_code == 200, answer.text
+        return zstandard.ZstdDecompressor().stream_reader(answer.content, read_across_frames=True).read()
 
     def lose_database(self) -> None:
         self.host.out("systemctl stop atticd; runuser -u postgres -- dropdb --force atticd")
