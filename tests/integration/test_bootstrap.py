@@ -137,24 +137,20 @@ def test_the_user_that_deploys_is_enough_for_the_rest(server: Server, fleet: Che
     """hosts.yml, the part of site.yml for hosts, with other settings; then deploy.yml, with a change of the user's own."""
     assert controller.variables["ansible_user"] == "deploy" and "ansible_password" not in controller.variables
     assert controller.ssh("root", "true").returncode != 0, "it has no other way"
-    site = {"nixci_cache_domain": "cache.nixci.test", "substituter_caches": []}
-    for changed, playbook, values in (
-        ("version", "playbooks/hosts.yml", {"_nixos_collection_version": "1.0.1", **site}),
-        ("mine", "playbooks/deploy.yml", {}),
-    ):
-        if changed == "mine":
-            fleet.write(fleet.read().replace(OWN, OWN + 'environment.etc.mine.text = "changed";'))
-            fleet.commit()
+
+    def deployed(playbook: str, **values: object) -> None:
         before = server.current()
-        controller.playbook, first = playbook, controller.playbook
-        try:
-            done = controller.play(**values)
-        finally:
-            controller.playbook = first
+        done = controller.play(playbook=playbook, **values)
         assert done.rc == 0, done.out
         assert server.current() == server.profile() == server.boots() != before
         record = json.loads(server.out("tail -n 1 /var/log/nixci/deployments.jsonl"))
         assert (record["result"], record["to"]) == ("confirmed", server.current())
+
+    site = {"nixci_cache_domain": "cache.nixci.test", "substituter_caches": []}
+    deployed("playbooks/hosts.yml", _nixos_collection_version="1.0.1", **site)
+    fleet.write(fleet.read().replace(OWN, OWN + 'environment.etc.mine.text = "changed";'))
+    fleet.commit()
+    deployed("playbooks/deploy.yml")
     assert server.out("cat /etc/mine") == "changed" and server.sh("id deploy").returncode == 0
 
 
