@@ -43,7 +43,7 @@ def start() -> None:
     say("Starting the doubles: " + ", ".join(PORTS))
     with LOG.open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "lab.clouds"],
+            [sys.executable, *COMMAND.split()],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -74,12 +74,26 @@ def answers() -> bool:
     return True
 
 
-def stop() -> None:
-    if pid := state.process("clouds", COMMAND):
-        os.kill(pid, signal.SIGKILL)  # its state ends with it, so there is nothing to finish
+def stop(root: pathlib.Path = ROOT) -> None:
+    """Those of a checkout, ours unless told, and those of one that was deleted: they hold the ports as well."""
+    for pid in (pids := _of(root)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)  # its state ends with it, so there is nothing to finish
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, 0)
-        wait("The end of the doubles", lambda: not running(), 10)
+    wait("The end of the doubles", lambda: not set(pids) & set(_of(root)), 10)
+
+
+def _of(root: pathlib.Path) -> list[int]:
+    """Found by what they run and where, because the file with the process's number may be gone."""
+    found = []
+    for process in pathlib.Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            place = os.readlink(process / "cwd")
+            words = (process / "cmdline").read_text().split("\0")
+            if words[1:3] == COMMAND.split() and (place == str(root) or place.endswith(" (deleted)")):
+                found.append(int(process.name))
+    return found
 
 
 def last_line() -> str:

@@ -18,6 +18,7 @@ from .shell import LabError, attempt, run, say, wait
 
 FORWARDING = pathlib.Path("/proc/sys/net/ipv4/ip_forward")
 DATA = pathlib.Path("/var/lib/docker")
+PID_FILE = pathlib.Path("/run/docker.pid")
 
 
 def works() -> bool:
@@ -37,16 +38,19 @@ def ensure() -> None:
         container, root = line.split(maxsplit=1)
         if root == str(ROOT):
             continue
-        if doubles.running(pathlib.Path(root) / state.DIR.name):
+        folder = pathlib.Path(root) / state.DIR.name
+        if doubles.running(folder) and not state.abandoned(folder):
             raise LabError(f"Another lab exists on this machine; end it first: cd {root} && python -m lab down")
         # The doubles had their state in memory, so a lab that lost them is useless: the machine was restarted, or the
-        # checkout is gone and nobody else can remove its containers.
-        say(f"Removing {container}, left by a lab of {root} that no longer runs")
+        # checkout is gone and nobody else can remove its containers. Or a test run was killed, and nobody waits for it.
+        say(f"Removing {container}, left by a lab of {root} that is no longer in use")
+        doubles.stop(pathlib.Path(root))
         run("docker", "rm", "--force", "--volumes", container)
 
 
 def _start() -> None:
     say("Starting dockerd")
+    _forget_dead_engine()
     if "forwarding" not in state.read(state.MACHINE):
         policy = run("iptables", "-S", "FORWARD").splitlines()[0].split()[-1]
         state.remember(forwarding=FORWARDING.read_text().strip(), forward_policy=policy)
@@ -57,6 +61,18 @@ def _start() -> None:
     if daemon.poll() is not None and not works():
         errors = [line for line in pathlib.Path(log.name).read_text().splitlines() if "failed" in line.lower()]
         raise LabError(f"dockerd does not run on this machine: {errors[-1][-200:] if errors else 'no reason given'}")
+
+
+def _forget_dead_engine() -> None:
+    """dockerd does not start while its file names a process, which may be any other one after it was killed."""
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        pid = int(PID_FILE.read_text())
+        try:
+            alive = pathlib.Path(f"/proc/{pid}/comm").read_text().strip() == "dockerd"
+        except FileNotFoundError:
+            alive = False
+        if not alive:
+            PID_FILE.unlink()
 
 
 def stop() -> None:

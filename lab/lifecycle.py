@@ -33,13 +33,14 @@ def up() -> None:
     machine.check_platform()
     with state.locked():
         image.check_kept(state.read(state.LAB).get("programs", {}))
-        if up_to_date():
+        if up_to_date() and not state.abandoned():
             say("The lab is up")
             return
         machine.install("openssh-client", "git")
         engine.ensure()
         server, small = image.ensure(), image.ensure_small()
         dismantle()
+        state.note_run()
         machine.check_network()
         doubles.make_credentials()
         container.create_network()

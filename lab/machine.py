@@ -53,7 +53,8 @@ def install(*packages: str) -> None:
         return
     say(f"Installing {', '.join(missing)}")
     wait_for_lock = ("-o", "DPkg::Lock::Timeout=300")
-    run("dpkg", "--configure", "-a", env=APT)  # an interrupted installation must be finished first
+    # An interrupted installation must be finished first. This fails while another one runs, which apt-get then waits for.
+    attempt("dpkg", "--configure", "-a", env=APT)
     command = ("apt-get", *wait_for_lock, "install", "--yes", "--no-install-recommends", *missing)
     planned = attempt(*command, "--simulate", env=APT)
     if planned.returncode != 0:

@@ -3,6 +3,7 @@
 
 lab.json       what the inventory needs; written last, so it exists only for a complete lab
 machine.json   what `up` did to this machine and `down` must undo
+run            the test run that it is for
 secrets/*      one credential per file, generated for each lab, readable by root only
 ssh/  ca/      keys and certificates            *.log  *.pid   of the processes that `up` started
 """
@@ -18,6 +19,7 @@ import pathlib
 import typing as t
 from collections.abc import Iterator
 
+from . import runs
 from .names import ROOT
 from .shell import LabError
 
@@ -56,6 +58,22 @@ def write(file: pathlib.Path, content: dict[str, t.Any]) -> None:
 def remember(**facts: t.Any) -> None:
     """Record something in machine.json, before doing it."""
     write(MACHINE, {**read(MACHINE), **facts})
+
+
+def note_run() -> None:
+    """Write down the test run that this lab is for, if any."""
+    if run := os.environ.get(runs.VARIABLE):
+        (DIR / "run").write_text(run)
+    else:
+        (DIR / "run").unlink(missing_ok=True)
+
+
+def abandoned(folder: pathlib.Path | None = None) -> bool:
+    """Whether the lab with this folder, ours unless told, is for a test run that is over."""
+    try:
+        return not runs.goes_on(((folder or DIR) / "run").read_text())
+    except FileNotFoundError:
+        return False
 
 
 def write_secret(name: str, value: str) -> None:

@@ -1,29 +1,42 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs the parts of the test suite one after another: run_tests.py [PART ...]; without a name, all of them.
+"""Runs the parts of the test suite, two at a time: run_tests.py [PART ...]; without a name, all of them.
 
-The end-to-end tests run beside the others. It shows how long each part took and why tests were skipped. Its last line is "N passed, N failed, N skipped".
+It shows how long each part took and why tests were skipped. Its last line is "N passed, N failed, N skipped".
 A part that is not a run of pytest counts as one test. A part in which no test ran has failed.
 """
 
 from __future__ import annotations
 
 import collections
+import concurrent.futures
+import contextlib
 import dataclasses
 import functools
+import io
+import operator
 import os
 import pathlib
 import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
+import traceback
 import typing as t
 import xml.etree.ElementTree as ET
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from lab import runs  # noqa: E402
+from tests.support import containers  # noqa: E402
+
 # The tests of one file share servers; files are independent of each other.
 PARALLEL = ("-n", "auto", "--maxprocesses=8", "--dist=loadfile")
+# Seconds after which the names of the parts that run are shown.
+SIGN_OF_LIFE = 60
+# What takes long is named, so that it can be made faster.
+SLOWEST = ("--durations=10", "--durations-min=5")
 # For the newest ansible-core, as the interpreter of .venv may be too old for it. All tools ignore what is in .venv.
 NEWEST_VENV = ".venv/newest"
 NEWEST_PYTHONS = ("3.13", "3.14")
@@ -51,25 +64,68 @@ def main(names: t.Sequence[str]) -> int:
         print(f"There is no part {', '.join(sorted(unknown))}; the parts are {', '.join(PARTS)}.", file=sys.stderr)
         return 2
     os.environ["PATH"] = f"{pathlib.Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    lines, total = [], Result()
-    chosen = list(names or PARTS)
-    waiting: Background | None = None
-    for name in chosen:
-        if waiting is None and name not in ("image", BACKGROUND) and BACKGROUND in chosen:
-            waiting = Background(PARTS[BACKGROUND])
-            print(f"\n==== {BACKGROUND} begins and is shown at its turn", flush=True)
-        print(f"\n==== {name}", flush=True)
-        start = time.monotonic()
-        if waiting and name == BACKGROUND:
-            result, seconds = waiting.result()
+    chosen = [name for name in PARTS if name in (names or PARTS)]
+    run, done = runs.begin(), dict[str, Run]()
+    try:
+        if FIRST in chosen and len(chosen) > 1:
+            done[FIRST] = Run.of(FIRST)
+        waiting = [name for name in chosen if name not in done]
+        if len(waiting) == 1:
+            done[waiting[0]] = Run.of(waiting[0])
         else:
-            result = PARTS[name]()
-            seconds = time.monotonic() - start
-        lines.append(f"{name:<12} {result} in {seconds:.0f} s")
-        print(f"==== {lines[-1]}", flush=True)
-        total += result
-    print(summary(lines, total), flush=True)
+            done |= two_at_a_time(waiting)
+    finally:
+        if runs.is_first():
+            containers.remove(run)
+    total = functools.reduce(operator.add, [done[name].result for name in chosen])
+    print(summary([str(done[name]) for name in chosen], total), flush=True)
     return int(total.failed > 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A part that has run."""
+
+    name: str
+    result: Result
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.name:<12} {self.result} in {self.seconds:.0f} s"
+
+    @classmethod
+    def of(cls, name: str, output: t.IO[str] | None = None) -> Run:
+        """Run it; what it prints is shown at once, or goes to a file."""
+        if not output:
+            print(f"\n==== {name}", flush=True)
+        start = time.monotonic()
+        run = cls(name, PARTS[name](output=output), time.monotonic() - start)
+        if not output:
+            print(f"==== {run}", flush=True)
+        return run
+
+
+def two_at_a_time(names: t.Sequence[str]) -> dict[str, Run]:
+    """Because most parts wait now and then, or have one process only. What a part prints is shown when it has ended."""
+    done = {}
+    with concurrent.futures.ThreadPoolExecutor(2) as pool, contextlib.ExitStack() as files:
+        outputs = {name: files.enter_context(tempfile.TemporaryFile("w+", errors="replace")) for name in names}
+        futures = {pool.submit(Run.of, name, outputs[name]): name for name in names}
+        waiting = set(futures)
+        while waiting:
+            ended, waiting = concurrent.futures.wait(waiting, SIGN_OF_LIFE, concurrent.futures.FIRST_COMPLETED)
+            if not ended:
+                print("...", ", ".join(name for future, name in futures.items() if future.running()), flush=True)
+            for future in ended:
+                name = futures[future]
+                try:
+                    done[name] = future.result()
+                except Exception:
+                    traceback.print_exc(file=outputs[name])
+                    done[name] = Run(name, Result(failed=1), 0)
+                outputs[name].seek(0)
+                print(f"\n==== {name}\n{outputs[name].read()}==== {done[name]}", flush=True)
+    return done
 
 
 def summary(lines: t.Sequence[str], total: Result) -> str:
@@ -77,32 +133,23 @@ def summary(lines: t.Sequence[str], total: Result) -> str:
     return "\n".join(["", *(["Skipped:", *skipped, ""] if skipped else []), *lines, "", str(total)])
 
 
-class Background:
-    """A part that runs beside the others, because it waits more than it computes."""
-
-    def __init__(self, part: t.Callable[..., Result]) -> None:
-        self.output = tempfile.TemporaryFile("w+")  # noqa: SIM115 – closed with this object
-        self.outcome: list[tuple[Result, float]] = []
-        self.thread = threading.Thread(target=self._run, args=(part,))
-        self.thread.start()
-
-    def _run(self, part: t.Callable[..., Result]) -> None:
-        start = time.monotonic()
-        self.outcome.append((part(output=self.output), time.monotonic() - start))
-
-    def result(self) -> tuple[Result, float]:
-        """Wait for the end, show what was printed, and return the result with the seconds that it took."""
-        self.thread.join()
-        self.output.seek(0)
-        print(self.output.read(), end="", flush=True)
-        return self.outcome[0] if self.outcome else (Result(failed=1), 0)
-
-
 # ---- kinds of parts -----------------------------------------------------------------------------------------------
 
 
-def command(*words: str) -> Result:
-    return as_one_test(subprocess.run(words, cwd=ROOT).returncode == 0)
+def command(*words: str, output: t.IO[str] | None = None) -> Result:
+    return as_one_test(shown(words, output) == 0)
+
+
+def shown(words: t.Sequence[str], output: t.IO[str] | None, cwd: pathlib.Path = ROOT, **env: str) -> int:
+    """The exit code of a program that prints to the output of a part."""
+    return subprocess.run(
+        words,
+        cwd=cwd,
+        env={**os.environ, **env},
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output and subprocess.STDOUT,
+    ).returncode
 
 
 def as_one_test(passed: bool) -> Result:
@@ -112,9 +159,8 @@ def as_one_test(passed: bool) -> Result:
 def pytest(*words: str, output: t.IO[str] | None = None) -> Result:
     with tempfile.TemporaryDirectory() as folder:
         report = pathlib.Path(folder) / "report.xml"
-        run = [sys.executable, "-m", "pytest", "-q", "-rfE", f"--junit-xml={report}", *words]
-        done = subprocess.run(run, cwd=ROOT, stdout=output, stderr=output and subprocess.STDOUT)
-        return read_reports([report], done.returncode)
+        run = [sys.executable, "-m", "pytest", "-q", "-rfE", *SLOWEST, f"--junit-xml={report}", *words]
+        return read_reports([report], shown(run, output))
 
 
 def read_reports(reports: t.Iterable[pathlib.Path], code: int) -> Result:
@@ -138,41 +184,42 @@ def read_reports(reports: t.Iterable[pathlib.Path], code: int) -> Result:
     return result
 
 
-def build_image() -> Result:
+def build_image(output: t.IO[str] | None = None) -> Result:
     """Once for all parts."""
-    sys.path.insert(0, str(ROOT))
     from lab.shell import LabError
     from tests.support.lab_image import lab_image
 
     try:
         os.environ["NIXCI_LAB_IMAGE"] = lab_image()
+        containers.remove_left()
     except LabError as exc:
-        print(exc, file=sys.stderr)
+        print(exc, file=output or sys.stderr)
         return Result(failed=1)
     return Result(passed=1)
 
 
-def newest_core() -> Result:
+def newest_core(output: t.IO[str] | None = None) -> Result:
     """`ansible-test sanity` and `ansible-test units` on the newest ansible-core."""
     venv, python = NEWEST_VENV, find_python(NEWEST_PYTHONS)
     if sys.version_info[:2] >= (3, 13):
         venv = sys.prefix
     elif not python:
-        return skipped(f"ansible-core's newest version needs Python {' or '.join(NEWEST_PYTHONS)}, which is not here")
+        reason = f"ansible-core's newest version needs Python {' or '.join(NEWEST_PYTHONS)}, which is not here"
+        print(reason, file=output, flush=True)
+        return Result(skipped=1, reasons={reason: 1})
     else:
         make = ["scripts/venv", venv, "requirements.txt", "tests/unit/requirements.txt"]
-        if subprocess.run(make, cwd=ROOT, env={**os.environ, "PYTHON": python}).returncode:
+        if shown(make, output, PYTHON=python):
             return Result(failed=1)
     versions = "import ansible.release, sys; print(ansible.release.__version__, '%d.%d' % sys.version_info[:2])"
-    core, version = output(f"{venv}/bin/python", "-c", versions).split()
-    print(f"ansible-core {core} on Python {version}", flush=True)
-    sanity = command(str(ROOT / venv / "bin/python"), "-m", "tests.sanity.ansible_test")
-    return sanity + ansible_test_units(ROOT / venv / "bin/ansible-test", version)
+    core, version = said(f"{venv}/bin/python", "-c", versions).split()
+    print(f"ansible-core {core} on Python {version}", file=output, flush=True)
+    sanity = command(str(ROOT / venv / "bin/python"), "-m", "tests.sanity.ansible_test", output=output)
+    return sanity + ansible_test_units(ROOT / venv / "bin/ansible-test", version, output)
 
 
-def ansible_test_units(program: pathlib.Path, version: str) -> Result:
+def ansible_test_units(program: pathlib.Path, version: str, output: t.IO[str] | None) -> Result:
     """On a copy of the checkout at the place that ansible-test demands."""
-    sys.path.insert(0, str(ROOT))
     from tests.sanity.artefact import COLLECTION, copy_checkout
 
     with tempfile.TemporaryDirectory() as folder:
@@ -180,13 +227,8 @@ def ansible_test_units(program: pathlib.Path, version: str) -> Result:
         copy_checkout(tree)
         run = [str(program), "units", "--local", "--python", version, "--color", "no"]
         run += ["--num-workers", str(min(os.cpu_count() or 1, 8))]
-        code = subprocess.run(run, cwd=tree, stdin=subprocess.DEVNULL).returncode
+        code = shown(run, output, tree)
         return read_reports((tree / "tests/output/junit").glob("*.xml"), code)
-
-
-def skipped(reason: str) -> Result:
-    print(reason, flush=True)
-    return Result(skipped=1, reasons={reason: 1})
 
 
 def find_python(versions: t.Sequence[str]) -> str | None:
@@ -197,15 +239,15 @@ def find_python(versions: t.Sequence[str]) -> str | None:
     for version in versions:
         candidates = [shutil.which(f"python{version}")]
         if pyenv:
-            candidates.append(f"{output(pyenv, 'prefix', version)}/bin/python")
+            candidates.append(f"{said(pyenv, 'prefix', version)}/bin/python")
         for candidate in candidates:
             # What pyenv puts on PATH may refuse to run.
-            if candidate and output(candidate, "-c", "import sys; print('%d.%d' % sys.version_info[:2])") == version:
+            if candidate and said(candidate, "-c", "import sys; print('%d.%d' % sys.version_info[:2])") == version:
                 return candidate
     return None
 
 
-def output(*words: str) -> str:
+def said(*words: str) -> str:
     try:
         return subprocess.run(
             words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -214,20 +256,23 @@ def output(*words: str) -> str:
         return ""
 
 
+# In this order, the longest first, as it shares the machine with most of the others.
 PARTS: dict[str, t.Callable[..., Result]] = {
     "image": build_image,
+    # These share one lab.
+    "e2e": functools.partial(pytest, "tests/e2e"),
     "lint": functools.partial(command, "scripts/lint"),
     "unit": functools.partial(pytest, "tests/unit", *PARALLEL),
     "newest-core": newest_core,
     "integration": functools.partial(pytest, "tests/integration", *PARALLEL),
-    "contract": functools.partial(pytest, "tests/contract", *PARALLEL),
-    "nix": functools.partial(pytest, "tests/nix", *PARALLEL),
     # Each case has a host of its own.
     "faults": functools.partial(pytest, "tests/faults", "-n", "auto", "--maxprocesses=8", "--dist=worksteal"),
-    # These share one lab.
-    "e2e": functools.partial(pytest, "tests/e2e"),
+    "contract": functools.partial(pytest, "tests/contract", *PARALLEL),
+    "nix": functools.partial(pytest, "tests/nix", *PARALLEL),
 }
-BACKGROUND = "e2e"
+# The others need it.
+FIRST = "image"
 
 if __name__ == "__main__":
+    t.cast(io.TextIOWrapper, sys.stdout).reconfigure(errors="replace")
     sys.exit(main(sys.argv[1:]))

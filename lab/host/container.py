@@ -123,6 +123,8 @@ def remove() -> None:
         elif attempt("docker", "network", "inspect", NETWORK).returncode == 0:
             attempt("docker", "network", "rm", NETWORK)
         else:
+            # left by an engine that was killed and whose data is gone
+            attempt("ip", "link", "delete", NETWORK)
             return True
         return False
 

@@ -43,7 +43,9 @@ in
     })
 
     (lib.mkIf (cfg.backup != null) {
-      units = map (name: "${dump name}.timer") cfg.backup.databases;
+      units =
+        map (name: "${dump name}.timer") cfg.backup.databases
+        ++ lib.optional (cfg.backup.offsite != null) "nixci-offsite.timer";
       dumps = lib.genAttrs cfg.backup.databases (name: {
         unit = "${dump name}.service";
         folder = cfg.backup.location;

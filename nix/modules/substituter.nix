@@ -50,6 +50,18 @@ in
         priority = t.optionOr null (t.nullOr t.ints.unsigned) "Nix asks the lowest first; null means what the cache says.";
       }
     )) "Caches that Nix fetches store paths from.";
+    # Under the names of nix.conf.
+    client = t.group "How Nix asks its caches, all of them; the host's own nix.settings win." {
+      connect-timeout = t.optionOr 5 t.ints.positive "Seconds to wait for a connection.";
+      stalled-download-timeout = t.optionOr 30 t.ints.positive "Seconds without a byte after which a download is given up.";
+      download-attempts = t.optionOr 2 t.ints.positive "How often a download is tried.";
+      http-connections = t.optionOr 50 t.ints.unsigned "Connections at the same time; 0 means any number.";
+      # The default of 30 days is longer than a cache may keep a path.
+      narinfo-cache-positive-ttl = t.optionOr (5 * 24 * 60 * 60) t.ints.unsigned "Seconds for which Nix believes that a cache has a path.";
+      # The default is an hour, in which a host would not see what was pushed meanwhile.
+      narinfo-cache-negative-ttl = t.optionOr 600 t.ints.unsigned "Seconds for which Nix believes that a cache lacks a path.";
+      fallback = t.optionOr true t.bool "Build what a cache has and does not deliver.";
+    };
     netrcFile = t.optionOr null (t.nullOr t.path) "File with the tokens of private caches; null means OpNix's secret ${secret}, if there is one.";
   };
 
@@ -81,13 +93,8 @@ in
     nix.settings = {
       substituters = urls;
       trusted-public-keys = keys;
-      connect-timeout = t.hostDecides 5;
-      stalled-download-timeout = t.hostDecides 30;
-      download-attempts = t.hostDecides 2;
-      fallback = t.hostDecides true;
-      # Nix believes for that long that a cache has a path. The default of 30 days is longer than a cache may keep it.
-      narinfo-cache-positive-ttl = t.hostDecides (5 * 24 * 60 * 60);
       netrc-file = lib.mkIf (netrcFile != null) (t.hostDecides netrcFile);
-    };
+    }
+    // lib.mapAttrs (_: t.hostDecides) cfg.client;
   };
 }

@@ -69,6 +69,10 @@ in
   upstream = matching "upstream";
   listen = matching "listen";
   url = matching "url";
+  httpHost = matching "httpHost";
+  folderUrl = matching "folderUrl";
+  claim = matching "claim";
+  memory = matching "memory";
   publicKey = matching "publicKey";
   email = matching "email";
 
@@ -82,7 +86,7 @@ in
   version = matching "version";
 
   databaseName = matching "databaseName";
-  # With a user (newer servers would else try `anonymous') and never with a password: this
+  # PostgreSQL with a user (newer servers would else try `anonymous') and never with a password: this
   # URL ends up in the world-readable store. `%' is URL encoding, and only TOML reads it.
   databaseUrl = matching "databaseUrl";
   bucketName = matching "bucketName";

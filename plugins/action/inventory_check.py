@@ -14,7 +14,7 @@ from ..plugin_utils._preflight.arguments import Arguments
 
 # Variables whose values only the host itself can judge.
 PERSISTENT = ("nixos_config_dir", "opnix_token_file", "backup_location")
-CALENDARS = ("attic_gc_on_calendar", "backup_start_at")
+CALENDARS = ("attic_gc_on_calendar", "backup_start_at", "backup_offsite_start_at")
 
 
 class ActionModule(ActionBase):

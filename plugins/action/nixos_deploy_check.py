@@ -8,7 +8,7 @@ import typing as t
 
 from ansible.plugins.action import ActionBase
 
-from ..plugin_utils._deploy import access, host_key, plan, who
+from ..plugin_utils._deploy import access, glance, host_key, plan, store, who
 
 
 class ActionModule(ActionBase):
@@ -32,15 +32,18 @@ class ActionModule(ActionBase):
         if ssh:
             ssh_args = access.bounded(self._connection)
             self._connection.set_option("ssh_args", ssh_args)
-        result.update(
-            ssh_args=ssh_args, controller=who.deploys(), access=access.of(ssh, self._play_context.become) if ssh else {}
-        )
+        result.update(ssh_args=ssh_args, controller=who.deploys(), access={})
         if problems:
             # Whoever answers there may be another machine, so nothing is asked of it.
             return {**result, **NOT_ASKED, "changed": False, "problems": [f"{name}: {one}" for one in problems]}
+        if "store_path" in arguments and (unchanged := self._glance(arguments)):
+            return {**result, **unchanged, "changed": False}
+        given = {"time": time.time(), **store.knows(arguments)}
+        if ssh:
+            given["access"] = result["access"] = access.of(ssh, self._play_context.become)
         found = self._execute_module(
             module_name="pantheros.nixci.nixos_deploy_check",
-            module_args={**arguments, "time": time.time()},
+            module_args={**given, **arguments},
             task_vars=variables,
         )
         for kind in ("problems", "notes"):
@@ -48,6 +51,10 @@ class ActionModule(ActionBase):
         result.update(found)
         result["warnings"] = [*result.get("warnings", []), *found["notes"]]
         return result
+
+    def _glance(self, arguments: dict[str, t.Any]) -> dict[str, t.Any] | None:
+        done = self._low_level_execute_command(glance.command(str(arguments["store_path"])))
+        return glance.nothing_to_do(done.get("stdout", ""), str(arguments.get("action", "switch")))
 
 
 NOT_ASKED: dict[str, t.Any] = {

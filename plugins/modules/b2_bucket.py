@@ -339,7 +339,6 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils._b2.bucket import RULE_MEMBERS, Buckets, Json
 from ..module_utils._b2.bucket_plan import BucketPlan, check_settings, differing, plan_bucket
 from ..module_utils._b2.client import B2Client, b2_argument_spec
-from ..module_utils._b2.s3 import round_trip
 from ..module_utils._core.resource import converge, finish
 
 
@@ -383,6 +382,9 @@ def manage(module: AnsibleModule) -> Json:
     result = converge(Bucket(module), params, module.check_mode)
     verify = params["verify_with"] if result["bucket"] and not module.check_mode else None
     if verify:
+        # Not at the top: boto3 is slow to import, and most runs do not need it.
+        from ..module_utils._b2.s3 import round_trip
+
         bounds = {"timeout": params["timeout"], "retries": params["retries"]}
         leftover = round_trip(result["bucket"], verify["key_id"], verify["key"], verify["prefix"], **bounds)
         if leftover:

@@ -34,7 +34,7 @@ options:
     description: Kinds of checks to leave out, also of those that the manifest lists, such as dumps that would take too long.
     type: list
     elements: str
-    choices: [units, ports, commands, databases, logins, dumps, files, urls]
+    choices: [units, ports, commands, databases, logins, dumps, copies, files, urls]
     default: []
   units:
     description:
@@ -120,6 +120,34 @@ options:
         description: Seconds within which a dump must be made and read.
         type: int
         default: 900
+  copies:
+    description:
+      - Units that copy dumps off the host. They must have copied the databases within O(copies[].max_age), and since the running system was
+        activated; otherwise they are started. In check mode, they are not.
+      - Not part of O(manifest), so a deployment is not taken back because the place of the copies cannot be reached.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      unit:
+        description:
+          - The unit, such as V(nixci-offsite.service). For each database it writes the name of the dump that it copied and read back to
+            C(/var/lib/nixci-backup/DATABASE.offsite).
+        type: str
+        required: true
+      databases:
+        description: The databases.
+        type: list
+        elements: str
+        required: true
+      max_age:
+        description: Hours after which another copy is made.
+        type: int
+        default: 26
+      timeout:
+        description: Seconds within which the unit must have ended.
+        type: int
+        default: 3600
   files:
     description: Path of a file to its mode, such as V(0400). The contents are not read.
     type: dict
@@ -230,6 +258,11 @@ dumps:
   type: dict
   returned: success
   sample: {"atticd": {"path": "/var/backup/nixci/atticd-20261126T023000Z.dump", "size": 40960, "made": false}}
+copies:
+  description: Database to the name of the dump that was last copied off the host and read back; null if none was.
+  type: dict
+  returned: success
+  sample: {"atticd": "atticd-20261126T023000Z.dump"}
 failed_units:
   description:
     - Units that are not active, or failed without being decisive, with the last lines of their journal. Secrets are masked.
@@ -262,7 +295,7 @@ from ..module_utils._nixos.command import Runner
 from ..module_utils._nixos.probes import parse_command, parse_port
 from ..module_utils._nixos.unit_watch import SETTLED
 
-CHECKS = ("units", "ports", "commands", "databases", "logins", "dumps", "files", "urls")
+CHECKS = ("units", "ports", "commands", "databases", "logins", "dumps", "copies", "files", "urls")
 
 
 def check(module: AnsibleModule) -> dict[str, t.Any]:
@@ -296,6 +329,12 @@ def main() -> None:
         "certificate_name": {"type": "str"},
         "ca_path": {"type": "path"},
     }
+    copies = {
+        "unit": {"type": "str", "required": True},
+        "databases": {"type": "list", "elements": "str", "required": True},
+        "max_age": {"type": "int", "default": 26},
+        "timeout": {"type": "int", "default": 3600},
+    }
     dump = {
         "database": {"type": "str", "required": True},
         "unit": {"type": "str", "required": True},
@@ -317,6 +356,7 @@ def main() -> None:
             "postgresql": {"type": "dict", "default": {}},
             "logins": {"type": "dict", "default": {}},
             "dumps": {"type": "list", "elements": "dict", "default": [], "options": dump},
+            "copies": {"type": "list", "elements": "dict", "default": [], "options": copies},
             "files": {"type": "dict", "default": {}},
             "urls": {"type": "list", "elements": "dict", "default": [], "options": url},
             "timeout": {"type": "int", "default": 60, "aliases": ["grace"]},

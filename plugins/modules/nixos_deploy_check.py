@@ -11,7 +11,8 @@ short_description: Check whether a NixOS host is ready for a deployment
 version_added: 0.1.0
 description:
   - Finds what would stop a deployment, before anything changes - a host key that is not pinned, a full disk or C(/boot), a deployment that
-    is not confirmed or still runs, a system that failed before, a stale plan, a cache that cannot be reached.
+    is not confirmed or still runs, a system that failed before or that would lock out who deploys it, a stale plan, a cache that cannot be
+    reached.
   - Also says whether the host runs the system already, and which system a rollback would bring back.
   - Changes nothing. Does not fail for what it finds; see RV(problems). An unreachable host is unreachable, as for any module.
   - The host key is checked first, and the host is not connected to without it. Connections other than C(ssh) have none.
@@ -45,12 +46,41 @@ options:
     description: The system that must run now.
     type: path
   closure:
-    description: Each store path of the system to its size in bytes, from which the space that is needed is computed.
+    description:
+      - Each store path of the system to its size in bytes, from which the space that is needed is computed. By default, what Nix on the
+        controller says, if it has the system.
     type: dict
     default: {}
   need_bytes:
     description: Bytes that have to be copied, if that is known and O(closure) is not.
     type: int
+  manifest:
+    description:
+      - What the system says of itself in C(/etc/nixci/manifest.json), as M(pantheros.nixci.nixos_flake) returns it, for a system that is not on
+        the host yet. By default it is read from the store of the host, or from that of the controller.
+    type: dict
+    default: {}
+  access:
+    description:
+      - How the next connection is going to be made, as in M(pantheros.nixci.nixos_rebuild). A system that would not accept it is a problem. By
+        default, how the controller gets in now, see RV(access).
+    type: dict
+    suboptions:
+      user:
+        description: The user that logs in.
+        type: str
+      port:
+        description: The port of SSH.
+        type: int
+      keys:
+        description: Public keys, one of which must be accepted for the user. If there are none, keys are not reviewed.
+        type: list
+        elements: str
+        default: []
+      sudo:
+        description: Whether the user needs sudo without a password.
+        type: bool
+        default: false
   caches:
     description:
       - The binary caches that the host shall fetch the system from. By default, the substituters and the trusted keys of its C(nix.conf).
@@ -71,7 +101,8 @@ options:
     choices: [auto, cache, ssh]
     default: auto
   force:
-    description: Findings to ignore. V(failed_system) deploys a system that was taken back before.
+    description:
+      - Findings to ignore. V(failed_system) deploys a system that was taken back before, V(lockout) one that would lock out who deploys it.
     type: list
     elements: str
     default: []
@@ -144,7 +175,7 @@ current:
   type: bool
   returned: success
 manifest:
-  description: Whether that system, on the host, lists checks of its own.
+  description: Whether that system lists checks of its own.
   type: bool
   returned: success
 unconfirmed:
@@ -162,7 +193,7 @@ missing_bytes:
 access:
   description:
     - How the controller gets in, for O(pantheros.nixci.nixos_rebuild#module:access). One of the C(keys) is used. Empty for connections other
-      than C(ssh).
+      than C(ssh), and if the host runs the system already.
   type: dict
   returned: success
   sample: {"user": "deploy", "port": 22, "keys": ["ssh-ed25519 AAAA… deploy"], "sudo": true}
@@ -191,6 +222,12 @@ from ..module_utils._nixos.readiness import Readiness
 
 def arguments() -> dict[str, dict[str, object]]:
     """Shared with the action, which adds what only the controller knows."""
+    login = {
+        "user": {"type": "str"},
+        "port": {"type": "int"},
+        "keys": {"type": "list", "elements": "str", "default": [], "no_log": False},
+        "sudo": {"type": "bool", "default": False},
+    }
     cache = {"url": {"type": "str", "required": True}, "key": {"type": "str", "no_log": False}}
     return {
         "store_path": {"type": "path"},
@@ -204,6 +241,8 @@ def arguments() -> dict[str, dict[str, object]]:
         "expected": {"type": "path"},
         "closure": {"type": "dict", "default": {}},
         "need_bytes": {"type": "int"},
+        "manifest": {"type": "dict", "default": {}},
+        "access": {"type": "dict", "options": login},
         "caches": {"type": "list", "elements": "dict", "default": [], "options": cache},
         "copy": {"type": "str", "choices": ["auto", "cache", "ssh"], "default": "auto"},
         "force": {"type": "list", "elements": "str", "default": []},

@@ -10,7 +10,11 @@ import base64
 import contextlib
 import dataclasses
 import json
+import os
 import pathlib
+import re
+import subprocess
+import sys
 import threading
 import time
 import typing as t
@@ -41,6 +45,7 @@ class Machine:
     host: Host
     url: str
     s3: t.Any
+    folder: pathlib.Path
 
     def ask(self, method: str, path: str, **more: t.Any) -> requests.Response:
         headers = {"Authorization": f"Bearer {ROOT_TOKEN}", "Host": "cache.test", **more.pop("headers", {})}
@@ -51,8 +56,8 @@ class Machine:
             return self.ask("GET", "/").status_code == 200
         return False
 
-    def comes_back(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
+    def comes_back(self) -> None:
+        end = time.monotonic() + 120
         while not self.answers():
             assert time.monotonic() < end, self.host.sh("systemctl status atticd; journalctl -u atticd -n 30").stdout
             time.sleep(0.1)
@@ -63,13 +68,40 @@ class Machine:
                                           'nars', (SELECT count(*) FROM nar WHERE holders_count > 0 OR state = 'P'))"""
         return json.loads(self.host.out(f'runuser -u postgres -- psql -d atticd -Atc "{sql}"'))
 
+    def push(self, size: int = 5000) -> Path:
+        path = Path(size)
+        headers = {"X-Attic-Nar-Info": json.dumps(path.info("ci"))}
+        assert self.ask("PUT", "/_api/v1/upload-path", headers=headers, data=path.nar).status_code == 200
+        return path
+
+    def narinfo(self, path: Path) -> int:
+        return self.ask("GET", f"/ci/{path.hash}.narinfo").status_code
+
+    def operate(self, playbook: str, *args: str) -> tuple[int, str]:
+        """ansible-playbook as a user runs it: the exit status, and the output without line breaks."""
+        variables = {
+            "ansible_connection": "community.docker.docker",
+            "ansible_python_interpreter": "/usr/bin/python3",
+            "nixci_cache_domain": "cache.test",
+        }
+        inventory = {"cache_servers": {"hosts": {self.host.id: variables}}}
+        file = pathlib.Path(self.folder) / "inventory.json"
+        file.write_text(json.dumps(inventory))
+        program = str(pathlib.Path(sys.executable).with_name("ansible-playbook"))
+        env = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+        done = subprocess.run(
+            [program, f"--inventory={file}", f"playbooks/operate/{playbook}.yml", *args],
+            cwd=ROOT, env=env, capture_output=True, text=True, timeout=600, check=False,
+        )  # fmt: skip
+        return done.returncode, " ".join((done.stdout + done.stderr).split())
+
     def journal(self, unit: str) -> str:
         self.host.out("journalctl --sync")
         return self.host.out(f"journalctl --unit={unit} --output=cat --no-pager")
 
 
 @pytest.fixture(scope="module", params=["double", "real"])
-def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
+def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     command = command_of(request.param)
     host = Host(lab_image())
     network = json.loads(run("docker", "inspect", "--format={{json .NetworkSettings.Networks.bridge}}", host.id))
@@ -95,13 +127,15 @@ def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
                 "storage": {"endpoint": endpoint, "region": "us-east-1", "bucket": "nars"},
             },
             "postgresql": {"databases": ["atticd"]},
+            "nixos": {"collectionVersion": "1.2.3"},
         }
         for role, values in settings.items():
             host.put(f"/etc/nixos/nixci/settings/{role}.json", json.dumps({role: values}))
         host.put("/etc/atticd.env", ENVIRONMENT)
         host.switch(CONFIGURATION)
-        machine = Machine(host, f"http://{network['IPAddress']}:8080", client)
-        machine.comes_back(30)
+        folder = tmp_path_factory.mktemp("controller")
+        machine = Machine(host, f"http://{network['IPAddress']}:8080", client, folder)
+        machine.comes_back()
         assert machine.ask("POST", "/_api/v1/cache-config/ci", json=NEW_CACHE).status_code == 200
         yield machine
     finally:
@@ -113,6 +147,7 @@ class Upload:
     """A push whose second half is sent when it is told to."""
 
     def __init__(self, machine: Machine) -> None:
+        machine.comes_back()
         self.machine, self.path = machine, Path(SIZE)
         self.rest = threading.Event()
         self.status: int | None = None
@@ -147,14 +182,14 @@ def test_it_comes_back_with_postgresql(machine: Machine, unit: str) -> None:
     machine.host.out(f"systemctl stop {unit}")
     assert not machine.answers()
     machine.host.out(f"systemctl start {unit}")
-    machine.comes_back(10)
+    machine.comes_back()
 
 
 def test_it_comes_back_however_often_it_dies(machine: Machine) -> None:
     for _ in range(6):
         machine.host.out("systemctl kill --signal=KILL atticd")
         time.sleep(0.2)
-        machine.comes_back(10)
+        machine.comes_back()
 
 
 def test_a_restart_waits_for_the_upload(machine: Machine) -> None:
@@ -162,7 +197,7 @@ def test_a_restart_waits_for_the_upload(machine: Machine) -> None:
     threading.Timer(2, upload.rest.set).start()
     machine.host.out("systemctl restart atticd")
     assert upload.finish() == 200
-    machine.comes_back(10)
+    machine.comes_back()
     assert machine.held() == {"chunks": 0, "nars": 0}
     assert machine.ask("GET", f"/ci/{upload.path.hash}.narinfo").status_code == 200
 
@@ -171,16 +206,14 @@ def test_what_a_killed_server_held_is_released(machine: Machine) -> None:
     upload = Upload(machine)
     machine.host.out("systemctl kill --signal=KILL atticd")
     upload.finish()
-    machine.comes_back(15)
+    machine.comes_back()
     assert machine.held() == {"chunks": 0, "nars": 0}
     assert "Interrupted uploads: released" in machine.journal("atticd")
 
 
 def test_a_collection_without_its_bucket_fails_and_the_next_one_makes_up_for_it(machine: Machine) -> None:
     machine.host.out("systemctl start atticd-gc")
-    path = Path()
-    headers = {"X-Attic-Nar-Info": json.dumps(path.info("ci"))}
-    assert machine.ask("PUT", "/_api/v1/upload-path", headers=headers, data=path.nar).status_code == 200
+    machine.push()
     time.sleep(0.5)
     machine.host.out("runuser -u postgres -- psql -d atticd -c 'DELETE FROM object'")
     objects = {
@@ -189,12 +222,47 @@ def test_a_collection_without_its_bucket_fails_and_the_next_one_makes_up_for_it(
     }
     machine.s3.delete_objects(Bucket="nars", Delete={"Objects": [{"Key": key} for key in objects]})
     machine.s3.delete_bucket(Bucket="nars")
-    assert machine.host.sh("systemctl start atticd-gc").returncode != 0
-    said = machine.journal("atticd-gc")
-    assert "Deletion failed" in said and "the next collection tries them again" in said
+    code, said = machine.operate("gc")
+    assert code == 2, said
+    assert "Deletion failed" in machine.journal("atticd-gc")
+    assert "The garbage collection on" in said and "the next collection tries them again" in said
     machine.s3.create_bucket(Bucket="nars")
     machine.host.out("systemctl start atticd-gc")
     assert machine.host.out("runuser -u postgres -- psql -d atticd -Atc 'SELECT count(*) FROM chunk'") == "0"
+
+
+def test_retention_removes_a_path_and_gc_yml_shows_what_that_frees(machine: Machine) -> None:
+    machine.host.out("systemctl start atticd-gc")
+    kept, expired = machine.push(), machine.push(1_000_000)
+    retention = {"retention_period": {"Period": 3600}}
+    assert machine.ask("PATCH", "/_api/v1/cache-config/ci", json=retention).status_code == 200
+    sql = f"UPDATE object SET created_at = created_at - interval '2 hours' WHERE store_path_hash = '{expired.hash}'"  # noqa: S608
+    machine.host.out(f'runuser -u postgres -- psql -d atticd -c "{sql}"')
+    objects = len(machine.s3.list_objects_v2(Bucket="nars")["Contents"])
+
+    code, said = machine.operate("gc", "--check")
+    assert code == 0, said
+    would = re.search(r"1 paths, 1 NARs and (\d+) chunks would go", said)
+    assert would and "ci: 1 of 2 paths, unused for 0.04 days" in said, said
+    assert machine.narinfo(expired) == 200
+
+    code, said = machine.operate("gc")
+    assert code == 0 and "changed=1 " in said, said
+    assert "paths: 2 before, 1 now, 1 freed" in said, said
+    chunks = int(would[1])
+    assert re.search(rf"chunks: \d+ before, \d+ now, {chunks} freed", said), said
+    assert re.search(r"bytes: \d+ before, \d+ now, [1-9]\d+ \(.*?\) freed", said), said
+    # Seen from outside.
+    assert (machine.narinfo(expired), machine.narinfo(kept)) == (404, 200)
+    assert len(machine.s3.list_objects_v2(Bucket="nars")["Contents"]) == objects - chunks
+    assert machine.ask("PATCH", "/_api/v1/cache-config/ci", json={"retention_period": "Global"}).status_code == 200
+
+
+def test_the_kernel_bounds_the_memory(machine: Machine) -> None:
+    shown = machine.host.out("systemctl show atticd atticd-gc --property=MemoryHigh,MemoryMax")
+    total = int(machine.host.out("grep MemTotal /proc/meminfo").split()[1]) * 1024
+    values = [int(value) for value in re.findall(r"Memory(?:High|Max)=(\d+)", shown)]
+    assert len(values) == 4 and all(value <= total * 0.76 for value in values), shown
 
 
 def test_no_statements_are_logged(machine: Machine) -> None:

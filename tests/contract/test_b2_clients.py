@@ -17,6 +17,7 @@ import trustme
 
 from lab.shell import attempt, run
 from tests.support.b2 import REGION, KeyEnvironment
+from tests.support.containers import mark
 from tests.support.lab_image import lab_image
 from tests.support.serving import serving
 
@@ -26,7 +27,9 @@ class Program:
 
     def __init__(self, folder: pathlib.Path) -> None:
         mount = f"--volume={folder}:/work"
-        self.id = run("docker", "run", "--detach", "--rm", "--network=host", mount, lab_image(), "sleep", "600").strip()
+        self.id = run(
+            "docker", "run", "--detach", mark(), "--rm", "--network=host", mount, lab_image(), "sleep", "600"
+        ).strip()
 
     def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
         given = [f"--env={name}={value}" for name, value in environment.items()]

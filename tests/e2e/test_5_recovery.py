@@ -56,20 +56,18 @@ def test_a_killed_run_is_finished_by_the_next(demo: t.Any, host: t.Any, moment: 
     recover()
 
 
-def test_files_changed_by_hand_are_restored(demo: t.Any) -> None:
+def test_files_changed_by_hand_are_restored_and_those_of_another_role_go_only_when_they_are_named(
+    demo: t.Any,
+) -> None:
     backup, module = SETTINGS / "backup.json", FLEET / "nixci/modules/caddy.nix"
     backup.write_text(backup.read_text().replace("30", "3000"))
     module.write_text(module.read_text() + "# mine\n")
     (SETTINGS / "caddy.json").unlink()
-    recover()
-    assert "3000" not in backup.read_text() and "# mine" not in module.read_text()
-
-
-def test_settings_of_another_role_go_only_when_they_are_named(demo: t.Any) -> None:
     old = SETTINGS / "old.json"
     old.write_text("{}\n")
     git("add", "--intent-to-add", str(old))
     recover()
+    assert "3000" not in backup.read_text() and "# mine" not in module.read_text()
     assert old.exists()
     preview = play("--check", "--diff", nixos_remove_settings=["old"])
     assert preview.rc == 0 and "settings/old.json" in preview.out

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 from lab.shell import run
 
-Fault = t.Literal["", "502", "slow", "wrong signature"]
+Fault = t.Literal["", "502", "slow", "stalled", "wrong signature"]
 BYTES_PER_SECOND = 64 << 10
 
 
@@ -32,6 +32,8 @@ class Handler(http.server.SimpleHTTPRequestHandler):
             self.on_nar()
         if self.fault == "502" and self.path != "/nix-cache-info":
             self.send_error(502)
+        elif self.fault == "stalled" and self.path != "/nix-cache-info":
+            self.connection.recv(1)  # nothing comes until the client gives up
         elif self.fault == "wrong signature" and self.path.endswith(".narinfo"):
             self._send(_signed_wrongly(pathlib.Path(self.translate_path(self.path))))
         elif self.fault == "slow" and "/nar/" in self.path:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from . import image
+from .checkout import Checkout
 from .controller import PATIENT, Controller, Run
 from .host import Host
 
@@ -36,7 +37,7 @@ def new_host(prepared: image.Prepared) -> Iterator[t.Callable[..., Host]]:
     with contextlib.ExitStack() as stack:
 
         def new(name: str = "web") -> Host:
-            host = Host(prepared.image, prepared.label, prepared.systems, name)
+            host = Host(prepared.image, prepared.systems, name)
             stack.callback(host.remove)
             host.wait()
             return host
@@ -54,6 +55,11 @@ def controller(prepared: image.Prepared, tmp_path: pathlib.Path) -> Iterator[Con
     controller = Controller(tmp_path / "controller", prepared.key, prepared.host_key)
     yield controller
     controller.close()
+
+
+@pytest.fixture
+def checkout(tmp_path: pathlib.Path, prepared: image.Prepared) -> Checkout:
+    return Checkout(tmp_path / "fleet", prepared.key.with_suffix(".pub").read_text().strip())
 
 
 @pytest.fixture

@@ -21,8 +21,8 @@ PATIENCE = 300.0
 
 
 class Host(nixos_host.Host):
-    def __init__(self, image: str, label: str, systems: dict[str, str], name: str = "web") -> None:
-        super().__init__(image, f"--label={label}", "--hostname=web", "--memory=1g", "--pids-limit=1000")
+    def __init__(self, image: str, systems: dict[str, str], name: str = "web") -> None:
+        super().__init__(image, "--hostname=web", "--memory=1g", "--pids-limit=1000")
         self.name = name
         self.systems = systems
         self.names = {path: name for name, path in systems.items()}
@@ -94,7 +94,7 @@ class Host(nixos_host.Host):
         deadline = time.monotonic() + seconds
         while not ready():
             assert time.monotonic() < deadline, f"{what} did not come within {seconds:g} s:\n{self.log()}"
-            time.sleep(0.1)
+            time.sleep(nixos_host.INTERVAL)
 
     def state(self) -> dict[str, t.Any]:
         """See state.py; store paths are replaced by the names of the systems."""

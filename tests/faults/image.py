@@ -10,20 +10,21 @@ import contextlib
 import dataclasses
 import fcntl
 import json
-import os
 import pathlib
 import shutil
 import tempfile
 import time
 
+from lab import runs
 from lab.host.container import SYSTEMD
 from lab.shell import attempt, run
+from tests.support import containers
 from tests.support.lab_image import lab_image
+from tests.support.nixos_host import INTERVAL
 from tests.support.paths import ROOT
 
 HERE = pathlib.Path(__file__).resolve().parent
-LABEL = "nixci.faults"  # its value is the process of the test run
-RUN = "NIXCI_FAULTS_RUN"
+REPOSITORY = "nixci.faults"
 CONFIG = "/etc/nixos"
 SETTINGS = '{"nixos": {"collectionVersion": "0.0.0"}}'
 ROOTS = "/nix/var/nix/gcroots/faults"
@@ -36,7 +37,6 @@ EXPORT = "/var/export"
 @dataclasses.dataclass(frozen=True)
 class Prepared:
     image: str
-    label: str
     key: pathlib.Path
     cache: pathlib.Path
     """The binary cache that has the closure of `remote`, signed with the public key."""
@@ -46,31 +46,23 @@ class Prepared:
 
 
 def begin() -> None:
-    """Of a whole test run; its workers inherit the name. Who gives another process in it has the image until that one ends."""
-    os.environ.setdefault(RUN, str(os.getpid()))
-    left = attempt("docker", "ps", "--all", f"--filter=label={LABEL}", f'--format={{{{.Label "{LABEL}"}}}}')
-    for row in set(left.stdout.split()):
-        if not pathlib.Path("/proc", row).exists():
-            remove(row)
+    """Of a whole test run; its workers inherit the name."""
+    runs.begin()
+    containers.remove_left()
+    for folder in _folder("").parent.glob(f"{_folder('').name}*"):
+        if not runs.goes_on(folder.name.removeprefix(_folder("").name)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def end() -> None:
-    if os.environ[RUN] == str(os.getpid()):
-        remove(os.environ[RUN])
-
-
-def remove(name: str) -> None:
-    label = f"--filter=label={LABEL}={name}"
-    for container in attempt("docker", "ps", "--all", "--quiet", label).stdout.split():
-        attempt("docker", "rm", "--force", "--volumes", container)
-    for image in attempt("docker", "images", "--quiet", label).stdout.split():
-        attempt("docker", "image", "rm", "--force", image)
-    shutil.rmtree(_folder(name), ignore_errors=True)
+    if runs.is_first():
+        containers.remove(runs.begin())
+    shutil.rmtree(_folder(runs.begin()), ignore_errors=True)
 
 
 def prepare() -> Prepared:
     """Also used by several processes at once: the first one builds it."""
-    name = os.environ[RUN]
+    name = runs.begin()
     folder = _folder(name)
     folder.mkdir(mode=0o700, exist_ok=True)
     made = folder / "prepared.json"
@@ -78,9 +70,7 @@ def prepare() -> Prepared:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not made.exists():
             made.write_text(json.dumps(_build(name, folder)))
-    return Prepared(
-        f"{LABEL}:{name}", f"{LABEL}={name}", folder / "key", folder / "cache", **json.loads(made.read_text())
-    )
+    return Prepared(f"{REPOSITORY}:{name}", folder / "key", folder / "cache", **json.loads(made.read_text()))
 
 
 def _folder(name: str) -> pathlib.Path:
@@ -91,21 +81,22 @@ def _build(name: str, folder: pathlib.Path) -> dict[str, object]:
     for left in folder.glob("key*"):  # of an attempt that failed
         left.unlink()
     run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "deployer", "-f", str(folder / "key"))
-    label = f"--label={LABEL}={name}"
-    container = run("docker", "run", "--detach", *SYSTEMD, label, "--hostname=web", "--memory=2g", lab_image()).strip()
+    container = run(
+        "docker", "run", "--detach", containers.mark(), *SYSTEMD, "--hostname=web", "--memory=2g", lab_image()
+    ).strip()
 
     def inside(script: str) -> str:
         return run("docker", "exec", container, "bash", "-c", script).strip()
 
     with contextlib.ExitStack() as stack:
         stack.callback(run, "docker", "rm", "--force", "--volumes", container)
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while attempt("docker", "exec", container, "systemctl", "is-system-running").stdout.strip() not in (
             "running",
             "degraded",
         ):
             assert time.monotonic() < deadline, run("docker", "logs", container)
-            time.sleep(0.1)
+            time.sleep(INTERVAL)
         inside(f"mkdir -p {CONFIG}/nixci/hosts/web/settings {ROOTS}")
         inside(f"echo '{SETTINGS}' >{CONFIG}/nixci/hosts/web/settings/nixos.json")
         run("docker", "cp", "--quiet", str(ROOT / "nix/modules"), f"{container}:{CONFIG}/nixci/")
@@ -132,5 +123,5 @@ def _build(name: str, folder: pathlib.Path) -> dict[str, object]:
         public_key = inside(f"cat {EXPORT}/public")
         host_key = " ".join(inside("cat /etc/ssh/ssh_host_ed25519_key.pub").split()[:2])
         run("docker", "stop", container)
-        run("docker", "commit", f"--change=LABEL {LABEL}={name}", container, f"{LABEL}:{name}")
+        run("docker", "commit", f"--change=LABEL {containers.LABEL}={name}", container, f"{REPOSITORY}:{name}")
     return {"systems": systems, "host_key": host_key, "public_key": public_key}

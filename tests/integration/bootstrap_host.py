@@ -11,11 +11,13 @@ import re
 import select
 import signal
 import subprocess
-import sys
 import time
 import typing as t
 
+import yaml
+
 from lab.shell import run
+from tests.support.ansible_run import Controller, Played
 from tests.support.lab_image import lab_image
 from tests.support.nixos_host import Host
 from tests.support.paths import ROOT
@@ -38,6 +40,10 @@ system.activationScripts.wrappers = "mkdir -p /run/wrappers/bin; {LINKS}";
 IMPORT = "imports = [ ./nixci/hosts/web ];"
 
 
+def module(*body: str) -> str:
+    return f"{{ ... }}:\n{{\n{''.join(body)}\n}}\n"
+
+
 class Server(Host):
     """The host, which listens to SSH on its own address in Docker's network."""
 
@@ -55,41 +61,32 @@ class Server(Host):
         return self.out("ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub").split()[1]
 
 
-class Played(t.NamedTuple):
-    rc: int
-    out: str
-
-    @property
-    def text(self) -> str:
-        return " ".join(self.out.split())
-
-    @property
-    def unchanged(self) -> bool:
-        return self.rc == 0 and re.search(r"changed=0\b", self.out) is not None
-
-
-class Controller:
+class Newcomer(Controller):
     """An inventory of one host, as a user has it before the first run."""
 
     def __init__(self, server: Server, folder: pathlib.Path, **variables: t.Any) -> None:
+        super().__init__(folder / "inventory" / "hosts.json", "playbooks/bootstrap.yml")
         self.folder = folder
         self.key = folder / "id_ed25519"
         self.known_hosts = folder / "inventory" / "known_hosts"
         self.known_hosts.parent.mkdir()
         self.generate(self.key)
+        # Ansible itself expands a ~ for ssh.
+        self.env["HOME"] = str(folder)
         self.variables = {
             "ansible_host": server.address,
-            "ansible_ssh_private_key_file": str(self.key),
+            "ansible_ssh_private_key_file": "~/id_ed25519",
             "ansible_password": PASSWORD,
             "opnix_token": TOKEN,
             **variables,
         }
-        self.env = {
-            **{key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "OP_", "SSH_"))},
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "ANSIBLE_NOCOLOR": "1",
-            "COLUMNS": "10000",
-        }
+
+    def ready(self, played: Played) -> None:
+        """Write into the inventory what a bootstrap has printed, and forget root's password."""
+        printed = re.findall(r"^ *- '?(ansible_\w+): (.*?)'?\r?$", played.out, re.MULTILINE)
+        assert len(printed) == 3, played.out
+        self.variables |= {name: yaml.safe_load(value) for name, value in printed}
+        del self.variables["ansible_password"]
 
     @staticmethod
     def generate(path: pathlib.Path) -> str:
@@ -98,23 +95,8 @@ class Controller:
 
     def argv(self, *args: str, **values: t.Any) -> list[str]:
         hosts = {"nixos": {"hosts": {NAME: {**self.variables, **values}}}}
-        inventory = self.folder / "inventory" / "hosts.json"
-        inventory.write_text(json.dumps(hosts))
-        program = str(pathlib.Path(sys.executable).with_name("ansible-playbook"))
-        return [program, f"--inventory={inventory}", "playbooks/bootstrap.yml", "--timeout=5", *args]
-
-    def play(self, *args: str, **values: t.Any) -> Played:
-        done = subprocess.run(
-            self.argv(*args, **values),
-            cwd=ROOT,
-            env=self.env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        return Played(done.returncode, done.stdout + done.stderr)
+        pathlib.Path(self.inventory).write_text(json.dumps(hosts))
+        return super().argv("--timeout=5", *args)
 
     def answer(self, answer: str, **values: t.Any) -> Played:
         """Run it in a terminal, and answer its question."""
@@ -141,25 +123,6 @@ class Controller:
         status = os.waitpid(pid, 0)[1]
         os.close(terminal)
         return Played(os.waitstatus_to_exitcode(status), output.decode(errors="replace").replace("\r\n", "\n"))
-
-    def killed_at(self, task: str, after: float = 0, **values: t.Any) -> None:
-        process = subprocess.Popen(
-            self.argv(**values),
-            cwd=ROOT,
-            env=self.env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        for line in process.stdout or []:
-            if task in line:
-                time.sleep(after)
-                break
-        else:
-            raise AssertionError(f"the play ended before {task}")
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
     def ssh(self, user: str, command: str, *options: str, key: bool = True) -> subprocess.CompletedProcess[str]:
         methods = ["-i", str(self.key), "-oBatchMode=yes"] if key else ["-oPubkeyAuthentication=no", "-oBatchMode=yes"]

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.bootstrap_host import NAME, OWN, Controller, Server
+from tests.integration.bootstrap_host import NAME, OWN, Newcomer, Server
 from tests.support.paths import ROOT
 
 STANDIN = ROOT / "tests/support/nixos-anywhere"
@@ -34,7 +34,7 @@ def rescue() -> Iterator[Server]:
     try:
         server.wait()
         server.out(
-            "mkdir -p /run/sshd && ssh-keygen -A && /usr/sbin/sshd -o PermitRootLogin=yes && touch /usr/bin/cpio && chmod +x /usr/bin/cpio"
+            "mkdir -p /run/sshd && ssh-keygen -A && /usr/sbin/sshd -p 22 -p 2222 -o PermitRootLogin=yes && touch /usr/bin/cpio && chmod +x /usr/bin/cpio"
         )
         yield server
     finally:
@@ -42,8 +42,8 @@ def rescue() -> Iterator[Server]:
 
 
 @pytest.fixture
-def controller(rescue: Server, tmp_path: pathlib.Path) -> Controller:
-    controller = Controller(
+def controller(rescue: Server, tmp_path: pathlib.Path) -> Newcomer:
+    controller = Newcomer(
         rescue, tmp_path, bootstrap_flake="/home/you/fleet flake", bootstrap_host_key_fingerprint=rescue.fingerprint()
     )
     rescue.put("/root/.ssh/authorized_keys", controller.key.with_suffix(".pub").read_text())
@@ -56,7 +56,7 @@ def controller(rescue: Server, tmp_path: pathlib.Path) -> Controller:
     return controller
 
 
-def test_nothing_is_wiped_unless_the_host_is_named_twice(rescue: Server, controller: Controller) -> None:
+def test_nothing_is_wiped_unless_the_host_is_named_twice(rescue: Server, controller: Newcomer) -> None:
     shown = controller.play()
     assert shown.rc != 0 and "runs Debian GNU/Linux" in shown.text, shown.out
     assert f"BASH_ENV={PINNED}" in shown.text.replace(
@@ -82,7 +82,7 @@ def test_nothing_is_wiped_unless_the_host_is_named_twice(rescue: Server, control
     assert not controller.log.exists()
 
 
-def test_it_installs_and_goes_on(rescue: Server, controller: Controller) -> None:
+def test_it_installs_and_goes_on(rescue: Server, controller: Newcomer) -> None:
     key = controller.key.with_suffix(".pub").read_text().strip()
     rescue.configure(f'{IF_THERE}{OWN}users.users.root.openssh.authorizedKeys.keys = [ "{key}" ];')
     values = {"bootstrap_install": True, "bootstrap_install_confirm": NAME, "deploy_build_on": "host"}
@@ -107,7 +107,7 @@ def test_it_installs_and_goes_on(rescue: Server, controller: Controller) -> None
     assert not controller.log.exists(), "a host that runs NixOS is never wiped"
 
 
-def test_the_flake_has_the_settings_before_it_is_installed(rescue: Server, controller: Controller) -> None:
+def test_the_flake_has_the_settings_before_it_is_installed(rescue: Server, controller: Newcomer) -> None:
     fleet = controller.folder / "fleet"
     fleet.mkdir()
     (fleet / "flake.nix").write_text("{ outputs = _: { nixosConfigurations.web = import ./nixci/hosts/web; }; }")
@@ -122,27 +122,22 @@ def test_the_flake_has_the_settings_before_it_is_installed(rescue: Server, contr
     assert settings["bootstrap"]["user"] == "deploy"
 
 
-@pytest.mark.parametrize("pinned", [True, False])
-def test_another_host_key_ends_the_installation(rescue: Server, controller: Controller, pinned: bool) -> None:
-    """Without our ssh, the same command does not notice."""
-    other = Controller.generate(controller.folder / "other")
+def install(rescue: Server, controller: Newcomer, key: str, *, port: int = 22, pinned: bool = True) -> tuple[str, bool]:
+    """What nixos-anywhere printed, and whether it reached the disks. `key` is pinned for the port."""
     known_hosts = controller.folder / "known hosts"
-    known_hosts.write_text(f"{rescue.address} {other}\n")
-    command = [
-        "nixos-anywhere",
-        "--flake",
-        ".#web",
-        "--target-host",
-        f"root@{rescue.address}",
-        "-i",
-        str(controller.key),
-    ]
-    if not pinned:
-        command += ["--ssh-option", "StrictHostKeyChecking=yes", "--ssh-option", f"UserKnownHostsFile={known_hosts}"]
-    env = {**controller.env, "NIXCI_KNOWN_HOSTS": str(known_hosts), "NIXOS_ANYWHERE_INSTALL": "touch /root/wiped"}
+    name = rescue.address if port == 22 else f"[{rescue.address}]:{port}"
+    known_hosts.write_text(f"{name} {key}\n")
+    target = ["--flake", ".#web", "--target-host", f"root@{rescue.address}", "-i", str(controller.key), "-p", str(port)]
+    env = {**controller.env, "NIXOS_ANYWHERE_INSTALL": "touch /root/wiped"}
+    env |= {"NIXCI_KNOWN_HOSTS": str(known_hosts), "NIXCI_HOST_KEY_ALIAS": name}
+    options: tuple[str, ...] = ()
     if pinned:
         env["BASH_ENV"] = str(PINNED)
-    process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    else:
+        options = ("--ssh-option", "StrictHostKeyChecking=yes", "--ssh-option", f"UserKnownHostsFile={known_hosts}")
+    process = subprocess.Popen(
+        ["nixos-anywhere", *target, *options], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     output = ""
     for line in process.stdout or []:
         output += line
@@ -150,5 +145,19 @@ def test_another_host_key_ends_the_installation(rescue: Server, controller: Cont
             break
     process.kill()
     process.wait()
-    assert ("Host key verification failed" in output) == pinned, output
-    assert (rescue.sh("ls /root/wiped").returncode != 0) == pinned
+    return output, rescue.sh("ls /root/wiped").returncode == 0
+
+
+def test_another_host_key_ends_the_installation(rescue: Server, controller: Newcomer) -> None:
+    """Without our ssh, the same command does not notice."""
+    other = Newcomer.generate(controller.folder / "other")
+    output, wiped = install(rescue, controller, other)
+    assert "Host key verification failed" in output and not wiped, output
+    output, wiped = install(rescue, controller, other, pinned=False)
+    assert "### Done!" in output and wiped, output
+
+
+def test_the_key_of_another_port_is_that_of_the_installer_too(rescue: Server, controller: Newcomer) -> None:
+    key = rescue.out("cat /etc/ssh/ssh_host_ed25519_key.pub")
+    output, wiped = install(rescue, controller, key, port=2222)
+    assert "### Done!" in output and wiped, output

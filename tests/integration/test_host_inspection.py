@@ -25,7 +25,7 @@ NIX_BUILD = (
 def inspect(*prepare: str, fetch: str = "", options: tuple[str, ...] = (), paths: tuple[str, ...] = ()) -> Report:
     script = f"{{ {'; '.join(prepare or ('true',))}; }} >&2; sh /host.sh /etc/nixos '' '{fetch}' {' '.join(paths)} --"
     command = ["docker", "run", "--rm", "--network=none", f"--volume={SCRIPT}:/host.sh:ro", *options, lab_image()]
-    done = subprocess.run([*command, "sh", "-c", script], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*command, "sh", "-c", script], capture_output=True, text=True, timeout=300)
     report = Report.parse(done.stdout)
     assert report["complete"], done.stdout + done.stderr
     return report
@@ -54,3 +54,9 @@ def test_paths_in_memory_are_told_from_those_on_disk() -> None:
     report = inspect("mkdir -p /persist", options=("--tmpfs=/var/lib",), paths=("/var/lib/postgresql/16", "/etc/nixos"))
     assert report.all("volatile") == ["/var/lib/postgresql/16"]
     assert report.all("on_root") == ["/etc/nixos"] and report["persistence"] == "/persist"
+
+
+@pytest.mark.parametrize(("variant", "nixos"), [("", "yes"), ("VARIANT_ID=installer", "")])
+def test_the_installer_is_no_system_to_deploy_to(variant: str, nixos: str) -> None:
+    system = "mkdir -p /run/current-system/bin && ln -s /bin/true /run/current-system/bin/switch-to-configuration"
+    assert inspect(system, f"printf 'ID=nixos\\n{variant}\\n' > /etc/os-release")["nixos"] == nixos

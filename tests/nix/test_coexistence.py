@@ -111,7 +111,7 @@ def test_a_server_of_ones_own_is_one_message_with_every_conflict(host: t.Any) ->
     assert f"{host.nix_folder}/own.nix and the role attic ({host.nix_folder}/nixci/settings/attic.json)" in said
     names = "mode, environmentFile, settings.listen, settings.database.url, settings.chunking, settings.jwt. "
     assert names in said
-    assert "set attic_environment_file, attic_listen, attic_chunking in the inventory" in said
+    assert "set attic_environment_file, attic_listen, attic_database_url, attic_chunking in the inventory" in said
     assert "modules/attic.nix" not in said
 
 

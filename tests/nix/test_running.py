@@ -98,7 +98,7 @@ def test_a_dump_is_private_dated_and_can_be_restored(host: Host) -> None:
     assert re.fullmatch(r"atticd-\d{8}T\d{6}Z\.dump", name)
     assert host.out(f"stat -c '%U %a' /srv/dumps /srv/dumps/{name}") == "postgres 700\npostgres 600"
 
-    # docs/backup.md
+    # What nixci-restore does is in tests/contract/test_backup.py.
     host.out("runuser -u postgres -- dropdb -h /run/postgresql -p 5439 atticd")
     host.out("runuser -u postgres -- createdb -h /run/postgresql -p 5439 --template=template0 --owner=atticd atticd")
     host.out(f"runuser -u postgres -- pg_restore -h /run/postgresql -p 5439 --dbname=atticd /srv/dumps/{name}")

@@ -58,7 +58,10 @@ def test_attic_listens_on_loopback_and_stores_in_s3(host: t.Any) -> None:
         "listen": "127.0.0.1:8080",
         "api-endpoint": "https://cache.hbohlen.systems/",
         "allowed-hosts": ["cache.hbohlen.systems"],
-        "database": {"url": "postgresql://atticd@localhost/atticd?host=/run/postgresql"},
+        "require-proof-of-possession": True,
+        "soft-delete-caches": False,
+        "max-nar-info-size": 1048576,
+        "database": {"url": "postgresql://atticd@localhost/atticd?host=/run/postgresql", "heartbeat": False},
         "storage": {
             "type": "s3",
             "endpoint": "https://s3.eu-central-003.backblazeb2.com",
@@ -229,6 +232,31 @@ def test_dumps_have_a_unit_and_a_timer_of_their_own(host: t.Any) -> None:
     assert timer["wantedBy"] == ["timers.target"]
     assert timer["timerConfig"]["Persistent"] is True
     assert timer["timerConfig"]["OnCalendar"] in ("*-*-* 02:30:00", ["*-*-* 02:30:00"])
+
+
+def test_copies_off_the_host_run_as_root_with_few_rights_and_without_secrets_in_the_store(host: t.Any) -> None:
+    assert host.value("config.systemd.services ? nixci-offsite") is False
+    storage = {"endpoint": "https://s3.eu-central-003.backblazeb2.com", "region": "eu-central-003", "bucket": "copies"}
+    host.settings("backup", offsite=storage)
+    got = host.value("""{ inherit (config.systemd.services.nixci-offsite) after serviceConfig restartIfChanged;
+      timer = config.systemd.timers.nixci-offsite.timerConfig;
+      inherit (config.nixci.checks) units;
+      programs = map (p: p.text)
+        (lib.filter (p: lib.elem (p.name or "") [ "nixci-backup" "nixci-restore" ]) config.environment.systemPackages); }""")
+    assert {"opnix-secrets.service", "nixci-backup-atticd.service"} <= set(got["after"])
+    assert got["restartIfChanged"] is False
+    service = got["serviceConfig"]
+    assert "User" not in service and service["CapabilityBoundingSet"] == ["CAP_DAC_READ_SEARCH"]
+    assert service["ProtectSystem"] == "strict" and service["TimeoutStartSec"] == "2h"
+    assert got["timer"]["OnCalendar"] in ("*-*-* 03:30:00", ["*-*-* 03:30:00"]) and got["timer"]["Persistent"] is True
+    assert "nixci-offsite.timer" in got["units"]
+    backup, restore = got["programs"]
+    for text in (each.replace("'", "") for each in (backup, restore)):  # older libraries quote everything
+        assert "export NIXCI_OFFSITE=/var/lib/opnix/secrets/backupEnvironment\n" in text
+        assert "export RESTIC_REPOSITORY=s3:https://s3.eu-central-003.backblazeb2.com/copies\n" in text
+        assert "export NIXCI_ATTIC=atticd\n" in text and "export PGHOST=/run/postgresql\n" in text
+    host.settings("backup", offsite={**storage, "environmentFile": "/nix/store/secret.env"})
+    assert "offsite.environmentFile is in the Nix store" in host.refusal()
 
 
 def test_ansible_finds_a_python_that_gives_way_to_the_hosts_own(host: t.Any) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import pathlib
 
 from lab.shell import attempt, run
+from tests.support.containers import mark
 
 PROGRAMS = ("nix", "nix-store")
 SCRIPT = """#!/bin/sh
@@ -21,7 +22,7 @@ class ControllerNix:
         self.folder = folder
         mount = f"--volume={folder}:{folder}"
         self.id = run(
-            "docker", "run", "--detach", "--memory=2g", "--init", mount, "--entrypoint=sleep", tag, "infinity"
+            "docker", "run", "--detach", mark(), "--memory=2g", "--init", mount, "--entrypoint=sleep", tag, "infinity"
         ).strip()
         self.bin = folder / "nix-programs"
         self.bin.mkdir()

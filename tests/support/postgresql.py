@@ -19,6 +19,7 @@ from collections.abc import Iterator
 import psycopg2
 
 from lab.shell import attempt, run, wait
+from tests.support.containers import mark
 from tests.support.lab_image import lab_image
 
 # As on NixOS, the socket knows its users by the operating system; the network asks for a password.
@@ -93,7 +94,7 @@ def server() -> Server:
     image = lab_image()
     atexit.register(attempt, "docker", "rm", "--force", "--volumes", name)
     run(
-        "docker", "run", "--detach", f"--name={name}", "--cap-add=ALL", "--cap-drop=SYS_RESOURCE",
+        "docker", "run", "--detach", mark(), f"--name={name}", "--cap-add=ALL", "--cap-drop=SYS_RESOURCE",
         "--env", "PASSWORD", image, "bash", "-c", START, env={**os.environ, "PASSWORD": password},
     )  # fmt: skip
     address = run("docker", "inspect", "--format={{.NetworkSettings.IPAddress}}", name).strip()

@@ -13,13 +13,13 @@ from werkzeug.serving import make_server
 
 
 @contextlib.contextmanager
-def serving(app: t.Any, tls: ssl.SSLContext | None = None) -> Iterator[str]:
+def serving(app: t.Any, tls: ssl.SSLContext | None = None, address: str = "127.0.0.1") -> Iterator[str]:
     """Serve a WSGI application, with TLS if there is a certificate; yields its URL."""
-    server = make_server("127.0.0.1", 0, app, threaded=True, ssl_context=tls)
+    server = make_server(address, 0, app, threaded=True, ssl_context=tls)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
-        yield f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}"
+        yield f"http{'s' if tls else ''}://{address}:{server.server_port}"
     finally:
         server.shutdown()
         thread.join()

@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The guide to the first installation says of each command which test runs it, or that none does."""
+"""The guides to the first installation and to operations say of each command which test runs it, or that none does."""
 
 from __future__ import annotations
 
 import re
 
+import pytest
 import yaml
 
 from tests.support.paths import ROOT
 
 GUIDE = (ROOT / "docs/first-installation.md").read_text()
+both = pytest.mark.parametrize("guide", [GUIDE, (ROOT / "docs/operations.md").read_text()], ids=["first", "operations"])
 
 
-def test_each_command_says_what_tests_it() -> None:
-    for section in re.split(r"^## ", GUIDE, flags=re.MULTILINE)[1:]:
+@both
+def test_each_command_says_what_tests_it(guide: str) -> None:
+    for section in re.split(r"^## ", guide, flags=re.MULTILINE)[1:]:
         blocks = re.findall(r"((?:^    \S.*\n)+)\n(?:(?!^    ).*\n)*?(?=^    |\Z)", section, flags=re.MULTILINE)
         for block in blocks:
             after = section[section.index(block) + len(block) :]
@@ -21,8 +24,9 @@ def test_each_command_says_what_tests_it() -> None:
             assert re.search(r"Tested by `|No test |is not tested", paragraphs), block
 
 
-def test_the_tests_exist() -> None:
-    named = re.findall(r"`(tests/[^`]+)`", GUIDE)
+@both
+def test_the_tests_exist(guide: str) -> None:
+    named = re.findall(r"`(tests/[^`]+)`", guide)
     assert named and all((ROOT / path).exists() for path in named)
 
 

@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import pathlib
 import sys
+import threading
 import typing as t
 
 import pytest
 
+from lab import runs
 from tests.support.paths import ROOT
 
 TESTS = """
@@ -27,6 +30,7 @@ def test_is_skipped(n): pytest.skip("no real service")
 @pytest.fixture
 def runner(monkeypatch: pytest.MonkeyPatch) -> t.Any:
     monkeypatch.delenv("PYTEST_PLUGINS", raising=False)  # of ansible-test, for its own run
+    monkeypatch.setenv(runs.VARIABLE, "1-1")  # not this process, which would remove its containers
     spec = importlib.util.spec_from_file_location("run_tests", ROOT / "scripts/run_tests.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -58,7 +62,10 @@ def test_the_last_line_is_the_sum_of_all_parts(
     runner: t.Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], second: str, code: int
 ) -> None:
     reasons = {"no real service": 4}
-    parts = {"first": lambda: runner.Result(10, 0, 4, reasons), "second": lambda: runner.command(second)}
+    parts = {
+        "first": lambda output: runner.Result(10, 0, 4, reasons),
+        "second": functools.partial(runner.command, second),
+    }
     monkeypatch.setattr(runner, "PARTS", parts)
     assert runner.main([]) == code
     lines = capfd.readouterr().out.splitlines()
@@ -66,35 +73,64 @@ def test_the_last_line_is_the_sum_of_all_parts(
     assert "     4  no real service" in lines
 
 
-@pytest.mark.parametrize(("exit_code", "failed"), [(0, 0), (1, 1)])
-def test_a_part_in_the_background_counts_and_is_shown_at_its_turn(
-    runner: t.Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], exit_code: int, failed: int
-) -> None:
-    def beside(output: t.IO[str]) -> t.Any:
-        output.write("what it printed\n")
-        return runner.Result(2 - failed, failed)
-
-    parts = {"image": lambda: runner.Result(1), "other": lambda: runner.Result(1), "e2e": beside}
-    monkeypatch.setattr(runner, "PARTS", parts)
-    assert runner.main([]) == exit_code
-    lines = [line for line in capfd.readouterr().out.splitlines() if line]
-    assert lines.index("==== other") < lines.index("==== e2e") == lines.index("what it printed") - 1
-    assert lines[-1] == f"{4 - failed} passed, {failed} failed, 0 skipped"
-
-
-def test_a_part_that_crashes_in_the_background_has_failed(
+def test_two_parts_run_at_a_time_and_each_is_shown_as_a_whole(
     runner: t.Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    parts = {"other": lambda: runner.Result(1), "e2e": lambda: runner.Result(1)}  # takes no output
+    met, ran = threading.Barrier(2), list[str]()
+
+    def part(name: str, meet: bool, output: t.IO[str]) -> t.Any:
+        if meet:
+            met.wait(60)
+        ran.append(name)
+        print(f"{name} prints", file=output, flush=True)
+        # What is not UTF-8 ends no run.
+        return runner.command("printf", f"{name} runs\\n\\377\\n", output=output)
+
+    parts = {name: functools.partial(part, name, name in ("one", "two")) for name in ("image", "one", "two", "three")}
     monkeypatch.setattr(runner, "PARTS", parts)
-    monkeypatch.setattr(runner.threading, "excepthook", lambda args: None)
+    assert runner.main([]) == 0
+    lines = [line for line in capfd.readouterr().out.splitlines() if line]
+    for name in parts:
+        begin = lines.index(f"==== {name}")
+        assert name == "image" or lines[begin + 1 : begin + 3] == [f"{name} prints", f"{name} runs"]
+        assert lines[begin + 4].startswith(f"==== {name}")
+    assert ran[0] == "image" and ran[-1] == "three"
+    for name, line in zip(parts, lines[-5:], strict=False):
+        assert line.startswith(f"{name:<12} 1 passed, 0 failed, 0 skipped in ")
+    assert lines[-1] == "4 passed, 0 failed, 0 skipped"
+
+
+def test_a_part_that_takes_long_is_named_meanwhile(
+    runner: t.Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    named = threading.Event()
+
+    def slow(output: t.IO[str]) -> t.Any:
+        return runner.Result(int(named.wait(60)))
+
+    def show(*words: str, **options: t.Any) -> None:
+        if words == ("...", "slow"):
+            named.set()
+
+    monkeypatch.setattr(runner, "PARTS", {"slow": slow, "fast": lambda output: runner.Result(1)})
+    monkeypatch.setattr(runner, "SIGN_OF_LIFE", 0.1)
+    monkeypatch.setattr(runner, "print", show, raising=False)
+    assert runner.main([]) == 0
+
+
+def test_a_part_that_crashes_has_failed(
+    runner: t.Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    parts = {"good": lambda output: runner.Result(1), "bad": lambda output: 1 // 0}
+    monkeypatch.setattr(runner, "PARTS", parts)
     assert runner.main([]) == 1
-    assert capfd.readouterr().out.splitlines()[-1] == "1 passed, 1 failed, 0 skipped"
+    out = capfd.readouterr().out
+    assert "ZeroDivisionError" in out and out.splitlines()[-1] == "1 passed, 1 failed, 0 skipped"
 
 
 def test_an_unknown_part_is_refused(runner: t.Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert runner.main(["unti"]) == 2
-    assert "no part unti; the parts are image, lint," in capsys.readouterr().err
+    assert "no part unti; the parts are image, e2e," in capsys.readouterr().err
 
 
 def test_an_interpreter_that_does_not_run_is_passed_over(

@@ -32,10 +32,14 @@ builders
     "openssh-client"
   ] { mainProgram = "ssh"; };
   openssl = debian "openssl" [ "openssl" ] { };
-  python3 = debian "python3" [ "python3-minimal" ] { };
+  python3 = debian "python3" [ "python3-minimal" ] { } // {
+    # Debian has one Python with everything that is installed.
+    withPackages = choose: debian "python3" ([ "python3-minimal" ] ++ choose { psycopg2 = "python3-psycopg2"; }) { };
+  };
   systemd = debian "systemd" [ "systemd" ] { mainProgram = "systemctl"; };
   util-linux = debian "util-linux" [ "util-linux" ] { };
   zstd = debian "zstd" [ "zstd" ] { };
+  restic = debian "restic" [ "restic" ] { };
   caddy = debian "caddy" [ "caddy" ] { };
   postgresql_17 = machine "postgresql" "/usr/lib/postgresql/17/bin" [ ] { mainProgram = "psql"; } // {
     psqlSchema = "17";

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whether a system would lock out who deploys it. Pure but for keys in a home. Private: may change without notice.
 
-It is judged from the manifest of the new system (nix/modules/access.nix), before the activation. What also holds for the running
-system is no reason to refuse: the user got in all the same.
+It is judged from the manifest of the new system (nix/modules/access.nix), before the activation, or before the build if the system was
+only evaluated. What also holds for the running system is no reason to refuse: the user got in all the same.
 """
 
 from __future__ import annotations
@@ -45,8 +45,12 @@ def review(running: str | None, system: str, access: Values | None) -> Review:
                 "This system has no manifest of ours, so it was not reviewed whether it would lock out who deploys it."
             ]
         )
+    return compare(of_system(running) if running else None, new, wanted)
+
+
+def compare(old: Values | None, new: Values, wanted: Values) -> Review:
+    """What is said of the new system, beside what is said of the running one."""
     found = findings(new, wanted)
-    old = of_system(running) if running else None
     before = findings(old, wanted) if old else []
     return Review(
         problems=[text for text in found if text not in before],
@@ -55,7 +59,11 @@ def review(running: str | None, system: str, access: Values | None) -> Review:
 
 
 def of_system(system: str) -> Values | None:
-    value = manifest(system).get("access")
+    return of_manifest(manifest(system))
+
+
+def of_manifest(found: Values) -> Values | None:
+    value = found.get("access")
     return value if isinstance(value, dict) else None
 
 

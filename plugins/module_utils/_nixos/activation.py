@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import textwrap
+import time
 import typing as t
 
 from .._core.errors import NixciError
@@ -23,6 +24,7 @@ from .command import PROGRAM_DIRS, Outcome, Runner
 from .deployment import Deployment
 from .host import NixosHost
 from .revert_script import TEXT
+from .unit_watch import UnitWatch
 
 SCRIPT = "/run/nixci/nixci-revert"
 REVERT = "nixci-revert"
@@ -32,6 +34,8 @@ ACTIVATION_LIMIT = 900
 SELF_CONFIRMATION = 300
 REVERT_LIMIT = 1200
 OUTPUT_LINES = 400
+# So many seconds must a unit of the change have run: the program in Perl does not wait for what fails just after its start.
+STEADY = 1.0
 # Nothing was activated, so there is nothing to take back.
 NOT_ACTIVATED = ("locked", "pre_switch_check", "not_started")
 
@@ -172,14 +176,14 @@ class Activation:
 
     def _judge(self, outcome: Outcome) -> NixciError | None:
         text = outcome.out + outcome.err
-        if messages.LOCKED.search(text):
+        if hosts.refused_by_lock(outcome):
             return hosts.locked()
         if messages.NOT_STARTED.search(outcome.err):
             return NixciError(
                 f"The activation could not be started; nothing was activated: {messages.tail(outcome.err)}",
                 reason="not_started",
             )
-        if messages.INHIBITED.search(text) or messages.CHECK_FAILED.search(text):
+        if outcome.rc == 1 and messages.CHECK_FAILED.search(text) and not messages.BEGUN.search(text):
             return NixciError(
                 "The new system's own checks refused to activate it; nothing was activated:\n" + messages.tail(text),
                 reason="pre_switch_check",
@@ -195,9 +199,12 @@ class Activation:
         return self._failed_units(text) or self._failed_script(outcome, text) or self._failed_otherwise(outcome, text)
 
     def _read_failed(self, outcome: Outcome, text: str) -> None:
-        names, of_users = messages.failed_units(text), messages.failed_user_units(text)
+        # Of what succeeded, such lines are those of the activation script.
+        names = messages.failed_units(text) if outcome.rc not in (0, 2) else []
+        of_users = messages.failed_user_units(text)
         if outcome.rc not in (0, 2) and not (names or of_users or messages.users_not_activated(text)):
             names = self.host.failed_units()
+        names = list(dict.fromkeys([*names, *self._broken()]))
         for name in names:
             self.failed.append(self._unit(name, decisive=name in self.touched))
         for name in of_users:
@@ -206,6 +213,17 @@ class Activation:
         for name in sorted(self.failed_before - listed):
             if name in self.host.failed_units():
                 self.failed.append(self._unit(name, decisive=False))
+
+    def _broken(self) -> list[str]:
+        """Units of the change that have failed by now, whatever the status said."""
+        if not os.path.isdir(hosts.SYSTEMD):
+            return []
+        watch = UnitWatch(self.runner, [], sorted(self.touched), [], STEADY)
+        seen = watch.look()
+        if seen.settling:
+            time.sleep(seen.settling)
+            seen = watch.look()
+        return [name for name, unit in seen.units.items() if unit.crashed]
 
     def _unit(self, name: str, *, decisive: bool, field: str = "") -> Unit:
         journal = hosts.journal(self.runner, name, self.cursor or 0, field)
@@ -226,7 +244,7 @@ class Activation:
 
     def _failed_script(self, outcome: Outcome, text: str) -> NixciError | None:
         snippets = messages.failed_snippets(text)
-        if outcome.rc != 2 and not snippets:
+        if outcome.rc != 2 and not snippets and not messages.SCRIPT_FAILED.search(text):
             return None
         named = f" in {', '.join(snippets)}" if snippets else ""
         return NixciError(f"The activation script failed{named}:\n{messages.tail(text)}", reason="activation_script")

@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import os
 import re
 import shutil
 import tarfile
-import time
 import typing as t
 import urllib.parse
 from collections.abc import Iterator
 
-from .._core.errors import ConflictError, InvalidError, NixciError
+from .._core.errors import InvalidError, NixciError
+from . import locking
 from .command import Runner, missing_program
 from .staging import Repository
 
@@ -80,17 +79,13 @@ class Checkout:
         """Several hosts share one checkout; one at a time reads or writes it. The kernel releases the lock."""
         descriptor = os.open(self.repository.git_dir if self.repository else self.top, os.O_RDONLY)
         try:
-            while True:
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if self.runner.left() <= 0:
-                        raise ConflictError(
-                            f"Another run still held {self.top} after {self.runner.timeout:g} s; run again when it is finished.",
-                            reason="locked",
-                        ) from None
-                    time.sleep(0.05)
+            locking.acquire(
+                descriptor,
+                self.runner,
+                lambda: (
+                    f"Another run still held {self.top} after {self.runner.timeout:g} s; run again when it is finished."
+                ),
+            )
             yield
         finally:
             os.close(descriptor)

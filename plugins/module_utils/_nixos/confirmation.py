@@ -68,7 +68,7 @@ def make_permanent(host: NixosHost, deployment: Deployment) -> None:
         text = outcome.out + outcome.err
         if outcome.rc == 0:
             return
-        if not messages.LOCKED.search(text) or runner.left() < 1:
+        if not hosts.refused_by_lock(outcome) or runner.left() < 1:
             break
         time.sleep(1)
     if messages.CHECK_FAILED.search(text):

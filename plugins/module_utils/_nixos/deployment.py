@@ -27,15 +27,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-import fcntl
 import json
 import os
 import re
-import time
 import typing as t
 from collections.abc import Iterator
 
-from .._core.errors import ConflictError, NixciError
+from .._core.errors import NixciError
+from . import locking
 from .command import Runner
 
 # Tests point these elsewhere.
@@ -123,20 +122,14 @@ def lock(runner: Runner) -> Iterator[None]:
     """Held while a deployment is confirmed or taken back; the kernel releases it, however the holder ends."""
     os.makedirs(os.path.dirname(LOCK), exist_ok=True)
     with open(LOCK, "a", encoding="utf-8") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if runner.left() <= 0:
-                    error = ConflictError(
-                        f"The deployment of this host was still being confirmed or taken back after {runner.timeout:g} s; "
-                        "see 'journalctl --unit=nixci-revert', and run again.",
-                        reason="locked",
-                    )
-                    error.plan_again = False
-                    raise error from None
-                time.sleep(0.1)
+        locking.acquire(
+            file.fileno(),
+            runner,
+            lambda: (
+                f"The deployment of this host was still being confirmed or taken back after {runner.timeout:g} s; "
+                "see 'journalctl --unit=nixci-revert', and run again."
+            ),
+        )
         yield
 
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, The pantheros.nixci contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One NixOS system of a flake: evaluated once, then built. Private: may change without notice."""
+"""One NixOS system of a flake: evaluated once, then built from its derivation. Private: may change without notice."""
 
 from __future__ import annotations
 
@@ -32,14 +32,12 @@ else let
 in {
   drv = text top.drvPath;
   path = text top.outPath;
-  platform = top.system or null;
   host = config.networking.hostName or null;
   manifest = config.environment.etc."nixci/manifest.json".text or null;
 }
 """
 _NO_SYSTEMS = re.compile(r"does not provide attribute .*'nixosConfigurations'")
-_PLATFORM = re.compile(r"[Aa] '(?P<needed>[\w-]+)' with features .* is required to build|"
-                       r"required to build .*but I am a '(?P<have>[\w-]+)'", re.S)  # fmt: skip
+_PLATFORM = re.compile(r"(?:\b[Aa]|Required system:) '(?P<needed>[\w-]+)' with features")
 _MISSING_PATH = re.compile(r"/nix/store/[0-9a-z]{32}-source/(?P<path>[^\s'\"]+)'?(?: does not exist|: No such file)")
 
 
@@ -49,7 +47,6 @@ class System:
 
     derivation: str
     path: str
-    platform: str | None
     host: str | None
     manifest: dict[str, t.Any] | None
 
@@ -93,21 +90,7 @@ class Flake:
                 reason="no_attribute",
             )
         manifest = json.loads(found["manifest"]) if found["manifest"] else None
-        return System(found["drv"], found["path"], found["platform"], found["host"], manifest)
-
-    def build(self, system: System, root: str | None) -> str:
-        """The store path, kept from the garbage collector by the link `root`."""
-        keep = ["--add-root", root] if root else []
-        outcome = self.runner.run("nix-store", "--realise", system.derivation, *keep)
-        if outcome.rc != 0:
-            if _PLATFORM.search(outcome.err):
-                raise NixciError(
-                    f"The system is for {system.platform}, which Nix cannot build here; set deploy_build_on: host, or give Nix a builder "
-                    "for it.",
-                    reason="platform",
-                )
-            raise self._error(outcome)
-        return system.path
+        return System(found["drv"], found["path"], found["host"], manifest)
 
     def source(self) -> str | None:
         """Where Nix has copied the files of the flake to."""
@@ -146,3 +129,22 @@ class Flake:
                 f"\n{os.path.join(self.shown, missing['path'])} exists, but git does not know it; run 'git add' on it."
             )
         return type(error)(text, **error.details)
+
+
+def build(runner: Runner, derivation: str, root: str | None) -> str:
+    """The store path of what was evaluated, kept from the garbage collector by the link `root`."""
+    outcome = runner.run("nix-store", "--realise", derivation, *(["--add-root", root] if root else []))
+    if outcome.rc != 0:
+        if match := _PLATFORM.search(outcome.err):
+            raise NixciError(
+                f"The system is for {match['needed']}, which Nix cannot build here; set deploy_build_on: host, or give Nix a builder for it.",
+                reason="platform",
+            )
+        if runner.run("nix-store", "--check-validity", derivation).rc != 0:
+            raise NixciError(
+                f"{derivation} is not in the store, so Nix has collected it since the evaluation; run again.",
+                reason="collected",
+            )
+        raise build_error(outcome)
+    # With --add-root, Nix prints the link.
+    return os.path.realpath(outcome.out.split()[-1])

@@ -50,13 +50,12 @@ class Source:
     def copy(self) -> str:
         return os.path.join(self.folder, COPY)
 
-    def build(self, runner: Runner, host: str | None, *, bounded: bool, root: str | None) -> System:
+    def evaluate(self, runner: Runner, host: str | None, *, bounded: bool) -> System:
         facts = self.facts
         flake = Flake(runner, self.copy, facts["query"], facts["shown"], bounded=bounded)
         system = flake.evaluate(facts["name"])
         refuse_another_host(system.host, host, facts["shown"], facts["name"])
         self._refuse_other_files(system)
-        flake.build(system, root)
         return system
 
     def discard(self, runner: Runner, known: set[str]) -> None:

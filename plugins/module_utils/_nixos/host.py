@@ -34,6 +34,8 @@ UNIT = "nixci-activation"
 MANIFEST = "etc/nixci/manifest.json"
 
 JOURNAL_LINES = 15
+# Statuses of switch-to-configuration.
+LOCKED = 11
 INIT_CHANGED = 100
 
 
@@ -121,12 +123,18 @@ class NixosHost:
             return Look(None, changed, "its init system is incompatible with the running one", init=True)
         inhibited = bool(changed) or bool(messages.INHIBITED.search(text))
         if outcome.rc != 0 and not inhibited:
-            if messages.LOCKED.search(text):
+            if refused_by_lock(outcome):
                 raise locked()
+            if messages.CHECK_FAILED.search(text):
+                raise NixciError(
+                    "The new system was built, but its own checks refuse to activate it; nothing was activated:\n"
+                    + messages.tail(text),
+                    reason="pre_switch_check",
+                )
             raise NixciError(
-                "The new system was built, but its own checks refuse to activate it; nothing was activated:\n"
-                + messages.tail(text),
-                reason="pre_switch_check",
+                f"The new system was built, but asked what its activation would do, it failed with status {outcome.rc}; nothing was "
+                f"activated:\n{messages.tail(text)}",
+                reason="not_started",
             )
         units = {**messages.would(text), **self._new_units(path)} if outcome.rc == 0 else None
         if not inhibited:
@@ -195,6 +203,12 @@ def build_error(outcome: Outcome) -> NixciError:
     return InvalidError(
         "The configuration is wrong; nothing was activated:\n" + messages.evaluation_error(text), reason="evaluation"
     )
+
+
+def refused_by_lock(outcome: Outcome) -> bool:
+    """Whether another activation has the lock of switch-to-configuration, or the name of our unit."""
+    text = outcome.out + outcome.err
+    return bool((outcome.rc == LOCKED and messages.LOCKED.search(text)) or (messages.UNIT_EXISTS.search(outcome.err)))
 
 
 def locked() -> NixciError:

@@ -19,8 +19,10 @@ ERROR_LINES = 60
 LOG_LINES = 15
 TAIL_LINES = 25
 
-# Both editions of nixos-rebuild end with a line of their own.
-_COMMAND_FAILED = re.compile(r"^(?:error: )?Command '.*returned non-zero exit status.*", re.M | re.S)
+# nixos-rebuild in Python ends with it. A builder's log may hold the same words.
+_COMMAND_FAILED = re.compile(
+    r"^(?:error: )?Command '(?:(?!^(?:error: )?Command ').)*returned non-zero exit status \d+\.\s*\Z", re.M | re.S
+)
 _BUILD_FAILED = re.compile(
     r"builder for '|builder failed|Cannot build '|dependenc(?:y|ies) of derivation|[Bb]uild of '.*failed|"
     r"hash mismatch in fixed-output|^error: unable to download|^error: .*no space left on device",
@@ -44,18 +46,25 @@ _NIX_OWN_LINE = re.compile(
     r"evaluation warning:|trace: |warning: |  /nix/store/"
 )
 
-LOCKED = re.compile(r"Could not acquire lock|was already loaded|already loaded or has a fragment")
-CHECK_FAILED = re.compile(r"Pre-switch checks? (?:'.*' )?failed")
+# At the beginning of a line, because `systemctl status` of a failed unit shows what the unit said.
+LOCKED = re.compile(r"^Could not acquire lock", re.M)
+UNIT_EXISTS = re.compile(r"was already loaded|already loaded or has a fragment")
+CHECK_FAILED = re.compile(r"^Pre-switch checks? (?:'.*' )?failed", re.M)
 INHIBITED = re.compile(
-    r"^There are changes to critical components of the system:|Pre-switch check 'switchInhibitors' failed", re.M
+    r"^There are changes to critical components of the system:|^Pre-switch check 'switchInhibitors' failed", re.M
 )
-BOOT_LOADER = re.compile(r"^Failed to install bootloader", re.M)
 NOT_STARTED = re.compile(r"^Failed to (?:start transient|connect to)", re.M)
-_UNITS = re.compile(r"the following units failed:[ \t]*(.*)$", re.M)
-_USER_UNITS = re.compile(r"the following user units failed:[ \t]*(.*)$", re.M)
-_USERS = re.compile(r"user activation for (\S+) failed")
+BEGUN = re.compile(r"^activating the configuration\.\.\.", re.M)
+SCRIPT_FAILED = re.compile(r"^Failed to run activate script", re.M)
+_UNITS = re.compile(r"^warning: the following units failed:[ \t]*(.*)$", re.M)
+_USER_UNITS = re.compile(r"^warning: the following user units failed:[ \t]*(.*)$", re.M)
+_USERS = re.compile(r"^warning: user activation for (\S+) failed", re.M)
+# Of the program in Rust, or of the systemctl that the one in Perl calls. A unit whose dependency failed is in no other list.
 _JOBS = re.compile(
-    r"^Failed to (?:start|restart|reload|stop|reload-or-restart|verify-start|try-restart) (\S+\.\w+)(?::|$)", re.M
+    r"^Failed to (?:start|restart|reload|stop|reload-or-restart|verify-start|try-restart) (\S+\.\w+)(?::|$)|"
+    r"^(?:Job|A dependency job) for (\S+\.\w+) (?:failed|canceled|timed out|invalid)|"
+    r"^Assertion failed on job for (\S+\.\w+)\.",
+    re.M,
 )
 _SNIPPETS = re.compile(r"^Activation script snippet '(.+)' failed", re.M)
 _WOULD = re.compile(r"^would (stop|restart|reload|start) the following units: (.+)$", re.M)
@@ -112,7 +121,8 @@ def would(text: str) -> dict[str, list[str]]:
 
 def failed_units(text: str) -> list[str]:
     named = [name for units in _UNITS.findall(text) for name in _names(units)]
-    return list(dict.fromkeys(named or [name for name in _JOBS.findall(text) if name != "nixos-activation.service"]))
+    jobs = [name for found in _JOBS.findall(text) for name in found if name and name != "nixos-activation.service"]
+    return list(dict.fromkeys([*named, *jobs]))
 
 
 def failed_user_units(text: str) -> list[str]:
@@ -163,5 +173,4 @@ def _bounded(lines: list[str]) -> str:
 
 
 def _names(units: str) -> list[str]:
-
     return [name for name in (part.strip() for part in units.split(",")) if name]

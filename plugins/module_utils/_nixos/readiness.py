@@ -16,7 +16,7 @@ import time
 import typing as t
 
 from .._core.errors import InvalidError
-from . import caches, deployment, rollback
+from . import access, caches, deployment, rollback
 from .deployment import Deployment
 from .host import CURRENT_SYSTEM, PROFILE, UNFINISHED, host_name
 from .settings import MANIFEST
@@ -71,6 +71,7 @@ class Readiness:
             self._moved(running)
             self._another_kind(path, present)
             self._failed_before(path)
+            self._locks_out(running, path)
             missing = self._missing(path, present)
             if self.params["action"] in ("switch", "boot"):
                 self._boot_space(path)
@@ -83,7 +84,7 @@ class Readiness:
             "store_path": path,
             "present": present,
             "current": current,
-            "manifest": path is not None and lists_checks(path),
+            "manifest": path is not None and has_checks(self._manifest(path)),
             "unconfirmed": unconfirmed.returned(pending=True) if unconfirmed else None,
             "resume": resume,
             "missing_bytes": missing[0] if missing else None,
@@ -162,6 +163,24 @@ class Readiness:
                 "one (deploy_force: [failed_system])."
             )
 
+    def _locks_out(self, running: Result, path: str) -> None:
+        """nixos_rebuild reviews the same again. A system that is not here, and was not evaluated, is reviewed by it only."""
+        new, wanted = access.of_manifest(self._manifest(path)), self.params["access"]
+        if new is None or not wanted:
+            return
+        review = access.compare(access.of_system(running["system"]) if running["system"] else None, new, wanted)
+        if not review.problems:
+            return
+        what = f"This system would lock out who deploys it. {' '.join(review.problems)}"
+        if "lockout" in self.params["force"]:
+            self.notes.append(f"{what} It is deployed all the same, as deploy_force demands.")
+        else:
+            self.problems.append(f"{what} If that is intended, force it (deploy_force: [lockout]).")
+
+    def _manifest(self, path: str) -> dict[str, t.Any]:
+        """What the system says of itself, although it may not be here yet."""
+        return self.params["manifest"] or _json(os.path.join(path, MANIFEST.lstrip("/")))
+
     def _missing(self, path: str, present: bool) -> tuple[int, int] | None:
         """Bytes and paths that have to be copied; None if nobody knows."""
         if present:
@@ -225,8 +244,8 @@ def read_running() -> Result:
     }
 
 
-def lists_checks(path: str) -> bool:
-    checks = _json(os.path.join(path, MANIFEST.lstrip("/"))).get("checks")
+def has_checks(manifest: Result) -> bool:
+    checks = manifest.get("checks")
     return isinstance(checks, dict) and checks.keys() >= CHECKS
 
 

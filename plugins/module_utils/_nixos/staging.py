@@ -10,14 +10,15 @@ means on the host, symbolic links and absolute paths included, and nobody else e
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import tempfile
 import time
+import typing as t
 from collections.abc import Iterator
 
-from .._core.errors import ConflictError, InvalidError, NixciError
+from .._core.errors import InvalidError, NixciError
+from . import locking
 from .command import Outcome, Runner
 
 # Only root may enter it, because a configuration may hold files that only root may read.
@@ -34,22 +35,7 @@ def exclusive(runner: Runner, who: str) -> Iterator[None]:
     """One build or activation at a time. A run that lost its controller continues here, so the next one waits for it."""
     os.makedirs(os.path.dirname(LOCK), exist_ok=True)
     with open(LOCK, "a+", encoding="utf-8") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if runner.left() <= 0:
-                    file.seek(0)
-                    holder = f" ({file.read().strip()})"
-                    error = ConflictError(
-                        f"Another run{holder if holder != ' ()' else ''} was still building or activating on this host after "
-                        f"{runner.timeout:g} s; run again when it is finished.",
-                        reason="locked",
-                    )
-                    error.plan_again = False
-                    raise error from None
-                time.sleep(0.2)
+        locking.acquire(file.fileno(), runner, lambda: _held(file, runner))
         file.truncate(0)
         file.write(f"{who} since {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}\n")
         file.flush()
@@ -57,6 +43,15 @@ def exclusive(runner: Runner, who: str) -> Iterator[None]:
             yield
         finally:
             file.truncate(0)
+
+
+def _held(file: t.TextIO, runner: Runner) -> str:
+    file.seek(0)
+    holder = file.read().strip()
+    return (
+        f"Another run{f' ({holder})' if holder else ''} was still building or activating on this host after {runner.timeout:g} s; "
+        "run again when it is finished."
+    )
 
 
 class Copy:

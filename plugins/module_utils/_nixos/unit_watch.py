@@ -51,6 +51,11 @@ class Unit:
         return self.active == "failed"
 
     @property
+    def crashed(self) -> bool:
+        """Whether it has failed, or waits for its restart because it did."""
+        return self.failed or ("auto-restart" in self.sub and self.shown.get("Result", "success") != "success")
+
+    @property
     def done(self) -> bool:
         """A task that ends, such as one that a timer starts, is not active afterwards."""
         return (
@@ -111,7 +116,8 @@ class UnitWatch:
         self.runner, self.steady = runner, steady
         self.ignored = set(ignored)
         self.required = list(dict.fromkeys(required))
-        self.changed = [name for name in dict.fromkeys(changed or []) if name not in self.required]
+        # A template never runs, and systemd knows nothing of it.
+        self.changed = [name for name in dict.fromkeys(changed or []) if name not in self.required and "@." not in name]
         self.all_failed = changed is not None
 
     def look(self) -> Seen:

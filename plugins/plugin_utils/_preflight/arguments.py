@@ -16,7 +16,7 @@ from . import checkout, names, specs, values
 Template = t.Callable[[t.Any], t.Any]
 
 # What the playbooks set, but not before the preflight has passed.
-LATER = {"nixci_storage", "attic_environment_version"}
+LATER = {"nixci_storage", "attic_environment_version", "backup_environment_version"}
 # Without a value of the user's, a service would be asked about nothing.
 EMPTY = {"gitlab_project": "the path of the project on GitLab, for instance group/fleet"}
 # A value that nobody shall see, and that the check of its service reads.
@@ -177,15 +177,18 @@ class Arguments:
         if value == "" and name in EMPTY:
             yield f"{name} is not set; it is {EMPTY[name]}."
             return
-        # Ansible makes text of a list, and a list of text.
-        if exact or isinstance(value, (list, dict)):
+        # Ansible makes text of a list, and a list of text; about text that is no mapping it has three sentences.
+        if exact or isinstance(value, (list, dict)) or option.get("type") == "dict":
             wrong = list(values.exact(name, value, option))
             if wrong:
                 yield from wrong
                 return
         wrong = self._mismatches(name, value, option)
         rule = values.RULES.get(name)
-        for problem in rule(name, value) if rule else ():
+        found = list(rule(name, value)) if rule else []
+        if found:  # ours says what to do
+            wrong = [one for one in wrong if "Supported parameters include" not in one]
+        for problem in found:
             # Ansible's sentences about types and missing keys name the key as well.
             key = problem.split(" ")[0].rstrip(":").rpartition(".")[2]
             if not any(key in one for one in wrong):
@@ -224,4 +227,4 @@ class Arguments:
 
 
 # Options whose value only exists later in the run, or that no rule about several variables needs.
-LATER_OPTIONS = {"attic_storage", "nixos_configuration"}
+LATER_OPTIONS = {"attic_storage", "backup_offsite_storage", "nixos_configuration"}

@@ -11,9 +11,10 @@ current=/run/current-system
 say uid "$(id -u)"
 say user "$(id -un)"
 say name "$(uname -n)"
-[ -x $current/bin/switch-to-configuration ] && say nixos yes
-say release "$(cat $current/nixos-version 2>/dev/null)"
 os() { sed -n "s/^$1=\"\{0,1\}\([^\"]*\).*/\1/p" /etc/os-release 2>/dev/null; }
+# Its installer is NixOS as well, and in memory.
+[ -x $current/bin/switch-to-configuration ] && [ "$(os VARIANT_ID)" != installer ] && say nixos yes
+say release "$(cat $current/nixos-version 2>/dev/null)"
 say os "$(os ID) $(os VERSION_ID)"
 say system "$(os PRETTY_NAME)"
 

@@ -17,7 +17,9 @@ Option = dict[str, t.Any]
 class Loader(t.Protocol):
     """The part of Ansible's DataLoader that is used here."""
 
-    def load_from_file(self, file_name: str, cache: str = ..., *, trusted_as_template: bool = ...) -> t.Any: ...
+    def load_from_file(
+        self, file_name: str, cache: str = ..., unsafe: bool = ..., *, trusted_as_template: bool = ...
+    ) -> t.Any: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,4 +68,5 @@ def supported() -> dict[str, dict[str, str]]:
 def _load(loader: Loader, path: pathlib.Path, *, templates: bool = False) -> dict[str, t.Any]:
     if not path.exists():
         return {}
-    return loader.load_from_file(str(path), "none", trusted_as_template=templates) or {}
+    # Unsafe means without a copy, which nobody else needs; making it takes longer than reading the file.
+    return loader.load_from_file(str(path), "none", unsafe=True, trusted_as_template=templates) or {}

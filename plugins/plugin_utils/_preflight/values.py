@@ -84,13 +84,13 @@ def number(least: int, most: int | None = None) -> Rule:
     return check
 
 
-def each(rule: Rule, *, empty: bool = True) -> Rule:
+def each(rule: Rule, *, empty: bool = True, remedy: str = "name at least one") -> Rule:
     def check(path: str, value: t.Any) -> t.Iterator[str]:
         if not isinstance(value, list):
             yield _type(path, value, list)
             return
         if not value and not empty:
-            yield f"{path} is empty; name at least one."
+            yield f"{path} is empty; {remedy}."
         for position, one in enumerate(value):
             yield from rule(f"{path}[{position}]", one)
 
@@ -134,6 +134,14 @@ def public_keys(path: str, value: t.Any) -> t.Iterator[str]:
         yield from text("publicKey")(f"{path}.{name}", key)
 
 
+def ssh_key(path: str, value: t.Any) -> t.Iterator[str]:
+    if "PRIVATE KEY" in str(value):
+        # Shown to nobody.
+        yield f"{path} is a private key; give the public one, which 'ssh-keygen -y -f FILE' prints, and keep the private one to yourself."
+        return
+    yield from text("sshKey")(path, value)
+
+
 def outside_the_store(path: str, value: t.Any) -> t.Iterator[str]:
     if str(value).startswith("/nix/store/"):
         yield f"{path} is in the Nix store, which everybody can read; use a path outside."
@@ -155,17 +163,46 @@ def named(kind: str, rule: Rule) -> Rule:
     return check
 
 
+def storage(path: str, value: t.Any) -> t.Iterator[str]:
+    """Where Attic's chunks are: in a bucket, or in a folder of the host."""
+    kind = value.get("type", "s3") if isinstance(value, dict) else "s3"
+    if kind == "local":
+        yield from fields({"type": anything, "path": text("path")})(path, value)
+    else:
+        bucket = {"endpoint": text("url"), "region": text("region"), "bucket": text("bucketName")}
+        yield from fields(bucket, type=anything)(path, value)
+
+
+def serial(path: str, value: t.Any) -> t.Iterator[str]:
+    """Sizes of batches. Jinja would take what is no number for 0, and a batch has at least one host."""
+    for size in value if isinstance(value, list) else [value]:
+        if not re.fullmatch(r"0*[1-9]\d*|0*([1-9]\d?|100)%", str(size)):
+            yield f"{path} has the size '{size}'; give numbers from 1 and percentages, for instance [1, '25%']."
+
+
+_on_both = {"urls": anything, "ports": anything}
+
 RULES: dict[str, Rule] = {
     "nixci_cache_domain": text("domain"),
     "nixci_dns_zone": text("domain"),
     "attic_domain": text("domain"),
     "attic_listen": text("listen"),
     "attic_environment_file": text("path", empty=True),
-    "attic_storage": fields({"endpoint": text("url"), "region": text("region"), "bucket": text("bucketName")}),
+    "attic_allowed_hosts": each(text("httpHost")),
+    "attic_substituter_endpoint": text("folderUrl", empty=True),
+    "attic_token_issuer": text("claim", empty=True),
+    "attic_token_audiences": each(text("claim")),
+    "attic_max_nar_info_size": number(1),
+    "attic_database_url": text("databaseUrl", empty=True),
+    "attic_storage": storage,
     "attic_chunking": fields(
-        {size: number(0) for size in ("nar_size_threshold", "min_size", "avg_size", "max_size")},
+        {}, **dict.fromkeys(("nar_size_threshold", "min_size", "avg_size", "max_size"), number(0))
     ),
-    "attic_compression": fields({"type": anything}, level=number(1, 22)),
+    "attic_compression": fields({"type": anything}, level=number(0, 22)),
+    "attic_memory_high": text("memory"),
+    "attic_memory_max": text("memory"),
+    "attic_gc_timeout": number(1),
+    "attic_gc_randomized_delay": text("duration"),
     "attic_default_retention": both(text("duration"), duration),
     "attic_gc_on_calendar": text("calendar"),
     "b2_bucket_name": text("bucketName"),
@@ -173,8 +210,17 @@ RULES: dict[str, Rule] = {
     "backup_start_at": text("calendar"),
     "backup_location": text("path"),
     "backup_keep_days": number(1),
+    "backup_offsite_bucket_name": text("bucketName", empty=True),
+    "backup_offsite_undo_days": number(1),
+    "backup_offsite_start_at": text("calendar"),
+    "backup_offsite_storage": fields({"endpoint": text("url"), "region": text("region"), "bucket": text("bucketName")}),
+    "backup_offsite_environment_file": both(text("path", empty=True), outside_the_store),
     "bootstrap_user": text("user"),
-    "bootstrap_keys": each(text("sshKey"), empty=False),
+    "bootstrap_keys": each(
+        ssh_key,
+        empty=False,
+        remedy="name at least one public key, or set ansible_ssh_private_key_file to a key whose public half is in the file beside it (.pub)",
+    ),
     "caches_domain": text("domain"),
     "caches_renew_before": duration,
     "caddy_sites": named(
@@ -189,6 +235,8 @@ RULES: dict[str, Rule] = {
     "caddy_log_size": number(1),
     "caddy_log_files": number(1),
     "caddy_log_days": number(1),
+    "deploy_probes": fields({}, units=anything, commands=anything, controller=fields({}, **_on_both), **_on_both),
+    "deploy_serial": serial,
     "dns_zone": text("domain"),
     "nixos_config_dir": text("path"),
     "nixos_rebuild_timeout": number(1),
@@ -211,6 +259,18 @@ RULES: dict[str, Rule] = {
     "substituter_public_keys": public_keys,
     "substituter_netrc_file": both(text("path", empty=True), outside_the_store),
     "substituter_verify_timeout": number(1),
+    "substituter_priority": number(0),
+    "substituter_private_priority": number(0),
+    "substituter_client": fields(
+        {},
+        connect_timeout=number(1),
+        stalled_download_timeout=number(1),
+        download_attempts=number(1),
+        http_connections=number(0),
+        narinfo_cache_positive_ttl=number(0),
+        narinfo_cache_negative_ttl=number(0),
+        fallback=truth,
+    ),
     "postgresql_databases": each(text("databaseName")),
 }
 
@@ -268,9 +328,24 @@ def _token(path: str, token: t.Any, renew_before: t.Any) -> t.Iterator[str]:
 
 
 def attic(values: dict[str, t.Any]) -> t.Iterator[str]:
-    sizes = values["attic_chunking"]
+    if "sslmode=verify-ca" in values["attic_database_url"]:
+        yield "attic_database_url has sslmode=verify-ca, with which the server ends in a panic; use sslmode=verify-full."
+    sizes = {"min_size": 16384, "avg_size": 65536, "max_size": 262144, **values["attic_chunking"]}
     if not sizes["min_size"] <= sizes["avg_size"] <= sizes["max_size"]:
-        yield "attic_chunking must have min_size <= avg_size <= max_size."
+        found = ", ".join(f"{name} {sizes[name]}" for name in ("min_size", "avg_size", "max_size"))
+        yield f"attic_chunking must have min_size <= avg_size <= max_size, and has {found}."
+
+
+def backup(values: dict[str, t.Any]) -> t.Iterator[str]:
+    if (
+        values["backup_offsite"]
+        and not values["backup_offsite_bucket_name"]
+        and not values.get("backup_offsite_storage")
+    ):
+        yield (
+            "backup_offsite is on, but nothing says where the copies go; set backup_offsite_bucket_name for a bucket at Backblaze, "
+            "or backup_offsite_storage for a bucket of your own."
+        )
 
 
 def nixos(values: dict[str, t.Any]) -> t.Iterator[str]:
@@ -285,9 +360,23 @@ def nixos(values: dict[str, t.Any]) -> t.Iterator[str]:
 
 
 # Role to what concerns several of its variables; called only if each of them is sound.
+def deploy(values: dict[str, t.Any]) -> t.Iterator[str]:
+    timeout, least = (
+        int(values["deploy_confirm_timeout"]),
+        int(values["deploy_grace"]) + int(values["deploy_steady"]) + 20,
+    )
+    if timeout < least:
+        yield (
+            f"deploy_confirm_timeout is {timeout} s, but must be at least 20 s more than deploy_grace and deploy_steady together; "
+            f"set it to {least} or more."
+        )
+
+
 TOGETHER: dict[str, t.Callable[[dict[str, t.Any]], t.Iterator[str]]] = {
     "attic": attic,
+    "backup": backup,
     "caches": caches,
+    "deploy": deploy,
     "nixos": nixos,
 }
 

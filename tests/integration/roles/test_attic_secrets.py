@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import base64
 import pathlib
 import typing as t
 
+import jwt
 from ansible_collections.pantheros.nixci.plugins.module_utils._core.env_file import parse
 
 from lab.clouds.onepassword import OnePasswordDouble
@@ -95,3 +97,55 @@ def test_a_host_with_a_file_of_its_own_needs_neither_item_nor_opnix(tmp_path: pa
     assert "file=/run/secrets/atticd;" in played.output
     assert "opnix=True;" in played.output
     assert list(double.items[double.vault_id("V")]) == []
+
+
+def test_a_shared_secret_a_local_storage_and_a_database_with_a_password(tmp_path: pathlib.Path) -> None:
+    """No bucket is needed, and the tokens are those that the server accepts."""
+    password = "canary-database"
+    double = OnePasswordDouble(vaults={"V": {"DB": {"password": password}}}, tokens={TOKEN: {"vaults": {"V": "write"}}})
+    variables = {
+        "nixci_onepassword_vault": "V",
+        "nixci_cache_domain": "cache.example.com",
+        "attic_storage": {"type": "local", "path": "/var/lib/atticd/storage"},
+        "attic_database_url": "postgresql://atticd@db.example.com/atticd?sslmode=verify-full",
+        "attic_onepassword_database_item": "DB",
+        "attic_signing_algorithm": "HS256",
+        "attic_token_issuer": "nixci",
+        "attic_token_audiences": ["fleet"],
+        "caches_tokens": {
+            "root-token": {"subject": "root", "validity": "90d", "permissions": [{"caches": "*", "pull": True}]}
+        },
+    }
+
+    def run(name: str, **changes: t.Any) -> t.Any:
+        tasks = [
+            {"ansible.builtin.include_role": {"name": "pantheros.nixci.attic", "tasks_from": "secrets"}},
+            {"ansible.builtin.include_role": {"name": "pantheros.nixci.caches", "tasks_from": "tokens"}},
+        ]
+        with serving(double.app) as url:
+            access = {"OP_CONNECT_HOST": url, "OP_CONNECT_TOKEN": TOKEN}
+            played = play(
+                tasks, {**variables, **changes}, tmp_path / name, secrets=[TOKEN, password], environment=access
+            )
+        assert played.leaks == []
+        return played
+
+    assert (played := run("first")).returncode == 0, played.output[-4000:]
+    made = double.values("V", "Attic-server")
+    assert parse(made["environment"]) == {
+        "ATTIC_SERVER_TOKEN_HS256_SECRET_BASE64": made["signing-key"],
+        "PGPASSWORD": password,
+    }
+    assert made["signing-key"] not in played.output
+    key = base64.b64decode(made["signing-key"])
+    assert len(key) == 64
+    token = double.values("V", "Attic")["root-token"]
+    assert jwt.decode(token, key, algorithms=["HS256"], audience="fleet")["iss"] == "nixci"
+
+    assert "changed=0 " in run("again").output
+    other = run("another kind", attic_signing_algorithm="RS256")
+    assert other.returncode != 0 and "is not a key for RS256. Set attic_signing_algorithm to HS256" in " ".join(
+        other.output.split()
+    )
+    assert made["signing-key"] not in other.output
+    assert double.values("V", "Attic-server") == made

@@ -45,7 +45,7 @@ def write(**values):
         json.dump(state, file)
 """
 OPTIONS: dict[str, str] = {
-    "nixos_deploy_check": "store_path generation plan action expected closure need_bytes caches copy force time",
+    "nixos_deploy_check": "store_path generation plan action expected closure need_bytes caches copy force time manifest access",
     "nixos_rebuild": "action store_path confirm_timeout inhibitors access force who timeout",
     "nixos_check": "manifest skip grace steady units urls commands ports changed_units ignore_failed",
     "nixos_confirm": "state id keep_generations record reason",
@@ -56,6 +56,9 @@ BODIES: dict[str, str] = {
     state, path = read(), params["store_path"] or (read()["before"] if params["generation"] else None)
     pending = {"id": "1", "system": state["running"], "previous": state["before"]} if state.get("pending") else None
     problems = [state["problem"]] if state.get("problem") else []
+    if params["manifest"]:
+        event("evaluate")
+        problems += [state["locked_out"]] if state.get("locked_out") else []
     if params["expected"] and params["expected"] != state["running"]:
         problems.append("the host has moved")
     module.exit_json(running={"system": state["running"], "profile": state["profile"]}, store_path=path, present=state["present"],
@@ -92,6 +95,13 @@ BODIES: dict[str, str] = {
     module.exit_json(changed=True)
 """,
 }
+EVALUATE = f"""
+- name: Evaluate
+  pantheros.nixci.nixos_deploy_check:
+    store_path: {NEW}
+    manifest: {{hostName: web}}
+  register: deploy_check_result
+"""
 BUILD = f"""
 - name: Build
   pantheros.nixci.nixos_closure:
@@ -122,7 +132,8 @@ class Fleet:
         """The collection with other modules in the place of those that change a host."""
         root = self.folder / "collections/ansible_collections/pantheros/nixci"
         replaced = {f"plugins/modules/{name}.py": text for name, text in modules()}
-        replaced["roles/nixos/tasks/build.yml"] = BUILD
+        replaced["roles/nixos/tasks/evaluate.yml"] = EVALUATE
+        replaced["roles/nixos/tasks/realise.yml"] = BUILD
         for folder in (".", "plugins", "plugins/modules", "roles", "roles/nixos", "roles/nixos/tasks"):
             (root / folder).mkdir(parents=True)
             for path in (ROOT / folder).iterdir():
@@ -201,8 +212,8 @@ def test_every_host_is_built_before_the_first_one_activates(fleet: Fleet) -> Non
     code, text = fleet.play()
     assert code == 0, text
     assert fleet.running(NEW) == fleet.names
-    happened = fleet.events("build", "activate")
-    assert [what for what, _host in happened] == ["build"] * 6 + ["activate"] * 6
+    happened = fleet.events("evaluate", "build", "activate")
+    assert [what for what, _host in happened] == ["evaluate"] * 6 + ["build"] * 6 + ["activate"] * 6
     record = fleet.state("host03")["record"]
     assert (record["transport"], record["bytes"], record["revision"]) == ("ssh", 4096, "abc")
     assert record["durations"].keys() == {"build", "activate", "verify"} and "@" in record["who"]
@@ -218,6 +229,20 @@ def test_a_problem_of_one_host_stops_all_of_them_and_every_problem_is_listed(fle
     assert code != 0 and fleet.events() == []
     assert "Nothing was activated. To be solved first: host01: its disk is full | host04: its clock stopped" in text
     assert fleet.running(OLD) == fleet.names
+
+
+def test_whom_the_evaluation_would_lock_out_is_known_before_anything_is_built(fleet: Fleet) -> None:
+    fleet.set("host01", locked_out="SSH is off")
+    fleet.set("host04", locked_out="its port is closed")
+    for args in ([], ["--check"]):
+        code, text = fleet.play(*args, nixci_flake_dir="/fleet")
+        assert code != 0 and fleet.events("build", "activate") == [], text
+        assert "To be solved first: host01: SSH is off | host04: its port is closed" in text
+    # What runs already is not built either.
+    for name in fleet.names:
+        fleet.set(name, running=NEW, profile=NEW)
+    code, text = fleet.play(nixci_flake_dir="/fleet")
+    assert code == 0 and fleet.events("build", "activate") == [] and "host00: unchanged" in text, text
 
 
 def test_no_batch_begins_after_one_that_failed(fleet: Fleet) -> None:
@@ -337,7 +362,7 @@ def test_fifty_hosts(tmp_path: pathlib.Path) -> None:
     code, text = fleet.play(forks=10)
     assert code != 0
     happened = fleet.events()
-    assert [what for what, _host in happened[:50]] == ["build"] * 50
+    assert [what for what, _host in happened[:100]] == ["evaluate"] * 50 + ["build"] * 50
     assert len({host for what, host in happened if what == "activate"}) == 10
     assert len(fleet.running(NEW)) == 9 and len(fleet.running(OLD)) == 41
     assert text.count(": not begun") == 40

@@ -4,20 +4,16 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
-import signal
-import subprocess
-import sys
 import time
 import typing as t
 from collections.abc import Iterator
 
 import pytest
 
+from tests.support.ansible_run import Controller
 from tests.support.lab_image import lab_image
 from tests.support.nixos_host import Host
-from tests.support.paths import ROOT
 
 PLAYBOOK = """
 - hosts: all
@@ -35,62 +31,22 @@ OWN = 'networking.hostName = "web"; environment.etc.mine.text = "the user\'s";'
 SLOW = 'system.activationScripts.slow = "sleep 3";'
 
 
-class Played(t.NamedTuple):
-    rc: int
-    out: str
-
-    @property
-    def text(self) -> str:
-        return " ".join(self.out.split())
-
-
-class Controller:
+class OneHost(Controller):
     def __init__(self, host: Host, folder: pathlib.Path) -> None:
+        super().__init__(f"{host.id},", folder / "site.yml")
         self.host = host
         (folder / "site.yml").write_text(PLAYBOOK)
-        self.command = [
-            str(pathlib.Path(sys.executable).with_name("ansible-playbook")),
-            f"--inventory={host.id},",
-            str(folder / "site.yml"),
-        ]
-        self.env = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
 
-    def _argv(self, *args: str, **values: t.Any) -> list[str]:
-        fixed = {"ansible_connection": "community.docker.docker", "ansible_python_interpreter": "/usr/bin/python3"}
-        fixed |= {
+    def argv(self, *args: str, **values: t.Any) -> list[str]:
+        fixed = {
+            "ansible_connection": "community.docker.docker",
+            "ansible_python_interpreter": "/usr/bin/python3",
             "nixos_configuration": "web",
             "deploy_grace": "5",
             "deploy_steady": "2",
             "deploy_confirm_timeout": "40",
         }
-        return [*self.command, *args, f"--extra-vars={json.dumps({**fixed, **values})}"]
-
-    def play(self, *args: str, **values: t.Any) -> Played:
-        done = subprocess.run(
-            self._argv(*args, **values),
-            cwd=ROOT,
-            env=self.env,
-            capture_output=True,
-            text=True,
-            timeout=200,
-            check=False,
-        )
-        return Played(done.returncode, done.stdout + done.stderr)
-
-    def killed_at(self, task: str, after: float, **values: t.Any) -> None:
-        process = subprocess.Popen(
-            self._argv(**values), cwd=ROOT, env=self.env, stdout=subprocess.PIPE, text=True, start_new_session=True
-        )
-        printed = ""
-        for line in process.stdout or []:
-            printed += line
-            if task in line:
-                time.sleep(after)
-                break
-        else:
-            raise AssertionError(f"the play ended before {task}: {printed}")
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        return super().argv(*args, **{**fixed, **values})
 
     def state(self) -> tuple[str, str, str]:
         """What runs, what boots, and our files in place."""
@@ -120,11 +76,11 @@ def host() -> Iterator[Host]:
 
 
 @pytest.fixture(scope="module")
-def controller(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Controller:
-    return Controller(host, tmp_path_factory.mktemp("controller"))
+def controller(host: Host, tmp_path_factory: pytest.TempPathFactory) -> OneHost:
+    return OneHost(host, tmp_path_factory.mktemp("controller"))
 
 
-def test_a_leftover_that_does_not_import_our_modules_is_refused(host: Host, controller: Controller) -> None:
+def test_a_leftover_that_does_not_import_our_modules_is_refused(host: Host, controller: OneHost) -> None:
     before = controller.state()
     for args in (["--check"], []):
         refused = controller.play(*args)
@@ -133,7 +89,7 @@ def test_a_leftover_that_does_not_import_our_modules_is_refused(host: Host, cont
     assert not host.sh("ls -d /etc/nixos/nixci /var/lib/nixci/staging").stdout
 
 
-def test_a_leftover_of_another_host_is_refused(host: Host, controller: Controller) -> None:
+def test_a_leftover_of_another_host_is_refused(host: Host, controller: OneHost) -> None:
     host.configure(IMPORT + OWN.replace('"web"', '"installer"'))
     before = controller.state()
     refused = controller.play()
@@ -141,7 +97,7 @@ def test_a_leftover_of_another_host_is_refused(host: Host, controller: Controlle
     assert controller.state() == before
 
 
-def test_a_first_preview_shows_what_the_run_does(host: Host, controller: Controller) -> None:
+def test_a_first_preview_shows_what_the_run_does(host: Host, controller: OneHost) -> None:
     host.configure(IMPORT + OWN + SLOW)
     before = controller.state()
     preview = controller.play("--check", "--diff")
@@ -152,7 +108,7 @@ def test_a_first_preview_shows_what_the_run_does(host: Host, controller: Control
     assert json.loads(host.out("cat /etc/nixci/manifest.json"))["files"]
 
 
-def test_refused_settings_do_not_stay(host: Host, controller: Controller) -> None:
+def test_refused_settings_do_not_stay(host: Host, controller: OneHost) -> None:
     before = controller.state()
     for args in (["--check"], []):
         refused = controller.play(*args, _nixos_collection_version="no version")
@@ -168,7 +124,7 @@ def test_refused_settings_do_not_stay(host: Host, controller: Controller) -> Non
     ids=["while it builds", "before the move", "before the activation", "in the activation"],
 )  # fmt: skip
 def test_an_interrupted_run_is_completed_by_the_next(
-    host: Host, controller: Controller, task: str, after: float, version: str
+    host: Host, controller: OneHost, task: str, after: float, version: str
 ) -> None:
     before = controller.state()
     values = {"pause": 30} if task.startswith("Between") else {}
@@ -179,7 +135,7 @@ def test_an_interrupted_run_is_completed_by_the_next(
     assert json.loads(host.out("cat /etc/nixci/manifest.json"))["version"] == version
 
 
-def test_what_needs_a_reboot_is_told_before_anything_moves(host: Host, controller: Controller) -> None:
+def test_what_needs_a_reboot_is_told_before_anything_moves(host: Host, controller: OneHost) -> None:
     host.configure(IMPORT + OWN + 'system.initInterfaceVersion = "systemd 3";')
     before = controller.state()
     refused = controller.play(_nixos_collection_version="1.1.0")

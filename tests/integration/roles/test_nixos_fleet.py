@@ -5,20 +5,18 @@ from __future__ import annotations
 
 import json
 import os
-import pathlib
 import re
-import subprocess
 import sys
 import typing as t
 from collections.abc import Iterator
 
 import pytest
 
-from lab import fleet as lab_fleet
+from tests.support.ansible_run import Controller, Played
+from tests.support.checkout import GIT, Checkout
 from tests.support.controller_nix import ControllerNix
 from tests.support.lab_image import lab_image
 from tests.support.nixos_host import Host
-from tests.support.paths import ROOT
 
 PLAYBOOK = """
 - hosts: all
@@ -26,103 +24,43 @@ PLAYBOOK = """
   tasks:
     - ansible.builtin.import_role: {name: pantheros.nixci.nixos, tasks_from: build, rolespec_validate: false}
     - ansible.builtin.debug: {msg: "transport={{ nixos_build_result.transport | default('none') }}."}
+    - ansible.builtin.debug: {msg: "missing={{ (deploy_check_result | default({})).missing_bytes | default('unknown') }}."}
+    - ansible.builtin.debug: {msg: "built={{ nixos_build_result.store_path | default('none') }}"}
     - ansible.builtin.import_role: {name: pantheros.nixci.nixos, tasks_from: activate, rolespec_validate: false}
 """
-FLAKE = """{
-  inputs.nixpkgs.url = "path:./nixpkgs";
-  outputs = { self, nixpkgs }: {
-    nixosConfigurations.web = nixpkgs.lib.nixosSystem {
-      system = "%s";
-      modules = [
-        { system.configurationRevision = self.rev or null; }
-        ./web.nix
-        ./nixci/hosts/web
-      ];
-    };
-  };
-}
-"""
 OWN = '# canary in the checkout\n{ ... }: { networking.hostName = "web"; environment.etc.mine.text = "%s"; }\n'
-GIT = {
-    "GIT_AUTHOR_NAME": "Me",
-    "GIT_AUTHOR_EMAIL": "me@nixci.test",
-    "GIT_COMMITTER_NAME": "Me",
-    "GIT_COMMITTER_EMAIL": "me@nixci.test",
-}
 
 
-class Played(t.NamedTuple):
-    rc: int
-    out: str
-
-    @property
-    def text(self) -> str:
-        return " ".join(self.out.split())
-
-    @property
-    def transport(self) -> str:
-        return re.findall(r"transport=(\w+)\.", self.out)[0]
+def transport(played: Played) -> str:
+    return re.findall(r"transport=(\w+)\.", played.out)[0]
 
 
-class Fleet:
+def path(played: Played) -> str:
+    return re.findall(r"built=(\S+)", played.text)[0]
+
+
+def missing(played: Played) -> int:
+    """The bytes that were known to be missing before the copy."""
+    return int(re.findall(r"missing=(\d+)\.", played.out)[0])
+
+
+class Fleet(Controller):
     def __init__(self, host: Host, nix: ControllerNix) -> None:
+        super().__init__(nix.folder / "hosts.yml", nix.folder / "site.yml", **GIT)
+        self.env |= {"TMPDIR": str(nix.folder / "tmp"), "PATH": f"{nix.bin}:{os.environ['PATH']}"}
         self.host, self.nix = host, nix
-        self.root = nix.folder / "my fleet"
-        self.root.mkdir()
+        self.checkout = Checkout(nix.folder / "my fleet", "web", OWN % "one", "./nixci/hosts/web")
+        self.root, self.git, self.commit = self.checkout.root, self.checkout.git, self.checkout.commit
         (nix.folder / "site.yml").write_text(PLAYBOOK)
         (nix.folder / "tmp").mkdir()
-        lab_fleet.add_nixpkgs(self.root)
-        (self.root / "flake.nix").write_text(FLAKE % lab_fleet.system())
-        (self.root / "web.nix").write_text(OWN % "one")
-        self.git("init", "--quiet", "--initial-branch=main")
-        self.commit()
+        there = {"ansible_connection": "community.docker.docker", "ansible_python_interpreter": "/usr/bin/python3"}
+        here = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+        hosts = {"fleet": {"hosts": {host.id: there}}, "controller": {"hosts": {"localhost": here}}}
+        (nix.folder / "hosts.yml").write_text(json.dumps(hosts))
 
-    def git(self, *args: str) -> str:
-        command = ["git", "-C", str(self.root), *args]
-        return subprocess.run(
-            command, env={**os.environ, **GIT}, capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-    def commit(self) -> str:
-        self.git("add", "--all")
-        self.git("commit", "--quiet", "--message=change")
-        return self.git("rev-parse", "HEAD")
-
-    def play(self, *args: str, **values: t.Any) -> Played:
-        fixed = {
-            "ansible_python_interpreter": "/usr/bin/python3",
-            "nixci_flake_dir": str(self.root),
-            "nixos_configuration": "web",
-            "deploy_grace": 5,
-            "deploy_steady": 2,
-        }
-        inventory = self.nix.folder / "hosts.yml"
-        connection = {"ansible_connection": "community.docker.docker"}
-        local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-        inventory.write_text(
-            json.dumps({"fleet": {"hosts": {self.host.id: connection}}, "controller": {"hosts": {"localhost": local}}})
-        )
-        program = pathlib.Path(sys.executable).with_name("ansible-playbook")
-        extra = {key: value for key, value in {**fixed, **values}.items() if key != "ansible_python_interpreter"}
-        command = [str(program), f"--inventory={inventory}", "--limit=fleet", str(self.nix.folder / "site.yml"), *args]
-        env = {
-            **os.environ,
-            **GIT,
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "ANSIBLE_NOCOLOR": "1",
-            "TMPDIR": str(self.nix.folder / "tmp"),
-            "PATH": f"{self.nix.bin}:{os.environ['PATH']}",
-        }
-        done = subprocess.run(
-            [*command, f"--extra-vars={json.dumps(extra)}"],
-            cwd=ROOT,
-            env=env,
-            capture_output=True,
-            text=True,
-            timeout=280,
-            check=False,
-        )
-        return Played(done.returncode, done.stdout + done.stderr)
+    def argv(self, *args: str, **values: t.Any) -> list[str]:
+        fixed = {"nixci_flake_dir": str(self.root), "nixos_configuration": "web", "deploy_grace": 5, "deploy_steady": 2}
+        return super().argv("--limit=fleet", *args, **{**fixed, **values})
 
     def state(self) -> tuple[str, str, str, str]:
         return (
@@ -181,7 +119,7 @@ def test_it_is_built_on_the_host_and_the_files_are_in_the_checkout(fleet: Fleet)
     head = fleet.git("rev-parse", "HEAD")
     first = fleet.play(deploy_build_on="host")
     assert first.rc == 0, first.out
-    assert first.transport == "host"
+    assert transport(first) == "host"
     assert fleet.host.current() == fleet.host.profile() == fleet.host.boots()
     assert "nixci/hosts/web/settings/nixos.json" in fleet.git("ls-files")
     record = json.loads(fleet.host.out("tail -1 /var/log/nixci/deployments.jsonl"))
@@ -195,7 +133,7 @@ def test_it_is_built_on_the_controller_and_copied(fleet: Fleet) -> None:
     fleet.commit()
     built = fleet.play(_nixos_collection_version="1.0.1", nixci_commit=True)
     assert built.rc == 0, built.out
-    assert built.transport == "ssh"
+    assert transport(built) == "ssh" and missing(built) > 0
     assert fleet.git("status", "--porcelain") == ""
     head = fleet.git("rev-parse", "HEAD")
     record = json.loads(fleet.host.out("tail -1 /var/log/nixci/deployments.jsonl"))
@@ -204,10 +142,14 @@ def test_it_is_built_on_the_controller_and_copied(fleet: Fleet) -> None:
 
 
 def test_as_it_is_a_commit_is_what_the_repository_is(fleet: Fleet) -> None:
-    (fleet.root / "web.nix").write_text(OWN % "two")
-    head = fleet.commit()
+    fleet.checkout.write(OWN % "two")
+    head, before = fleet.commit(), fleet.state()
+    built = fleet.play(nixos_as_is=True, deploy_action="build")
+    assert built.rc == 0 and transport(built) == "present" and fleet.state() == before, built.out
+    assert fleet.host.sh(f"test -e {path(built)}").returncode == 1, "the host does not get it"
     done = fleet.play(nixos_as_is=True)
     assert done.rc == 0 and fleet.host.out("cat /etc/mine") == "two", done.out
+    assert path(done) == path(built) == fleet.host.current()
     assert json.loads(fleet.host.out("cat /etc/nixci/manifest.json"))["revision"] == head
 
 
@@ -221,7 +163,7 @@ def test_a_checkout_behind_the_host_is_refused(fleet: Fleet) -> None:
 
 
 def test_a_ready_made_system_is_copied(fleet: Fleet) -> None:
-    (fleet.root / "web.nix").write_text(OWN % "three")
+    fleet.checkout.write(OWN % "three")
     fleet.commit()
     reference = f"path:{fleet.root.as_posix().replace(' ', '%20')}#nixosConfigurations.web.config.system.build.toplevel"
     path = fleet.nix.out("nix", "build", "--no-link", "--print-out-paths", reference).strip()
@@ -230,5 +172,5 @@ def test_a_ready_made_system_is_copied(fleet: Fleet) -> None:
     only_cache = fleet.play(deploy_store_path=path, deploy_copy="cache")
     assert only_cache.rc != 0 and "is in no binary cache that this host uses" in only_cache.text
     done = fleet.play(deploy_store_path=path)
-    assert done.rc == 0 and done.transport == "ssh" and fleet.host.current() == path, done.out
+    assert done.rc == 0 and transport(done) == "ssh" and fleet.host.current() == path, done.out
     fleet.clean()

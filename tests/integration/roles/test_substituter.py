@@ -82,15 +82,22 @@ def test_hosts_learn_of_the_caches_from_1password(tmp_path: pathlib.Path) -> Non
 
     public = {"url": URLS["public-cache"], "key": KEYS["public-cache"]}
     ci = {"url": URLS["ci-cache"], "key": KEYS["ci-cache"]}
-    assert vault.host() == ({"substituters": [public], "netrcFile": None}, {}, [public])
+    ordered = [{**public, "priority": 50}, {**ci, "priority": 60}]
+    alone = {"substituters": ordered[:1], "netrcFile": None, "client": {}}
+    both = {"substituters": ordered, "netrcFile": None, "client": {}}
+    assert vault.host() == (alone, {}, [public])
     secret = {"reference": "op://V/Attic/netrc", "version": 1794700740}
     assert vault.host(**private) == (
-        {"substituters": [public, ci], "netrcFile": None},
+        both,
         {"substituterNetrc": secret},
         [public, ci],
     )
+    # One variable takes all of it out.
+    assert vault.host(**private, substituter_enabled=False) == (None, {}, [])
     own = {**private, "substituter_netrc_file": "/run/secrets/netrc"}
-    assert vault.host(**own) == ({"substituters": [public, ci], "netrcFile": "/run/secrets/netrc"}, {}, [public, ci])
+    own_client = {"connect_timeout": 2, "fallback": False}
+    settings = {**both, "netrcFile": "/run/secrets/netrc", "client": {"connect-timeout": 2, "fallback": False}}
+    assert vault.host(**own, substituter_client=own_client) == (settings, {}, [public, ci])
     wanted = [{"name": "ci-cache", "is_public": True}, {"name": "other", "is_public": True}]
     assert vault.host(caches_wanted=wanted)[2] == [ci]
 

@@ -258,6 +258,33 @@ def test_a_dump_that_fails_is_a_failure_with_its_journal(dumps: Dumps) -> None:
     assert "left no new dump of 'atticd'" in dumps.check()["msg"]
 
 
+def test_a_copy_off_the_host_is_made_and_must_be_young(
+    dumps: Dumps, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dump, "COPIES", str(tmp_path))
+    state, name = tmp_path / "atticd.offsite", "atticd-20261126T120000Z.dump"
+
+    def check(check: bool = False) -> dict[str, t.Any]:
+        copies = [{"unit": "nixci-offsite.service", "databases": ["atticd"]}]
+        return dumps.module("nixos_check", {"copies": copies, "timeout": 1}, check=check)
+
+    assert check(check=True)["copies"] == {"atticd": None} and dumps.started() == 0
+    dumps.unit("exit 1")
+    assert "nixci-offsite.service cannot copy the dumps off the host" in check()["msg"]
+    dumps.unit("true")
+    assert "does not say that it copied a dump of 'atticd'" in check()["msg"]
+
+    dumps.unit(f"echo {name} > {state}")
+    started = dumps.started()
+    for _ in range(2):
+        made = check()
+        assert made["copies"] == {"atticd": name} and not made["changed"]
+        assert dumps.started() == started + 1
+    a_day_and_more = time.time() - 27 * 3600
+    os.utime(state, (a_day_and_more, a_day_and_more))
+    assert not check().get("failed") and dumps.started() == started + 2
+
+
 def test_a_dump_that_cannot_be_read_is_a_failure(dumps: Dumps) -> None:
     dumps.dump("atticd-20261126T120000Z.dump", 60)
     dumps.restore("echo 'pg_restore: error: did not find magic string in file header' >&2; exit 1")

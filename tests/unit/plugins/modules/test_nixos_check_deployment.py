@@ -26,6 +26,7 @@ class Systemd:
 case $1 in
   show) shift 3; first=1
     for unit; do [ $first ] || echo; first=;
+      case $unit in *@.*) echo "Failed to get properties: Unit name $unit is neither a valid invocation ID nor unit name." >&2; exit 1 ;; esac
       if [ -e "{folder}/units/$unit" ]; then . "{folder}/units/$unit"; else echo LoadState=not-found; fi
     done ;;
   list-units) case $2 in --failed) cat "{folder}/failed" ;; *) cat "{folder}/moving" ;; esac ;;
@@ -120,7 +121,7 @@ def test_what_only_changed_need_not_run(module: t.Any, systemd: Systemd) -> None
     systemd.unit("backup.timer", "active", "waiting", age=0, Type="")
     systemd.unit("setup.service", "active", "exited", age=0, Type="oneshot")
     systemd.unit("stopped.service", "inactive", "dead")
-    names = ["backup.service", "backup.timer", "setup.service", "stopped.service", "gone.service"]
+    names = ["backup.service", "backup.timer", "setup.service", "stopped.service", "gone.service", "template@.service"]
     started = time.monotonic()
     result = module("nixos_check", {"changed_units": names, "steady": 60, "grace": 1})
     assert not result["failed"], result

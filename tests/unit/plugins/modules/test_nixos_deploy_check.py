@@ -10,6 +10,8 @@ import json
 import os
 import pathlib
 import re
+import stat
+import subprocess
 import time
 import typing as t
 from collections.abc import Iterator
@@ -22,6 +24,7 @@ from ansible_collections.pantheros.nixci.plugins.module_utils._nixos import (
     readiness,
     rollback,
 )
+from ansible_collections.pantheros.nixci.plugins.plugin_utils._deploy import glance
 
 BOOT_ID = "0f1e2d3c-boot"
 Statvfs = t.Callable[..., None]
@@ -157,6 +160,48 @@ def test_a_full_disk_is_found_from_what_is_missing(machine: Machine, space: Stat
     assert found["missing_bytes"] == 250 << 20
     assert "has 300 MiB left, but the system needs 250 MiB more" in found["problems"][0]
     assert "needs 250 MiB more" in machine.look(store_path=missing, need_bytes=250 << 20)["problems"][0]
+
+
+def test_a_system_that_locks_out_who_deploys_is_refused_although_it_is_only_evaluated(machine: Machine) -> None:
+    good, missing = access(), str(machine.folder / "store/missing")
+    login = {"user": "deploy", "port": 22, "keys": [KEY], "sudo": True}
+    machine.run(machine.system("running", access=good))
+
+    def problems(manifest: dict[str, t.Any], **params: t.Any) -> list[str]:
+        return list(machine.look(store_path=missing, access=login, manifest=manifest, copy="ssh", **params)["problems"])
+
+    assert problems({"access": good}) == problems({}) == []
+    closed = {"access": {**good, "ssh": {**good["ssh"], "ports": [2222]}, "users": {}}}
+    (problem,) = problems(closed)
+    assert "would lock out who deploys it. SSH does not listen on port 22, but on 2222" in problem
+    assert "The user 'deploy' does not exist" in problem and "deploy_force: [lockout]" in problem
+    forced = machine.look(store_path=missing, access=login, manifest=closed, copy="ssh", force=["lockout"])
+    assert forced["problems"] == [] and "as deploy_force demands" in forced["notes"][0]
+    machine.run(machine.system("closed", **closed))
+    assert problems(closed) == [], "so it is already"
+
+
+def test_a_system_that_is_here_says_itself_whom_it_locks_out(machine: Machine) -> None:
+    off = {**access(), "ssh": {**access()["ssh"], "enable": False}}
+    (problem,) = machine.look(store_path=machine.system("off", access=off), access={"user": "root"})["problems"]
+    assert "SSH is off" in problem
+
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGOOD"
+
+
+def access() -> dict[str, t.Any]:
+    return {
+        "ssh": {"enable": True, "ports": [22], "permitRootLogin": "no"},
+        "firewall": {"enable": True, "tcpPorts": [22]},
+        "users": {"deploy": {"keys": [KEY], "groups": [], "wheel": True}},
+        "sudo": {"enable": True},
+    }
+
+
+def test_the_checks_of_a_system_are_known_before_it_is_here(machine: Machine) -> None:
+    listed = {"checks": dict.fromkeys(readiness.CHECKS, {})}
+    assert machine.look(store_path=str(machine.folder / "store/missing"), manifest=listed, copy="ssh")["manifest"]
 
 
 def test_inodes_are_counted(machine: Machine, space: Statvfs) -> None:
@@ -327,3 +372,76 @@ def test_a_line_cut_off_by_a_crash_is_left_out(machine: Machine) -> None:
     machine.record.write_text(machine.record.read_text() + '{"result": "conf')
     machine.run(machine.generation(2, second))
     assert machine.look(generation="previous")["store_path"] == machine.first
+
+
+# The action looks with a shell first, and runs the module only if there is something to do.
+
+
+def glanced(machine: Machine, system: str, action: str = "switch", **replaced: str) -> t.Any:
+    script = glance.SCRIPT.read_text()
+    places = {
+        "$(id -u)": "0",
+        "/run/current-system": str(machine.current),
+        "/run/booted-system": str(machine.booted),
+        "/nix/var/nix/profiles/system": str(machine.profile),
+        "/run/nixci/lock": str(machine.lock),
+        "/run/nixci/unfinished-activation": str(machine.folder / "unfinished"),
+        "/var/lib/nixci/deployment": str(machine.pending),
+        "/proc/sys/kernel/random/boot_id": str(machine.folder / "boot_id"),
+        **replaced,
+    }
+    for old, new in places.items():
+        assert old in script, old
+        script = script.replace(old, new)
+    done = subprocess.run(["sh", "-c", script, "sh", system], capture_output=True, text=True, check=True)
+    return glance.nothing_to_do(done.stdout, action)
+
+
+def runnable(machine: Machine, name: str, number: int, **manifest: t.Any) -> str:
+    system = machine.generation(number, machine.system(name, **manifest))
+    program = pathlib.Path(system, "bin/switch-to-configuration")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    pathlib.Path(system, "etc/hostname").write_text("web\n")
+    machine.run(system)
+    return system
+
+
+@pytest.mark.parametrize("action", ["switch", "boot", "test"])
+def test_a_glance_says_what_the_module_says(machine: Machine, action: str) -> None:
+    checks = dict.fromkeys(readiness.CHECKS, {})
+    system = runnable(machine, "other", 2, revision="abc", checks=checks)
+    found = machine.look(store_path=system, action=action)
+    seen = glanced(machine, system, action)
+    assert seen and seen["current"] and seen["manifest"] and seen["running"]["revision"] == "abc"
+    assert seen == {name: found[name] for name in seen}
+    assert glanced(machine, str(machine.profile), action) == seen, "a link to the system"
+
+
+@pytest.mark.parametrize("what", ["unfinished", "state/deployment"])
+def test_a_glance_leaves_what_was_interrupted_to_the_module(machine: Machine, what: str) -> None:
+    system = runnable(machine, "other", 2)
+    assert glanced(machine, system)
+    (machine.folder / what).write_text("id=7\n")
+    assert glanced(machine, system) is None
+
+
+def test_a_glance_leaves_another_run_to_the_module(machine: Machine) -> None:
+    system = runnable(machine, "other", 2)
+    machine.lock.touch()
+    assert glanced(machine, system)
+    with machine.lock.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert glanced(machine, system) is None
+
+
+def test_a_glance_leaves_everything_else_to_the_module(machine: Machine) -> None:
+    system = runnable(machine, "other", 2)
+    assert glanced(machine, machine.first) is None, "another system runs"
+    assert glanced(machine, system, **{"$(id -u)": "1000"}) is None, "not root"
+    assert glanced(machine, system, **{"$(date +%s)": str(int(time.time()) - 3600)}) is None, "the clock differs"
+    machine.booted.unlink()
+    machine.booted.symlink_to(machine.first)
+    assert glanced(machine, system) and glanced(machine, system, "boot") is None
+    pathlib.Path(system, "etc/nixci/manifest.json").write_text("[")
+    assert glanced(machine, system) is None, "a manifest that cannot be read"
+    assert glance.nothing_to_do("sh: not found", "switch") is None

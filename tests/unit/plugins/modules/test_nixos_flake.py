@@ -13,7 +13,6 @@ import pytest
 SYSTEM = {
     "drv": "/nix/store/0-web.drv",
     "path": "/nix/store/0-web",
-    "platform": "x86_64-linux",
     "host": "web",
     "manifest": None,
 }
@@ -30,10 +29,16 @@ class Nix:
         self.answer("nix", json.dumps(SYSTEM))
         self.answer("nix-store", SYSTEM["path"] or "")
 
-    def answer(self, program: str, out: str = "", err: str = "", rc: int = 0) -> None:
+    def answer(self, program: str, out: str = "", err: str = "", rc: int = 0, *, valid: bool = True) -> None:
         (self.folder / f"{program}.out").write_text(out)
         (self.folder / f"{program}.err").write_text(err)
-        script = f'#!/bin/sh\necho "{program} $*" >>{self.calls}\ncat {self.folder}/{program}.err >&2\ncat {self.folder}/{program}.out\nexit {rc}\n'
+        script = f"""#!/bin/sh
+[ "$1" != --check-validity ] || exit {int(not valid)}
+echo "{program} $*" >>{self.calls}
+cat {self.folder}/{program}.err >&2
+cat {self.folder}/{program}.out
+exit {rc}
+"""
         (self.folder / program).write_text(script)
         (self.folder / program).chmod(0o755)
 
@@ -64,6 +69,21 @@ def test_what_was_evaluated_is_built_without_another_evaluation(build: Build, ni
     assert " eval --json " in evaluated and realised == "nix-store --realise /nix/store/0-web.drv"
 
 
+def test_it_is_evaluated_first_and_built_later(build: Build, module: t.Any, nix: Nix) -> None:
+    manifest = {"files": {}, "access": {"ssh": {"enable": False}}}
+    nix.answer("nix", json.dumps({**SYSTEM, "manifest": json.dumps(manifest)}))
+    evaluated = build(evaluate=True)
+    assert evaluated["store_path"] == SYSTEM["path"] and evaluated["manifest"] == manifest
+    assert evaluated["derivation"] == SYSTEM["drv"] and "nix-store" not in nix.calls.read_text()
+    nix.calls.unlink()
+    built = module("nixos_flake", {"derivation": SYSTEM["drv"]})
+    assert built["store_path"] == SYSTEM["path"]
+    assert nix.calls.read_text() == f"nix-store --realise {SYSTEM['drv']}\n"
+    nix.answer("nix-store", err="error: path is not valid", rc=1, valid=False)
+    collected = module("nixos_flake", {"derivation": SYSTEM["drv"]})
+    assert collected["reason"] == "collected" and "run again" in collected["msg"]
+
+
 def test_nothing_of_another_host_or_without_our_files_is_built(build: Build, nix: Nix) -> None:
     assert build(host_name="db")["reason"] == "another_host"
     assert build(**PARAMS)["reason"] == "not_imported"
@@ -85,12 +105,19 @@ def test_nothing_of_another_host_or_without_our_files_is_built(build: Build, nix
             "error: a 'aarch64-linux' with features {} is required to build '/nix/store/0-x.drv'",
             "platform",
         ),
+        (
+            "nix-store",
+            "error: Cannot build '/nix/store/0-x.drv'.\nRequired system: 'aarch64-linux' with features {}\nCurrent system: 'i686-linux' with features {}",
+            "platform",
+        ),
     ],
 )
 def test_failures_have_a_reason(build: Build, nix: Nix, program: str, error: str, reason: str) -> None:
     nix.answer(program, err=f"{error}\n", rc=1)
     result = build()
     assert result["failed"] and result["reason"] == reason, result["msg"]
+    if reason == "platform":
+        assert "The system is for aarch64-linux" in result["msg"]
 
 
 def test_another_name_is_suggested(build: Build, nix: Nix) -> None:

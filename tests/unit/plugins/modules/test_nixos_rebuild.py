@@ -46,6 +46,7 @@ here=$(dirname "$(dirname "$0")")
 case "$1:$(cat {root}/fail 2>/dev/null)" in
   *:locked) cat {data}/activation/lock-perl.txt >&2; exit 11 ;;
   *:check) echo "Pre-switch check 'ports' failed" >&2; echo "Pre-switch checks failed" >&2; exit 1 ;;
+  *:bus) printf 'Error: Failed to open dbus connection\n\nCaused by:\n    D-Bus error: Connection refused\n' >&2; exit 1 ;;
   boot:init) exit 0 ;;
   boot:loader) [ "${{here##*/}}" = old ] || {{ cat {data}/activation/boot-loader.txt >&2; exit 1; }} ;;
   *:init) cat {data}/activation/init-changed.txt >&2; exit 100 ;;
@@ -103,6 +104,8 @@ case "$*" in
   is-active*) exit 3 ;;
   *"stop"*nixci-revert.timer) rm -f {root}/timer ;;
   *list-units*) cat {root}/failed-units 2>/dev/null; true ;;
+  show*) while [ "$1" != -- ]; do shift; done; shift
+    for unit; do cat {root}/shown-$unit 2>/dev/null || printf 'LoadState=loaded\nActiveState=active\nSubState=exited\n'; echo; done ;;
   reboot) echo reboot >> {root}/calls ;;
 esac
 """
@@ -616,7 +619,9 @@ def test_what_was_not_activated_leaves_nothing(host: Host, module: Run, how: str
     assert module(MODULE, {})["changed"]
 
 
-@pytest.mark.parametrize(("how", "reason"), [("locked", "locked"), ("check", "pre_switch_check")])
+@pytest.mark.parametrize(
+    ("how", "reason"), [("locked", "locked"), ("check", "pre_switch_check"), ("bus", "not_started")]
+)
 @pytest.mark.parametrize("check", [True, False])
 def test_what_stops_activation_stops_it_before_the_profile_moves(
     host: Host, module: Run, how: str, reason: str, check: bool
@@ -624,6 +629,7 @@ def test_what_stops_activation_stops_it_before_the_profile_moves(
     host.fail(how)
     result = module(MODULE, {}, check=check)
     assert result["failed"] and result["reason"] == reason
+    assert ("own checks" in result["msg"]) is (how == "check")
     assert host.profile == host.system("old")
 
 
@@ -662,9 +668,8 @@ def test_an_interrupted_activation_is_repeated(host: Host, module: Run) -> None:
 
 
 def test_a_run_waits_for_an_activation_that_an_earlier_one_left(host: Host, module: Run) -> None:
-    host.program(
-        "bin/systemctl", '[ "$1" != is-active ] || {{ [ -e {root}/waited ] && exit 3; touch {root}/waited; exit 0; }}'
-    )
+    waits = '[ "$1" != is-active ] || {{ [ -e {root}/waited ] && exit 3; touch {root}/waited; exit 0; }}'
+    host.program("bin/systemctl", waits + SYSTEMCTL)
     assert module(MODULE, {})["changed"]
     host.program("bin/systemctl", "exit 0")
     result = module(MODULE, {"timeout": 1})

@@ -9,7 +9,9 @@ from __future__ import annotations
 import pathlib
 
 import pytest
+from ansible_collections.pantheros.nixci.plugins.module_utils._nixos import host as hosts
 from ansible_collections.pantheros.nixci.plugins.module_utils._nixos import messages
+from ansible_collections.pantheros.nixci.plugins.module_utils._nixos.command import Outcome
 
 DATA = pathlib.Path(__file__).parent / "data"
 CONFIGURATION = "/etc/nixos/configuration.nix"
@@ -129,9 +131,11 @@ def test_units_and_users_that_failed() -> None:
     assert messages.failed_snippets(read("activation/snippet")) == ["copyKeys"]
 
 
-@pytest.mark.parametrize("name", ["lock-perl", "lock-rust", "lock-unit"])
-def test_a_lock_is_recognized(name: str) -> None:
-    assert messages.LOCKED.search(read(f"activation/{name}"))
+@pytest.mark.parametrize(("name", "status"), [("lock-perl", 11), ("lock-rust", 11), ("lock-unit", 1)])
+def test_a_lock_is_recognized(name: str, status: int) -> None:
+    text = read(f"activation/{name}")
+    assert hosts.refused_by_lock(Outcome(status, "", text))
+    assert not hosts.refused_by_lock(Outcome(4, f"Nov 26 12:00:00 web app[7]: {text}", ""))
 
 
 def test_what_activation_would_do() -> None:

@@ -74,7 +74,16 @@ def test_sound_values_have_no_problem_and_secrets_are_not_read() -> None:
         ),
         ("attic_chunking", {"nar_size_threshold": 1, "min_size": "big", "avg_size": 5, "max_size": 7}, "min_size"),
         ("attic_compression", {"type": "gzip"}, "zstd"),
-        ("attic_compression", {"type": "zstd", "level": 99}, "between 1 and 22"),
+        ("attic_compression", {"type": "zstd", "level": 99}, "between 0 and 22"),
+        ("attic_storage", {"type": "local", "path": "/srv", "bucket": "bkt"}, "unknown key bucket"),
+        ("attic_storage", {"type": "local", "path": "srv"}, "absolute path"),
+        ("attic_chunking", {"max_size": 5}, "max_size 5"),
+        ("attic_database_url", "postgresql://atticd:secret@db/atticd", "without password"),
+        ("attic_database_url", "sqlite:///tmp/server.db", "/var/lib/atticd/"),
+        ("attic_database_url", "postgresql://atticd@db/atticd?sslmode=verify-ca", "sslmode=verify-full"),
+        ("attic_memory_max", "lots", "512M"),
+        ("attic_substituter_endpoint", "https://cdn.nixci.test", "ends in /"),
+        ("substituter_client", {"connect_timout": 5}, "connect_timout"),
         ("attic_default_retention", "3 fortnights", "fortnights"),
         ("attic_gc_on_calendar", "every day!", "calendar"),
         ("backup_keep_days", -1, "at least 1"),
@@ -220,3 +229,40 @@ def test_every_shared_variable_that_plugins_read_is_documented() -> None:
 def test_the_module_documents_every_role() -> None:
     text = (ROOT / "plugins/modules/inventory_check.py").read_text()
     assert f"choices: [{', '.join(specs.roles())}]" in text
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ([], "(.pub)"),
+        (["-----BEGIN OPENSSH PRIVATE KEY-----\ncanary\n"], "is a private key"),
+        (["~/.ssh/id_ed25519.pub"], "is not a public SSH key"),
+    ],
+)
+def test_keys_that_give_nobody_access_are_found_and_private_ones_not_shown(keys: list[str], says: str) -> None:
+    (problem,) = check({"bootstrap_keys": keys}, ["bootstrap"]).problems
+    assert says in problem and problem.startswith("bootstrap_keys") and "canary" not in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("deploy_confirm_timeout", "5", "set it to 55 or more"),
+        ("deploy_serial", "half", "the size 'half'"),
+        ("deploy_serial", [1, "0%"], "the size '0%'"),
+        ("deploy_probes", {"unit": ["x.service"]}, "did you mean units?"),
+        ("deploy_probes", "x.service", "not a mapping"),
+        ("rollback_list", "maybe", "maybe"),
+        ("rollback_to", "abc", "abc"),
+    ],
+)
+def test_a_wrong_way_to_deploy_is_found_before_a_host_is_asked(name: str, value: t.Any, says: str) -> None:
+    (problem,) = check({name: value}, ["deploy"]).problems
+    assert name in problem and says in problem
+
+
+@pytest.mark.parametrize("sizes", [1, "3", "100%", [1, "25%"], ["100%"]])
+def test_batches_have_the_sizes_of_ansible_s_serial(sizes: t.Any) -> None:
+    assert (
+        check({"deploy_serial": sizes, "deploy_confirm_timeout": "300", "rollback_to": "3"}, ["deploy"]).problems == []
+    )
