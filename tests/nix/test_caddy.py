@@ -283,8 +283,9 @@ def test_the_log_is_bounded(server: Server) -> None:
 def test_the_hit_rate_of_a_log_that_caddy_wrote(server: Server) -> None:
     server.put("/root/hit-rate.py", (ROOT / "nix/modules/hit-rate.py").read_text())
     rows = [line.split() for line in server.out("python3 /root/hit-rate.py /var/log/caddy 1").splitlines()]
-    [row] = [row for row in rows if row[1] == "ci-cache"]
-    hits, misses, away = map(int, row[4:7])
+    # Two, if it is midnight.
+    counts = [map(int, row[-4:-1]) for row in rows if row[1] == "ci-cache"]
+    hits, misses, away = map(sum, zip(*counts, strict=True))
     # none.narinfo is the miss; broken.narinfo, slow.narinfo and what was asked without a server are the others
     assert hits >= 2 and misses == 1 and away >= 4
 
@@ -298,7 +299,13 @@ def test_a_scanner_finds_nothing_wrong_with_its_tls(
     root, report = tmp_path / "root.pem", tmp_path / "report.json"
     root.write_text(server.out("cat /root/.local/share/caddy/pki/authorities/local/root.crt"))
     target = server.out("hostname -i").split()[0] + ":443"
-    options = (f"--sni={SITE}", f"--certinfo_ca_file={root}", f"--json_out={report}", "--mozilla_config=intermediate")
+    options = (
+        f"--sni={SITE}",
+        f"--certinfo_ca_file={root}",
+        f"--json_out={report}",
+        "--mozilla_config=intermediate",
+        "--slow_connection",
+    )
     done = attempt(str(ROOT / ".venv/sslyze/bin/sslyze"), *options, target, timeout=120)
     assert done.returncode == 0 and "OK - Compliant" in done.stdout, done.stdout[-3000:] + done.stderr
     [scan] = json.loads(report.read_text())["server_scan_results"]
