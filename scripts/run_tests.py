@@ -12,6 +12,7 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import functools
+import io
 import operator
 import os
 import pathlib
@@ -32,6 +33,8 @@ from tests.support import containers  # noqa: E402
 
 # The tests of one file share servers; files are independent of each other.
 PARALLEL = ("-n", "auto", "--maxprocesses=8", "--dist=loadfile")
+# Seconds after which the names of the parts that run are shown.
+SIGN_OF_LIFE = 60
 # What takes long is named, so that it can be made faster.
 SLOWEST = ("--durations=10", "--durations-min=5")
 # For the newest ansible-core, as the interpreter of .venv may be too old for it. All tools ignore what is in .venv.
@@ -106,17 +109,22 @@ def two_at_a_time(names: t.Sequence[str]) -> dict[str, Run]:
     """Because most parts wait now and then, or have one process only. What a part prints is shown when it has ended."""
     done = {}
     with concurrent.futures.ThreadPoolExecutor(2) as pool, contextlib.ExitStack() as files:
-        outputs = {name: files.enter_context(tempfile.TemporaryFile("w+")) for name in names}
+        outputs = {name: files.enter_context(tempfile.TemporaryFile("w+", errors="replace")) for name in names}
         futures = {pool.submit(Run.of, name, outputs[name]): name for name in names}
-        for future in concurrent.futures.as_completed(futures):
-            name = futures[future]
-            try:
-                done[name] = future.result()
-            except Exception:
-                traceback.print_exc(file=outputs[name])
-                done[name] = Run(name, Result(failed=1), 0)
-            outputs[name].seek(0)
-            print(f"\n==== {name}\n{outputs[name].read()}==== {done[name]}", flush=True)
+        waiting = set(futures)
+        while waiting:
+            ended, waiting = concurrent.futures.wait(waiting, SIGN_OF_LIFE, concurrent.futures.FIRST_COMPLETED)
+            if not ended:
+                print("...", ", ".join(name for future, name in futures.items() if future.running()), flush=True)
+            for future in ended:
+                name = futures[future]
+                try:
+                    done[name] = future.result()
+                except Exception:
+                    traceback.print_exc(file=outputs[name])
+                    done[name] = Run(name, Result(failed=1), 0)
+                outputs[name].seek(0)
+                print(f"\n==== {name}\n{outputs[name].read()}==== {done[name]}", flush=True)
     return done
 
 
@@ -266,4 +274,5 @@ PARTS: dict[str, t.Callable[..., Result]] = {
 FIRST = "image"
 
 if __name__ == "__main__":
+    t.cast(io.TextIOWrapper, sys.stdout).reconfigure(errors="replace")
     sys.exit(main(sys.argv[1:]))

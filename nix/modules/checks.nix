@@ -21,7 +21,6 @@ in
       t.submodule {
         unit = t.option types.str "Unit that makes the dump.";
         folder = t.option types.str "Where it is.";
-        offsite = t.optionOr null (types.nullOr types.str) "Unit that copies it off the host.";
       }
     )) "Database to its dump.";
     urls = t.optionOr { } (types.attrsOf (
@@ -50,7 +49,6 @@ in
       dumps = lib.genAttrs cfg.backup.databases (name: {
         unit = "${dump name}.service";
         folder = cfg.backup.location;
-        offsite = if cfg.backup.offsite == null then null else "nixci-offsite.service";
       });
     })
 

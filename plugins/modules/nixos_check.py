@@ -34,7 +34,7 @@ options:
     description: Kinds of checks to leave out, also of those that the manifest lists, such as dumps that would take too long.
     type: list
     elements: str
-    choices: [units, ports, commands, databases, logins, dumps, files, urls]
+    choices: [units, ports, commands, databases, logins, dumps, copies, files, urls]
     default: []
   units:
     description:
@@ -112,19 +112,42 @@ options:
         description: The folder of the dumps.
         type: path
         required: true
-      offsite:
-        description:
-          - The unit that copies the dump off the host and reads it back. It is started under the same conditions as O(dumps[].unit), and must
-            then have written C(/var/lib/nixci-backup/DATABASE.offsite).
-        type: str
       max_age:
-        description: Hours after which another dump, and another copy, is made.
+        description: Hours after which another dump is made.
         type: int
         default: 26
       timeout:
         description: Seconds within which a dump must be made and read.
         type: int
         default: 900
+  copies:
+    description:
+      - Units that copy dumps off the host. They must have copied the databases within O(copies[].max_age), and since the running system was
+        activated; otherwise they are started. In check mode, they are not.
+      - Not part of O(manifest), so a deployment is not taken back because the place of the copies cannot be reached.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      unit:
+        description:
+          - The unit, such as V(nixci-offsite.service). For each database it writes the name of the dump that it copied and read back to
+            C(/var/lib/nixci-backup/DATABASE.offsite).
+        type: str
+        required: true
+      databases:
+        description: The databases.
+        type: list
+        elements: str
+        required: true
+      max_age:
+        description: Hours after which another copy is made.
+        type: int
+        default: 26
+      timeout:
+        description: Seconds within which the unit must have ended.
+        type: int
+        default: 3600
   files:
     description: Path of a file to its mode, such as V(0400). The contents are not read.
     type: dict
@@ -231,10 +254,15 @@ answers:
   sample:
     - {"url": "http://127.0.0.1:8080/", "host": "cache.example.com", "status": 200, "sha256": "e3b0c442...", "certificate_until": null}
 dumps:
-  description: Database to its newest dump, its size in bytes, whether it was made by this task, and the dump that was last copied off the host.
+  description: Database to its newest dump, its size in bytes, and whether it was made by this task.
   type: dict
   returned: success
-  sample: {"atticd": {"path": "/var/backup/nixci/atticd-20261126T023000Z.dump", "size": 40960, "made": false, "offsite": "atticd-20261126T023000Z.dump"}}
+  sample: {"atticd": {"path": "/var/backup/nixci/atticd-20261126T023000Z.dump", "size": 40960, "made": false}}
+copies:
+  description: Database to the name of the dump that was last copied off the host and read back; null if none was.
+  type: dict
+  returned: success
+  sample: {"atticd": "atticd-20261126T023000Z.dump"}
 failed_units:
   description:
     - Units that are not active, or failed without being decisive, with the last lines of their journal. Secrets are masked.
@@ -267,7 +295,7 @@ from ..module_utils._nixos.command import Runner
 from ..module_utils._nixos.probes import parse_command, parse_port
 from ..module_utils._nixos.unit_watch import SETTLED
 
-CHECKS = ("units", "ports", "commands", "databases", "logins", "dumps", "files", "urls")
+CHECKS = ("units", "ports", "commands", "databases", "logins", "dumps", "copies", "files", "urls")
 
 
 def check(module: AnsibleModule) -> dict[str, t.Any]:
@@ -301,11 +329,16 @@ def main() -> None:
         "certificate_name": {"type": "str"},
         "ca_path": {"type": "path"},
     }
+    copies = {
+        "unit": {"type": "str", "required": True},
+        "databases": {"type": "list", "elements": "str", "required": True},
+        "max_age": {"type": "int", "default": 26},
+        "timeout": {"type": "int", "default": 3600},
+    }
     dump = {
         "database": {"type": "str", "required": True},
         "unit": {"type": "str", "required": True},
         "folder": {"type": "path", "required": True},
-        "offsite": {"type": "str"},
         "max_age": {"type": "int", "default": DUMP_DEFAULTS["max_age"]},
         "timeout": {"type": "int", "default": DUMP_DEFAULTS["timeout"]},
     }
@@ -323,6 +356,7 @@ def main() -> None:
             "postgresql": {"type": "dict", "default": {}},
             "logins": {"type": "dict", "default": {}},
             "dumps": {"type": "list", "elements": "dict", "default": [], "options": dump},
+            "copies": {"type": "list", "elements": "dict", "default": [], "options": copies},
             "files": {"type": "dict", "default": {}},
             "urls": {"type": "list", "elements": "dict", "default": [], "options": url},
             "timeout": {"type": "int", "default": 60, "aliases": ["grace"]},

@@ -466,7 +466,7 @@ def on_the_host(host: Server, user: str, **options: t.Any) -> dict[str, t.Any]:
             "--extra-vars=ansible_python_interpreter=/usr/bin/python3",
             "--module-name=pantheros.nixci.attic_stats_info", f"--args={json.dumps(options)}",
         ],
-        capture_output=True, text=True, check=False, timeout=120,
+        capture_output=True, text=True, check=False, timeout=300,
         env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".collections"), "ANSIBLE_REMOTE_TEMP": "/tmp"},  # noqa: S108
     )  # fmt: skip
     return json.loads(done.stdout.partition("=> ")[2] or json.dumps({"msg": done.stdout + done.stderr}))

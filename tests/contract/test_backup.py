@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import concurrent.futures
 import contextlib
+import hashlib
 import json
 import os
 import pathlib
@@ -25,11 +26,12 @@ import pytest
 import requests
 import trustme
 import yaml
+import zstandard
 
 from lab.clouds.b2 import B2Double
 from lab.clouds.s3 import S3Double
 from lab.shell import run
-from tests.contract.atticd import NEW_CACHE, ROOT_TOKEN, SECRET, Path, command_of
+from tests.contract.atticd import NEW_CACHE, ROOT_TOKEN, SECRET, Path, command_of, nix32
 from tests.support.lab_image import lab_image
 from tests.support.nixos_host import Host
 from tests.support.paths import ROOT
@@ -59,12 +61,12 @@ class Cloud:
 
     def _bucket(self, name: str, capabilities: list[str]) -> t.Any:
         auth = (self.b2.account_id, self.b2.keys[self.b2.account_id].secret)
-        token = requests.get(f"{self.url}/b2api/v4/b2_authorize_account", auth=auth, timeout=5).json()
+        token = requests.get(f"{self.url}/b2api/v4/b2_authorize_account", auth=auth, timeout=30).json()
         made = requests.post(
             f"{self.url}/b2api/v4/b2_create_bucket",
             json={"accountId": self.b2.account_id, "bucketName": name, "bucketType": "allPrivate"},
             headers={"Authorization": token["authorizationToken"]},
-            timeout=5,
+            timeout=30,
         )
         bucket = made.json()["bucketId"]
         return self.b2.add_key(name, capabilities, bucket_ids=[bucket]), bucket
@@ -160,7 +162,8 @@ class Machine:
     def nar(self, narinfo: str, path: str) -> bytes:
         """Through the redirect to the bucket, as Nix reads it."""
         url = re.findall("^URL: (.*)", narinfo, re.MULTILINE)[0]
-        return self.ask("GET", f"/{path.split('/')[1]}/{url}").content
+        content = self.ask("GET", f"/{path.split('/')[1]}/{url}").content
+        return zstandard.ZstdDecompressor().stream_reader(content, read_across_frames=True).read()
 
     def lose_database(self) -> None:
         self.host.out("systemctl stop atticd; runuser -u postgres -- dropdb --force atticd")
@@ -182,7 +185,7 @@ class Machine:
         self.comes_back()
         return done.stdout
 
-    def play(self, name: str, folder: pathlib.Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    def play(self, name: str, folder: pathlib.Path, *flags: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """A playbook of the operator's, through docker instead of SSH."""
         inventory = folder / "inventory.yml"
         connection = {"ansible_connection": "community.docker.docker", "ansible_host": self.host.id}
@@ -191,9 +194,9 @@ class Machine:
         inventory.write_text(yaml.safe_dump(groups))
         extra = [f"--extra-vars={key}={value}" for key, value in variables.items()]
         return subprocess.run(
-            [str(PLAYBOOK), "-vvv", "--diff", "-i", str(inventory), f"playbooks/operate/{name}.yml", *extra],
+            [str(PLAYBOOK), "-vvv", "--diff", "-i", str(inventory), f"playbooks/operate/{name}.yml", *flags, *extra],
             cwd=ROOT, env={**os.environ, "ANSIBLE_LOCALHOST_WARNING": "false"},
-            capture_output=True, text=True, timeout=120, check=False,
+            capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
 
 
@@ -226,7 +229,8 @@ def known(old: Machine) -> dict[str, str]:
     """The questions to the old server and its answers, all of which are in its dump on and off the host."""
     answers = old.fill()
     assert all(answer.count("\n") or answer.startswith("{") for answer in answers.values()), answers
-    old.host.out(f"{SW} nixci-backup now")
+    sampled = "while :; do cat /proc/[0-9]*/cmdline 2>/dev/null; sleep 0.05; done >/root/arguments & sampler=$!"
+    old.host.out(f"{sampled}; {SW} nixci-backup now; kill $sampler")
     return answers
 
 
@@ -240,6 +244,13 @@ def test_a_copy_off_the_host_can_be_read_and_is_encrypted(old: Machine, known: d
     stored = b"".join(b"".join(files.read(each)) for each in old.cloud.versions() if each.action == "upload")
     assert len(stored) > 1000 and b"PGDMP" not in stored
     assert known
+
+
+def test_the_password_and_the_key_are_nowhere_but_in_their_file(old: Machine, known: dict[str, str]) -> None:
+    assert known and "restic" in old.host.out("tr '\\0' ' ' </root/arguments")
+    places = "/root/arguments /etc/nixos /nix/store/*nixci* /nix/store/*unit* /run/systemd /var/cache/nixci-backup /var/lib/nixci*"
+    for secret in (PASSWORD, old.cloud.backup[0].secret):
+        assert old.host.sh(f"journalctl --no-pager | grep -F {secret}; grep -rlsF {secret} {places}").stdout == ""
 
 
 def test_the_lost_database_comes_back_from_a_dump(old: Machine, known: dict[str, str]) -> None:
@@ -315,15 +326,19 @@ def test_a_new_host_gets_everything_by_the_playbook(
     assert new.answers(*known) == known
     for question, narinfo in known.items():
         if question.endswith(".narinfo"):
-            assert len(new.nar(narinfo, question)) == int(re.findall("^NarSize: (.*)", narinfo, re.MULTILINE)[0])
-    # The verification at its end made a dump of the new host and copied it, too.
-    shown = new.host.out(f"{SW} nixci-backup list")
-    assert new.host.out("cat /var/lib/nixci-backup/atticd.offsite") in shown and " old " in shown and " new " in shown
+            digest = nix32(hashlib.sha256(new.nar(narinfo, question)).digest())
+            assert f"NarHash: sha256:{digest}\n" in narinfo
+    shown = new.play("backup", tmp_path, "--check").stdout
+    assert re.search(" old +atticd ", shown) and not re.search(" new +atticd ", shown)
+    backed_up = new.play("backup", tmp_path)
+    assert backed_up.returncode == 0, backed_up.stdout[-3000:]
+    shown = backed_up.stdout
+    assert new.host.out("cat /var/lib/nixci-backup/atticd.offsite") in shown and re.search(" new +atticd ", shown)
 
     again = new.play("restore", tmp_path, restore_from="offsite", restore_host="old")
     assert again.returncode != 0 and "restore_replace=atticd" in again.stdout
     secrets = (PASSWORD, new.cloud.backup[0].secret)
-    journal = new.host.out("journalctl --no-pager; cat /nix/var/nix/profiles/system/etc/nixci/manifest.json")
+    journal = new.host.out("journalctl --no-pager")
     assert not any(secret in text for secret in secrets for text in (played.stdout, again.stdout, journal))
 
 

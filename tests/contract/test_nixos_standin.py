@@ -124,10 +124,14 @@ def test_messages_name_the_file(nixos: Host) -> None:
 
 def test_failed_unit_is_status_4_and_the_generation_stays(nixos: Host) -> None:
     before = nixos.profile()
-    nixos.configure('systemd.services.bad = { wantedBy = [ "multi-user.target" ]; script = "echo oh no; exit 3"; };')
+    bad = 'systemd.services.bad = { script = "echo oh no; exit 3"; serviceConfig.Type = "oneshot"; };'
+    needs = 'systemd.services.sleeper = { requires = [ "bad.service" ]; after = [ "bad.service" ]; };'
+    nixos.configure(SLEEPER % "infinity" + bad + needs)
     done = nixos.rebuild("switch")
     assert done.returncode == 1
-    assert "warning: the following units failed: bad.service" in done.stderr
+    # What another unit keeps from starting has not failed itself.
+    assert "\nFailed to start sleeper.service\n" in done.stderr
+    assert "warning: the following units failed: bad.service\n" in done.stderr
     assert "oh no" in done.stderr
     assert "returned non-zero exit status 4" in done.stderr
     assert nixos.profile() == nixos.current() != before
@@ -143,6 +147,7 @@ def test_failed_activation_script_is_status_2(nixos: Host) -> None:
     done = nixos.rebuild("switch")
     assert done.returncode == 1
     assert "Activation script snippet 'broken' failed (1)\n" in done.stdout
+    assert "\nFailed to run activate script\n" in done.stderr
     assert "returned non-zero exit status 2" in done.stderr
 
 
@@ -194,6 +199,33 @@ def test_new_units_are_started_by_their_target_and_not_listed_before(nixos: Host
     assert "\n[Install]\nWantedBy=multi-user.target\n" in nixos.out("cat /etc/systemd/system/more.service") + "\n"
 
 
+def test_what_a_change_does_not_restart_and_what_cannot_be_reloaded(nixos: Host) -> None:
+    """As the programs in Perl and in Rust do: a path and a socket keep what they had, and nothing is restarted instead of reloaded."""
+    units = (
+        SLEEPER % "infinity"
+        + """
+      systemd.services.x.script = "true";
+      systemd.paths.x = { wantedBy = [ "multi-user.target" ]; pathConfig.PathExists = "/no/%(n)s"; };
+      systemd.sockets.x = { wantedBy = [ "sockets.target" ]; socketConfig.ListenStream = "/run/x%(n)s"; };
+      systemd.timers.x = { wantedBy = [ "timers.target" ]; timerConfig.OnBootSec = "%(n)sh"; };
+      systemd.targets.x = { wantedBy = [ "multi-user.target" ]; after = [ "x%(n)s.target" ]; };
+      systemd.services.sleeper.reloadTriggers = [ "%(n)s" ];
+    """
+    )
+    nixos.configure(units % {"n": 1000})
+    assert "x.path, x.socket, x.target, x.timer\n" in nixos.rebuild("test").stderr
+    pid = main_pid(nixos)
+    nixos.configure(units % {"n": 2000})
+    done = nixos.rebuild("test")
+    said = [line for line in done.stderr.splitlines() if "following units" in line or line.startswith("Failed")]
+    assert said == [
+        "reloading the following units: sleeper.service",
+        "Failed to reload sleeper.service: Job type reload is not applicable for unit sleeper.service.",
+        "restarting the following units: x.timer",
+    ]
+    assert "returned non-zero exit status 4" in done.stderr and main_pid(nixos) == pid
+
+
 def test_the_host_name_is_a_file_of_the_system(nixos: Host) -> None:
     nixos.configure('networking.hostName = "web";')
     assert nixos.out(f"cat {nixos.rebuild('build').stdout.strip()}/etc/hostname") == "web"
@@ -205,6 +237,10 @@ def test_second_switch_is_refused(nixos: Host) -> None:
     )
     assert locked.returncode == 11
     assert "Could not acquire lock" in locked.stderr
+    program = f"{nixos.current()}/bin/switch-to-configuration"
+    nobody = nixos.sh(f"setpriv --reuid=65534 --regid=65534 --clear-groups {program} test")
+    assert (nobody.returncode, nobody.stderr) == (1, "Error: switch-to-configuration must be run as the root user\n")
+    assert nixos.sh(program).returncode == 1
     nixos.sh("systemd-run --unit=nixos-rebuild-switch-to-configuration --quiet sleep 1h")
     twice = nixos.rebuild("test")
     nixos.sh("systemctl stop nixos-rebuild-switch-to-configuration")

@@ -36,7 +36,7 @@ def call(serve: t.Callable[[t.Any], str]) -> t.Callable[..., requests.Response]:
             more["json"] = {**more["json"], "vault": {"id": vault}}
             more["json"] = {key: item if value == "{item}" else value for key, value in more["json"].items()}
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        return requests.request(method, url + path, headers=headers, timeout=5, **more)
+        return requests.request(method, url + path, headers=headers, timeout=30, **more)
 
     return send
 
@@ -160,7 +160,7 @@ def lagging(serve: t.Callable[[t.Any], str]) -> t.Iterator[tuple[OnePasswordDoub
 
     def call(method: str, path: str = "", **more: t.Any) -> t.Any:
         headers = {"Authorization": "Bearer t"}
-        response = requests.request(method, f"{url}/v1/vaults/{vault}/items{path}", headers=headers, timeout=5, **more)
+        response = requests.request(method, f"{url}/v1/vaults/{vault}/items{path}", headers=headers, timeout=30, **more)
         return response.json() if response.content else response.status_code
 
     yield double, call

@@ -51,12 +51,12 @@ class Environment:
 
     def native_call(self, operation: str, **body: t.Any) -> requests.Response:
         auth = (self.b2.account_id, self.b2.keys[self.b2.account_id].secret)
-        token = requests.get(f"{self.native}/b2api/v4/b2_authorize_account", auth=auth, timeout=5).json()
+        token = requests.get(f"{self.native}/b2api/v4/b2_authorize_account", auth=auth, timeout=30).json()
         return requests.post(
             f"{self.native}/b2api/v4/{operation}",
             json={"accountId": self.b2.account_id, **body},
             headers={"Authorization": token["authorizationToken"]},
-            timeout=5,
+            timeout=30,
         )
 
     def create(self, name: str, kind: str = "allPrivate") -> str:
@@ -148,7 +148,7 @@ def place(request: pytest.FixtureRequest, serve: Callable[[t.Any], str]) -> Iter
         server.start()
         host, port = server.get_host_and_port()
         url = f"http://{host}:{port}"
-        requests.post(f"{url}/moto-api/reset", timeout=5)
+        requests.post(f"{url}/moto-api/reset", timeout=30)
         s3 = s3_client(url, REGION, "any", "thing")
         s3.create_bucket(Bucket="the-cache", CreateBucketConfiguration={"LocationConstraint": REGION})
         # B2 always keeps versions, moto only if they are enabled.
@@ -301,7 +301,7 @@ def test_bucket_may_be_named_in_the_host(env: Environment, key: Key, by_host: st
     s3.put_object(**OBJECT, Body=b"chunk")
     url = s3.generate_presigned_url("get_object", Params=OBJECT, ExpiresIn=600)
     assert url.startswith(f"http://the-cache.s3.{REGION}.example:")
-    assert requests.get(url, timeout=5).content == b"chunk"
+    assert requests.get(url, timeout=30).content == b"chunk"
     assert [each["Key"] for each in s3.list_objects_v2(Bucket="the-cache")["Contents"]] == [OBJECT["Key"]]
     assert env.client(key, url=by_host).get_object(**OBJECT)["Body"].read() == b"chunk"
     s3.delete_object(**OBJECT)
@@ -313,7 +313,7 @@ def test_bucket_in_the_host_needs_the_same_capabilities(env: Environment, key: K
     s3 = env.client(key, url=by_host, style="virtual")
     assert refusal(s3.list_objects_v2, Bucket="the-other") == (403, "AccessDenied")
     # A path cannot lead out of the host's bucket.
-    answer = requests.get(by_host.replace("s3.", "the-other.s3.") + "/the-cache/x", timeout=5)
+    answer = requests.get(by_host.replace("s3.", "the-other.s3.") + "/the-cache/x", timeout=30)
     assert answer.status_code == 403
     poor = env.b2.add_key("poor", ["listBuckets"], bucket_ids=key.bucket_ids)
     assert refusal(env.client(poor, url=by_host, style="virtual").get_object, **OBJECT) == (403, "AccessDenied")
@@ -323,20 +323,20 @@ def test_changed_presigned_url_is_refused(env: Environment, key: Key) -> None:
     s3 = env.client(key)
     s3.put_object(**OBJECT, Body=b"chunk")
     url = s3.generate_presigned_url("get_object", Params=OBJECT, ExpiresIn=600)
-    assert requests.get(url, timeout=5).content == b"chunk"
-    assert requests.get(url.replace("chunk?", "chunks?"), timeout=5).status_code == 403
+    assert requests.get(url, timeout=30).content == b"chunk"
+    assert requests.get(url.replace("chunk?", "chunks?"), timeout=30).status_code == 403
     assert (
-        "SignatureDoesNotMatch" in requests.get(url.replace("X-Amz-Expires=600", "X-Amz-Expires=999"), timeout=5).text
+        "SignatureDoesNotMatch" in requests.get(url.replace("X-Amz-Expires=600", "X-Amz-Expires=999"), timeout=30).text
     )
-    assert requests.put(url, data=b"other", timeout=5).status_code == 403
-    assert requests.get(url.partition("?")[0], timeout=5).status_code == 403
+    assert requests.put(url, data=b"other", timeout=30).status_code == 403
+    assert requests.get(url.partition("?")[0], timeout=30).status_code == 403
 
 
 def test_presigned_url_expires(env: Environment, key: Key) -> None:
     s3 = env.client(key)
     s3.put_object(**OBJECT, Body=b"chunk")
     url = s3.generate_presigned_url("get_object", Params=OBJECT, ExpiresIn=0)
-    answer = requests.get(url, timeout=5)
+    answer = requests.get(url, timeout=30)
     assert (answer.status_code, "Request has expired" in answer.text) == (403, True)
 
 
@@ -428,7 +428,7 @@ def send(env: Environment, key: Key, method: str, path: str, body: str = "", **h
     """A signed request without what boto3 adds."""
     request = AWSRequest(method, f"{env.url}{path}", data=body.encode(), headers=headers)
     S3SigV4Auth(Credentials(key.id, key.secret), "s3", REGION).add_auth(request)
-    return requests.request(method, request.url, data=body.encode(), headers=dict(request.headers), timeout=5)
+    return requests.request(method, request.url, data=body.encode(), headers=dict(request.headers), timeout=30)
 
 
 def test_acl_is_that_of_the_bucket(env: Environment, key: Key) -> None:
@@ -461,7 +461,7 @@ def test_hash_of_the_body_must_be_signed(env: Environment, key: Key) -> None:
         {"host": env.url.partition("//")[2], "x-amz-date": request.headers["X-Amz-Date"]}
     )
     signer.add_auth(request)
-    answer = session.get(request.url, headers=dict(request.headers), timeout=5)
+    answer = session.get(request.url, headers=dict(request.headers), timeout=30)
     assert answer.status_code == 403
     assert "header 'x-amz-content-sha256' must be included in signature" in answer.text
 
@@ -623,9 +623,9 @@ def test_anybody_may_only_read_a_public_bucket(env: Environment) -> None:
     s3 = env.client(env.b2.add_key("wide", ATTIC))
     env.create("for-everybody", "allPublic")
     s3.put_object(Bucket="for-everybody", Key="x", Body=b"hello")
-    assert requests.get(f"{env.url}/for-everybody/x", timeout=5).content == b"hello"
-    assert requests.get(f"{env.url}/for-everybody", timeout=5).status_code == 403
-    assert requests.put(f"{env.url}/for-everybody/y", data=b"", timeout=5).status_code == 403
+    assert requests.get(f"{env.url}/for-everybody/x", timeout=30).content == b"hello"
+    assert requests.get(f"{env.url}/for-everybody", timeout=30).status_code == 403
+    assert requests.put(f"{env.url}/for-everybody/y", data=b"", timeout=30).status_code == 403
 
 
 @pytest.mark.parametrize("method", ["get_object_tagging", "get_object_torrent", "get_object_attributes"])
@@ -635,9 +635,9 @@ def test_what_b2_lacks_is_not_implemented(env: Environment, key: Key, method: st
 
 
 def test_unusable_authorization_is_refused(env: Environment, key: Key) -> None:
-    basic = requests.get(f"{env.url}/the-cache/x", auth=(key.id, key.secret), timeout=5)
+    basic = requests.get(f"{env.url}/the-cache/x", auth=(key.id, key.secret), timeout=30)
     assert (basic.status_code, "InvalidRequest" in basic.text) == (400, True)
-    malformed = requests.get(f"{env.url}/the-cache/x", headers={"Authorization": "AWS4-HMAC-SHA256 x"}, timeout=5)
+    malformed = requests.get(f"{env.url}/the-cache/x", headers={"Authorization": "AWS4-HMAC-SHA256 x"}, timeout=30)
     assert (malformed.status_code, "AuthorizationHeaderMalformed" in malformed.text) == (400, True)
 
 

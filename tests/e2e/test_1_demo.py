@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import time
 import typing as t
 
 import b2sdk.v2
@@ -178,6 +179,22 @@ def test_the_public_cache_is_open_and_the_other_is_not(cache: t.Any) -> None:
     assert answer.status_code == 200 and "StoreDir: /nix/store" in answer.text
     assert cache("/ci-cache/nix-cache-info").status_code == 401
     assert cache("/ci-cache/nix-cache-info", "ci-token").status_code == 200
+
+
+def test_a_server_that_is_away_is_a_miss(host: t.Any, cache: t.Any) -> None:
+    path = f"/public-cache/{'0' * 32}.narinfo"
+    host.check_output("systemctl stop atticd")
+    try:
+        away = cache(path), cache("/public-cache/nix-cache-info"), cache("/_api/v1/cache-config/public-cache")
+    finally:
+        host.check_output("systemctl start atticd")
+    assert [answer.status_code for answer in away] == [404, 200, 503]
+    assert all(answer.headers["Retry-After"] for answer in away)
+    end = time.monotonic() + 60
+    while "Retry-After" in (back := cache(path)).headers and time.monotonic() < end:
+        time.sleep(0.2)
+    assert (back.status_code, "Retry-After" in back.headers) == (404, False)
+    assert " public-cache " in host.check_output("/run/current-system/sw/bin/nixci-hit-rate 1")
 
 
 @pytest.mark.parametrize("name", RETENTION)

@@ -94,7 +94,7 @@ class Host(nixos_host.Host):
         deadline = time.monotonic() + seconds
         while not ready():
             assert time.monotonic() < deadline, f"{what} did not come within {seconds:g} s:\n{self.log()}"
-            time.sleep(0.1)
+            time.sleep(nixos_host.INTERVAL)
 
     def state(self) -> dict[str, t.Any]:
         """See state.py; store paths are replaced by the names of the systems."""

@@ -20,6 +20,7 @@ from lab.host.container import SYSTEMD
 from lab.shell import attempt, run
 from tests.support import containers
 from tests.support.lab_image import lab_image
+from tests.support.nixos_host import INTERVAL
 from tests.support.paths import ROOT
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -89,13 +90,13 @@ def _build(name: str, folder: pathlib.Path) -> dict[str, object]:
 
     with contextlib.ExitStack() as stack:
         stack.callback(run, "docker", "rm", "--force", "--volumes", container)
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while attempt("docker", "exec", container, "systemctl", "is-system-running").stdout.strip() not in (
             "running",
             "degraded",
         ):
             assert time.monotonic() < deadline, run("docker", "logs", container)
-            time.sleep(0.1)
+            time.sleep(INTERVAL)
         inside(f"mkdir -p {CONFIG}/nixci/hosts/web/settings {ROOTS}")
         inside(f"echo '{SETTINGS}' >{CONFIG}/nixci/hosts/web/settings/nixos.json")
         run("docker", "cp", "--quiet", str(ROOT / "nix/modules"), f"{container}:{CONFIG}/nixci/")

@@ -61,7 +61,7 @@ class Outcome:
         }
         deadline = time.monotonic() + PATIENCE
         while (found := _found(state := host.state())) != expected and time.monotonic() < deadline:
-            time.sleep(0.3)
+            time.sleep(1)  # state.py is a whole program
         assert found == expected, f"{state}\n{run.output if run else ''}\n{host.log()}"
         if self.transport:
             assert state["records"][-1]["transport"] == self.transport, state["records"][-1]

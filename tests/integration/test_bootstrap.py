@@ -81,11 +81,12 @@ def test_the_line_that_the_flake_lacks_is_printed(server: Server, fleet: Checkou
     before = server.current()
     refused = controller.play()
     assert refused.rc != 0, refused.out
-    asked = re.search(r"add (\S+) to the modules of nixosConfigurations\.web", refused.text)
-    assert asked, refused.out
+    asked = re.search(r"add (imports = \[ \S+ \];) to (\S+\.nix)\.", refused.text)
+    assert asked and asked[2] == f"{NAME}.nix", refused.out
     assert server.current() == before and fleet.git("status", "--porcelain") == ""
     assert server.sh("id deploy; ls /etc/opnix-token").stdout == ""
-    fleet.add_modules(asked[1])
+    fleet.write(module(asked[1], OWN))
+    fleet.commit()
 
 
 def test_a_preview_shows_everything_and_changes_nothing(server: Server, fleet: Checkout, controller: Newcomer) -> None:
@@ -160,7 +161,7 @@ def test_a_login_that_does_not_work_is_taken_back(server: Server, controller: Ne
     """The keys are those of somebody else, so the new system would lock us out."""
     before = server.current(), server.profile()
     other = Newcomer.generate(controller.folder / "theirs")
-    failed = controller.play(bootstrap_keys=[other], deploy_confirm_timeout=20)
+    failed = controller.play(bootstrap_keys=[other], deploy_confirm_timeout=30)
     assert failed.rc != 0, failed.out
     assert "The new login to web does not work, so the host goes back to the system before" in failed.text, failed.out
     assert "must be one of bootstrap_keys" in failed.text
@@ -171,7 +172,7 @@ def test_a_login_that_does_not_work_is_taken_back(server: Server, controller: Ne
 
 def test_an_interrupted_run_can_be_repeated(server: Server, fleet: Checkout, controller: Newcomer) -> None:
     before = server.current()
-    values = {"bootstrap_root_login": "no", "deploy_confirm_timeout": 20}
+    values = {"bootstrap_root_login": "no", "deploy_confirm_timeout": 30}
     fleet.write(fleet.read().replace('settings.PermitRootLogin = "yes";', ""))
     controller.killed_at("Use the new login", **values)
     assert server.profile() == before, "nothing is permanent before it was confirmed"

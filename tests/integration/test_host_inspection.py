@@ -25,7 +25,7 @@ NIX_BUILD = (
 def inspect(*prepare: str, fetch: str = "", options: tuple[str, ...] = (), paths: tuple[str, ...] = ()) -> Report:
     script = f"{{ {'; '.join(prepare or ('true',))}; }} >&2; sh /host.sh /etc/nixos '' '{fetch}' {' '.join(paths)} --"
     command = ["docker", "run", "--rm", "--network=none", f"--volume={SCRIPT}:/host.sh:ro", *options, lab_image()]
-    done = subprocess.run([*command, "sh", "-c", script], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*command, "sh", "-c", script], capture_output=True, text=True, timeout=300)
     report = Report.parse(done.stdout)
     assert report["complete"], done.stdout + done.stderr
     return report

@@ -82,7 +82,7 @@ def run(
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert "canary" not in done.stdout
     assert "Traceback" not in done.stdout

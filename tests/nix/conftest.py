@@ -36,7 +36,7 @@ def nix_instantiate(*args: str, folder: pathlib.Path | None = None) -> subproces
     if LIB:
         command.append(f"--volume={LIB}:/nixpkgs/lib:ro")
     return subprocess.run(
-        [*command, lab_image(), "nix-instantiate", *args], capture_output=True, text=True, timeout=120
+        [*command, lab_image(), "nix-instantiate", *args], capture_output=True, text=True, timeout=300
     )
 
 

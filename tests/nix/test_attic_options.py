@@ -29,7 +29,7 @@ def accepted(settings: dict[str, t.Any], folder: pathlib.Path, monkeypatch: pyte
         file = folder / "server.toml"
         file.write_text(toml)
         command = [server, "--mode", "check-config", "-f", str(file)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stderr
 
 

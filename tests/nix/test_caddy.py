@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from lab.shell import attempt, run
+from tests.support.containers import mark
 from tests.support.lab_image import lab_image
 from tests.support.paths import ROOT
 
@@ -57,7 +58,7 @@ class Server:
 
     def __init__(self, caddyfile: str) -> None:
         options = ("--memory=1g", "--cap-add=NET_ADMIN")
-        self.id = run("docker", "run", "--detach", *options, lab_image(), "sleep", "infinity").strip()
+        self.id = run("docker", "run", "--detach", mark(), *options, lab_image(), "sleep", "infinity").strip()
         self.put("/root/Caddyfile", caddyfile)
         self.put("/root/upstream.py", (ROOT / "tests/nix/caddy_upstream.py").read_text())
         names = ",".join(f"DNS:{name}" for name in (TAILNET, TS))

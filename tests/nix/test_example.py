@@ -30,7 +30,7 @@ def test_roles_write_the_example(tmp_path: pathlib.Path) -> None:
         env={**os.environ, "ANSIBLE_CONFIG": "ansible.cfg"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stdout[-4000:]
     assert read(written) == read(EXAMPLE)

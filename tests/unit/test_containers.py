@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import pathlib
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 
 from lab import runs
 from tests.support import containers
+from tests.support.paths import ROOT
 
 DOCKER = """#!/bin/sh
 case "$1 $*" in
@@ -55,3 +57,15 @@ def test_the_processes_of_a_run_have_its_name(docker: pathlib.Path) -> None:
     child = subprocess.run([sys.executable, "-c", code], env=dict(os.environ), capture_output=True, text=True)
     assert child.stdout.split() == [mark, "False"]
     assert runs.is_first() and runs.goes_on(mark.rpartition("=")[2])
+
+
+def test_every_container_that_stays_carries_the_name_of_its_run() -> None:
+    found = 0
+    for path in (ROOT / "tests").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            words = node.args if isinstance(node, ast.Call) else getattr(node, "elts", [])
+            said = [word.value for word in words if isinstance(word, ast.Constant)]
+            if said[:2] == ["docker", "run"] and "--detach" in said:
+                found += 1
+                assert [word for word in words if "mark()" in ast.unparse(word)], f"{path}:{node.lineno}"
+    assert found > 3

@@ -83,7 +83,8 @@ def test_two_parts_run_at_a_time_and_each_is_shown_as_a_whole(
             met.wait(60)
         ran.append(name)
         print(f"{name} prints", file=output, flush=True)
-        return runner.command("echo", f"{name} runs", output=output)
+        # What is not UTF-8 ends no run.
+        return runner.command("printf", f"{name} runs\\n\\377\\n", output=output)
 
     parts = {name: functools.partial(part, name, name in ("one", "two")) for name in ("image", "one", "two", "three")}
     monkeypatch.setattr(runner, "PARTS", parts)
@@ -92,11 +93,29 @@ def test_two_parts_run_at_a_time_and_each_is_shown_as_a_whole(
     for name in parts:
         begin = lines.index(f"==== {name}")
         assert name == "image" or lines[begin + 1 : begin + 3] == [f"{name} prints", f"{name} runs"]
-        assert lines[begin + 3].startswith(f"==== {name}")
+        assert lines[begin + 4].startswith(f"==== {name}")
     assert ran[0] == "image" and ran[-1] == "three"
     for name, line in zip(parts, lines[-5:], strict=False):
         assert line.startswith(f"{name:<12} 1 passed, 0 failed, 0 skipped in ")
     assert lines[-1] == "4 passed, 0 failed, 0 skipped"
+
+
+def test_a_part_that_takes_long_is_named_meanwhile(
+    runner: t.Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    named = threading.Event()
+
+    def slow(output: t.IO[str]) -> t.Any:
+        return runner.Result(int(named.wait(60)))
+
+    def show(*words: str, **options: t.Any) -> None:
+        if words == ("...", "slow"):
+            named.set()
+
+    monkeypatch.setattr(runner, "PARTS", {"slow": slow, "fast": lambda output: runner.Result(1)})
+    monkeypatch.setattr(runner, "SIGN_OF_LIFE", 0.1)
+    monkeypatch.setattr(runner, "print", show, raising=False)
+    assert runner.main([]) == 0
 
 
 def test_a_part_that_crashes_has_failed(

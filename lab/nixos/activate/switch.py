@@ -26,7 +26,16 @@ INIT_VERSION = "init-interface-version"
 # Exists to restart what comes before sysinit.target.
 REACTIVATION = "sysinit-reactivation.target"
 OLD_UNITS = Path("/etc/static/systemd/system")
-SETTLE_SECONDS = 90
+# For units that fail at once. The program waits until systemd has been silent for a quarter of a second.
+SETTLE = 0.5
+USAGE = """\
+Usage: switch-to-configuration [check|switch|boot|test|dry-activate]
+check:        run pre-switch checks and exit
+switch:       make the configuration the boot default and activate now
+boot:         make the configuration the boot default
+test:         activate the configuration, but don't make it the boot default
+dry-activate: show what would be done if this configuration were activated
+"""
 
 
 def say(text: str) -> None:
@@ -35,20 +44,20 @@ def say(text: str) -> None:
 
 def say_units(text: str, names: list[str]) -> None:
     if names:
-        say(f"{text} the following units: {', '.join(sorted(names))}")
+        say(f"{text} the following units: {', '.join(sorted(names, key=str.lower))}")
 
 
 def main(toplevel: Path, args: list[str]) -> int:
     if len(args) != 1 or args[0] not in ACTIONS:
-        say(f"Usage: {toplevel}/bin/switch-to-configuration [{'|'.join(ACTIONS)}]")
+        say(USAGE)
         return 1
     action = args[0]
+    if os.geteuid() != 0:
+        say("Error: switch-to-configuration must be run as the root user")
+        return 1
     if not Path("/etc/NIXOS").exists():
         say("This is not a NixOS installation!")
-        return errno.EINVAL
-    if os.geteuid() != 0:
-        say("This program must be run as root")
-        return 1
+        return errno.ENOENT
     RUN.mkdir(parents=True, exist_ok=True)
     with (RUN / "switch-to-configuration.lock").open("w") as lock:
         try:
@@ -76,7 +85,7 @@ def _locked(toplevel: Path, data: dict[str, t.Any], action: str) -> int:
     if CURRENT.exists() and _content(toplevel / INIT_VERSION) != _content(CURRENT / INIT_VERSION):
         say("Warning: the new NixOS configuration has an ‘init’ that is")
         say("incompatible with the current configuration.  The new configuration")
-        say("won't take effect until you reboot the system.")
+        say("won't take effect until you reboot the system.\n")
         return 100
 
     new = units.read(toplevel / units.UNITS)
@@ -156,6 +165,7 @@ def _switch(toplevel: Path, data: dict[str, t.Any], plan: units.Plan) -> int:
         say(f"NOT restarting the following changed units: {', '.join(plan.skip)}")
     say("activating the configuration...")
     if not activate(toplevel, data):
+        say("Failed to run activate script")
         status = 2
     units.systemctl("reset-failed")
     if units.systemctl("daemon-reload").returncode != 0:
@@ -166,19 +176,25 @@ def _switch(toplevel: Path, data: dict[str, t.Any], plan: units.Plan) -> int:
     say(f"restarting {REACTIVATION}")
     if (toplevel / units.UNITS / REACTIVATION).exists() and units.systemctl("restart", REACTIVATION).returncode != 0:
         status = 4
+    now = units.active()
+    # What was stopped meanwhile, by a dependency, is started instead of reloaded.
+    todo["start"].add([name for name in todo["reload"].names if name not in now])
+    todo["reload"].names = [name for name in todo["reload"].names if name in now]
+    broken: list[str] = []
     for kind, verb in (("reload", "reloading"), ("restart", "restarting"), ("start", "starting")):
         names = todo[kind].names
-        if names:
-            say_units(verb, names)
-            done = units.systemctl("reload-or-restart" if kind == "reload" else kind, "--", *names)
-            if done.returncode != 0:
-                say(done.stderr.strip())
-                status = 4
-        if kind == "start":
-            # Starting an active target again starts the units that it newly wants.
-            units.systemctl("start", "--no-block", "--", *_targets(toplevel, before))
+        say_units(verb, names)
+        # Starting an active target again starts the units that it newly wants.
+        refused, failed_jobs = units.jobs(kind, [*names, *(_targets(toplevel, before) if kind == "start" else [])])
+        for line in refused:
+            say(line)
+            status = 4
+        broken += [f"Failed to {kind} {name}" for name in failed_jobs]
         todo[kind].done()
-    _settle()
+    for line in broken:
+        say(line)
+        status = 4
+    time.sleep(SETTLE)
 
     failed = units.failed()
     new = units.active() - before - set(todo["start"].names) - failed
@@ -186,7 +202,7 @@ def _switch(toplevel: Path, data: dict[str, t.Any], plan: units.Plan) -> int:
     if started:
         say(f"the following new units were started: {', '.join(started)}")
     if failed:
-        say(f"warning: the following units failed: {', '.join(sorted(failed))}")
+        say(f"warning: the following units failed: {', '.join(sorted(failed, key=str.lower))}")
         subprocess.run(["systemctl", "status", "--no-pager", "--full", *sorted(failed)], stdout=sys.stderr, check=False)
         status = 4
     return status
@@ -202,6 +218,9 @@ class _Todo:
         if self.names:
             file.write_text("".join(f"{name}\n" for name in self.names))
 
+    def add(self, names: list[str]) -> None:
+        self.names = sorted({*self.names, *names})
+
     def done(self) -> None:
         self.file.unlink(missing_ok=True)
 
@@ -211,13 +230,3 @@ def _targets(toplevel: Path, before: set[str]) -> list[str]:
     wanted = {path.name.removesuffix(".wants") for path in directory.glob("*.target.wants")}
     wanted |= {path.name.removesuffix(".requires") for path in directory.glob("*.target.requires")}
     return sorted(wanted & before)
-
-
-def _settle() -> None:
-    """Wait until systemd has no jobs left, then briefly for units that fail at once."""
-    end = time.monotonic() + SETTLE_SECONDS
-    while time.monotonic() < end:
-        if not units.systemctl("list-jobs", "--no-legend").stdout.strip():
-            break
-        time.sleep(0.1)
-    time.sleep(0.5)

@@ -4,15 +4,21 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import subprocess
 from pathlib import Path
 
 UNITS = "etc/systemd/system"
 SUFFIXES = (".service", ".timer", ".path", ".socket", ".target")
-# These only describe a unit; a change of them alone does not affect it.
-IGNORED = {"Description", "Documentation", "OnFailure", "OnSuccess", "X-Reload-Triggers"}
-# Never stopped for a change, because everything depends on them.
-KEEP = {"sysinit.target", "basic.target", "multi-user.target", "graphical.target", "timers.target"}
+# A change of these alone does not affect a running unit.
+IGNORED = {
+    "Description", "Documentation", "OnFailure", "OnSuccess", "OnFailureJobMode", "IgnoreOnIsolate", "StopWhenUnneeded",
+    "RefuseManualStart", "RefuseManualStop", "AllowIsolate", "CollectMode", "SourcePath", "X-Reload-Triggers",
+}  # fmt: skip
+# A change of such a unit restarts nothing: targets are only started again, and the others keep what they had.
+NOT_RESTARTED = (".target", ".path", ".socket")
+_FAILED_JOB = re.compile(r"^(?:Job|A dependency job) for (\S+) failed", re.M)
+_REFUSED_JOB = re.compile(r"^Failed to .*", re.M)
 
 
 @dataclasses.dataclass
@@ -46,29 +52,53 @@ def parse(text: str) -> dict[str, list[str]]:
 def compare(old: dict[str, str], new: dict[str, str], active: set[str]) -> Plan:
     plan = Plan()
     for name in sorted(old.keys() - new.keys()):
-        if name in active and name not in KEEP:
+        if name in active and parse(old[name]).get("X-StopOnRemoval") != ["false"]:
             plan.stop.append(name)
     for name in sorted(old.keys() & new.keys()):
-        if name in active and name not in KEEP and old[name] != new[name]:
-            _changed(plan, name, parse(old[name]), parse(new[name]))
+        if name in active and old[name] != new[name] and not name.endswith(NOT_RESTARTED):
+            _changed(plan, name, parse(old[name]), parse(new[name]), active, new)
     return plan
 
 
-def _changed(plan: Plan, name: str, before: dict[str, list[str]], after: dict[str, list[str]]) -> None:
+def _changed(
+    plan: Plan,
+    name: str,
+    before: dict[str, list[str]],
+    after: dict[str, list[str]],
+    active: set[str],
+    new: dict[str, str],
+) -> None:
     different = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
     flag = {key: values[-1] == "true" for key, values in after.items() if key.startswith("X-") and values}
     if different <= IGNORED:
         if "X-Reload-Triggers" in different:
             plan.reload.append(name)
+    elif different <= IGNORED | {"ExecReload"} and "ExecReload" not in after:
+        pass  # what runs is not affected, and cannot be reloaded any more
     elif different <= IGNORED | {"ExecReload"} or flag.get("X-ReloadIfChanged", False):
         plan.reload.append(name)
-    elif not flag.get("X-RestartIfChanged", True):
+    elif not flag.get("X-RestartIfChanged", True) or flag.get("X-OnlyManualStart", False) or manual(after):
         plan.skip.append(name)
     elif not flag.get("X-StopIfChanged", True) or not name.endswith(".service"):
         plan.restart.append(name)
     else:
-        plan.stop.append(name)
-        plan.start.append(name)
+        # What its sockets start is not started itself.
+        listed = " ".join(after.get("Sockets", [])).split() or [f"{name.removesuffix('.service')}.socket"]
+        sockets = [socket for socket in listed if socket in active]
+        plan.stop += [name, *sockets]
+        plan.start += [socket for socket in sockets if socket in new] or [name]
+
+
+def manual(unit: dict[str, list[str]]) -> bool:
+    return unit.get("RefuseManualStop", [""])[-1] in ("1", "yes", "true", "on")
+
+
+def jobs(verb: str, names: list[str]) -> tuple[list[str], list[str]]:
+    """Run a job for each unit and wait for all: what systemd refused, and the units whose job or dependency failed."""
+    if not names:
+        return [], []
+    done = systemctl(verb, "--", *names)
+    return _REFUSED_JOB.findall(done.stderr), _FAILED_JOB.findall(done.stderr)
 
 
 def systemctl(*args: str) -> subprocess.CompletedProcess[str]:
@@ -87,14 +117,13 @@ def active() -> set[str]:
 
 
 def failed() -> set[str]:
-    """Failed units, and those that systemd keeps restarting after a failure."""
+    """Failed units, and those that wait for their restart after they have failed."""
     return {
         name
         for name, (state, sub) in states().items()
-        if state == "failed"
-        or (state == "activating" and sub.startswith("auto-restart") and _result(name) != "success")
+        if state == "failed" or (sub == "auto-restart" and name.endswith(".service") and _status(name) != "0")
     }
 
 
-def _result(name: str) -> str:
-    return systemctl("show", "--property=Result", "--value", name).stdout.strip()
+def _status(name: str) -> str:
+    return systemctl("show", "--property=ExecMainStatus", "--value", name).stdout.strip()

@@ -17,7 +17,7 @@ import urllib.parse
 from .._core.errors import InvalidError, NixciError
 from . import probes
 from .command import Runner
-from .dump import Dump
+from .dump import Copies, Dump
 from .finding import Finding, found, last_line
 from .host import journal
 from .settings import MANIFEST
@@ -27,7 +27,7 @@ PAUSE = 0.5
 
 Params = dict[str, t.Any]
 OWNERS = "SELECT datname || '=' || pg_get_userbyid(datdba) FROM pg_database WHERE NOT datistemplate"
-DUMP_DEFAULTS = {"offsite": None, "max_age": 26, "timeout": 900}
+DUMP_DEFAULTS = {"max_age": 26, "timeout": 900}
 
 
 def with_manifest(params: Params) -> Params:
@@ -91,9 +91,10 @@ class HostCheck:
             time.sleep(min(PAUSE, seen.settling or PAUSE))
         # Not before PostgreSQL answers, and not again and again.
         dumps, problems = self.dumps()
-        if problems:
-            raise self.error(seen, problems)
-        return {"answers": self.answers, "dumps": dumps, **self.result(seen, [])}
+        copies, more = self.copies()
+        if problems or more:
+            raise self.error(seen, [*problems, *more])
+        return {"answers": self.answers, "dumps": dumps, "copies": copies, **self.result(seen, [])}
 
     def units(self) -> tuple[Seen, list[Finding]]:
         try:
@@ -180,6 +181,16 @@ class HostCheck:
             except NixciError as exc:
                 findings.append(Finding(f"dump {dump.database}", str(exc)))
         return verified, findings
+
+    def copies(self) -> tuple[dict[str, t.Any], list[Finding]]:
+        copied, findings = {}, []
+        for params in self.params["copies"]:
+            copies = Copies(Runner(self.runner.module, params["timeout"]), params)
+            try:
+                copied.update(copies.verify(may_start=not self.runner.module.check_mode))
+            except NixciError as exc:
+                findings.append(Finding(f"copies {copies.unit}", str(exc)))
+        return copied, findings
 
     def files(self) -> list[Finding]:
         findings = []

@@ -177,15 +177,18 @@ class Arguments:
         if value == "" and name in EMPTY:
             yield f"{name} is not set; it is {EMPTY[name]}."
             return
-        # Ansible makes text of a list, and a list of text.
-        if exact or isinstance(value, (list, dict)):
+        # Ansible makes text of a list, and a list of text; about text that is no mapping it has three sentences.
+        if exact or isinstance(value, (list, dict)) or option.get("type") == "dict":
             wrong = list(values.exact(name, value, option))
             if wrong:
                 yield from wrong
                 return
         wrong = self._mismatches(name, value, option)
         rule = values.RULES.get(name)
-        for problem in rule(name, value) if rule else ():
+        found = list(rule(name, value)) if rule else []
+        if found:  # ours says what to do
+            wrong = [one for one in wrong if "Supported parameters include" not in one]
+        for problem in found:
             # Ansible's sentences about types and missing keys name the key as well.
             key = problem.split(" ")[0].rstrip(":").rpartition(".")[2]
             if not any(key in one for one in wrong):

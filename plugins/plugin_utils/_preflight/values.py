@@ -173,6 +173,15 @@ def storage(path: str, value: t.Any) -> t.Iterator[str]:
         yield from fields(bucket, type=anything)(path, value)
 
 
+def serial(path: str, value: t.Any) -> t.Iterator[str]:
+    """Sizes of batches. Jinja would take what is no number for 0, and a batch has at least one host."""
+    for size in value if isinstance(value, list) else [value]:
+        if not re.fullmatch(r"0*[1-9]\d*|0*([1-9]\d?|100)%", str(size)):
+            yield f"{path} has the size '{size}'; give numbers from 1 and percentages, for instance [1, '25%']."
+
+
+_on_both = {"urls": anything, "ports": anything}
+
 RULES: dict[str, Rule] = {
     "nixci_cache_domain": text("domain"),
     "nixci_dns_zone": text("domain"),
@@ -226,6 +235,8 @@ RULES: dict[str, Rule] = {
     "caddy_log_size": number(1),
     "caddy_log_files": number(1),
     "caddy_log_days": number(1),
+    "deploy_probes": fields({}, units=anything, commands=anything, controller=fields({}, **_on_both), **_on_both),
+    "deploy_serial": serial,
     "dns_zone": text("domain"),
     "nixos_config_dir": text("path"),
     "nixos_rebuild_timeout": number(1),
@@ -349,10 +360,23 @@ def nixos(values: dict[str, t.Any]) -> t.Iterator[str]:
 
 
 # Role to what concerns several of its variables; called only if each of them is sound.
+def deploy(values: dict[str, t.Any]) -> t.Iterator[str]:
+    timeout, least = (
+        int(values["deploy_confirm_timeout"]),
+        int(values["deploy_grace"]) + int(values["deploy_steady"]) + 20,
+    )
+    if timeout < least:
+        yield (
+            f"deploy_confirm_timeout is {timeout} s, but must be at least 20 s more than deploy_grace and deploy_steady together; "
+            f"set it to {least} or more."
+        )
+
+
 TOGETHER: dict[str, t.Callable[[dict[str, t.Any]], t.Iterator[str]]] = {
     "attic": attic,
     "backup": backup,
     "caches": caches,
+    "deploy": deploy,
     "nixos": nixos,
 }
 

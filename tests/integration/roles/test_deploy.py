@@ -159,7 +159,7 @@ def test_every_problem_of_every_host_is_one_message(fleet: Fleet) -> None:
         for _ in range(100):
             if "ada" in db.sh("cat /run/nixci/lock").stdout:
                 break
-            time.sleep(0.1)
+            time.sleep(0.3)
         status, text = fleet.deploy("web:db", deploy_store_path="/nix/store/00000000000000000000000000000000-none")
     finally:
         known.write_text(pinned)

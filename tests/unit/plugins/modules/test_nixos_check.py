@@ -234,7 +234,7 @@ def test_a_young_dump_of_this_system_is_only_listed(dumps: Dumps) -> None:
     dumps.dump("other-20261126T120000Z.dump", 1)
     result = dumps.check()
     path = f"{dumps.folder}/atticd-20261126T120000Z.dump"
-    assert result["dumps"] == {"atticd": {"path": path, "size": 0, "made": False, "offsite": None}}
+    assert result["dumps"] == {"atticd": {"path": path, "size": 0, "made": False}}
     assert dumps.started() == 0 and dumps.restored() == f"--list {path}\n"
 
 
@@ -261,28 +261,28 @@ def test_a_dump_that_fails_is_a_failure_with_its_journal(dumps: Dumps) -> None:
 def test_a_copy_off_the_host_is_made_and_must_be_young(
     dumps: Dumps, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dump, "OFFSITE_STATE", str(tmp_path))
-    state = tmp_path / "atticd.offsite"
-    dumps.dump("atticd-20261126T120000Z.dump", 60)
-    assert dumps.check(offsite="nixci-offsite.service", check=True)["dumps"]["atticd"]["offsite"] is None
+    monkeypatch.setattr(dump, "COPIES", str(tmp_path))
+    state, name = tmp_path / "atticd.offsite", "atticd-20261126T120000Z.dump"
 
-    dumps.unit("echo 'restic: no connection' >&2; exit 1")
-    assert (
-        "nixci-offsite.service cannot copy the dumps off the host"
-        in dumps.check(offsite="nixci-offsite.service")["msg"]
-    )
+    def check(check: bool = False) -> dict[str, t.Any]:
+        copies = [{"unit": "nixci-offsite.service", "databases": ["atticd"]}]
+        return dumps.module("nixos_check", {"copies": copies, "timeout": 1}, check=check)
+
+    assert check(check=True)["copies"] == {"atticd": None} and dumps.started() == 0
+    dumps.unit("exit 1")
+    assert "nixci-offsite.service cannot copy the dumps off the host" in check()["msg"]
     dumps.unit("true")
-    assert "does not say that it copied a dump of 'atticd'" in dumps.check(offsite="nixci-offsite.service")["msg"]
+    assert "does not say that it copied a dump of 'atticd'" in check()["msg"]
 
-    dumps.unit(f"echo atticd-20261126T120000Z.dump > {state}")
+    dumps.unit(f"echo {name} > {state}")
     started = dumps.started()
     for _ in range(2):
-        made = dumps.check(offsite="nixci-offsite.service")
-        assert made["dumps"]["atticd"]["offsite"] == "atticd-20261126T120000Z.dump" and not made["changed"]
+        made = check()
+        assert made["copies"] == {"atticd": name} and not made["changed"]
         assert dumps.started() == started + 1
     a_day_and_more = time.time() - 27 * 3600
     os.utime(state, (a_day_and_more, a_day_and_more))
-    assert not dumps.check(offsite="nixci-offsite.service").get("failed") and dumps.started() == started + 2
+    assert not check().get("failed") and dumps.started() == started + 2
 
 
 def test_a_dump_that_cannot_be_read_is_a_failure(dumps: Dumps) -> None:

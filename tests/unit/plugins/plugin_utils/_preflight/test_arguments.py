@@ -242,3 +242,27 @@ def test_the_module_documents_every_role() -> None:
 def test_keys_that_give_nobody_access_are_found_and_private_ones_not_shown(keys: list[str], says: str) -> None:
     (problem,) = check({"bootstrap_keys": keys}, ["bootstrap"]).problems
     assert says in problem and problem.startswith("bootstrap_keys") and "canary" not in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("deploy_confirm_timeout", "5", "set it to 55 or more"),
+        ("deploy_serial", "half", "the size 'half'"),
+        ("deploy_serial", [1, "0%"], "the size '0%'"),
+        ("deploy_probes", {"unit": ["x.service"]}, "did you mean units?"),
+        ("deploy_probes", "x.service", "not a mapping"),
+        ("rollback_list", "maybe", "maybe"),
+        ("rollback_to", "abc", "abc"),
+    ],
+)
+def test_a_wrong_way_to_deploy_is_found_before_a_host_is_asked(name: str, value: t.Any, says: str) -> None:
+    (problem,) = check({name: value}, ["deploy"]).problems
+    assert name in problem and says in problem
+
+
+@pytest.mark.parametrize("sizes", [1, "3", "100%", [1, "25%"], ["100%"]])
+def test_batches_have_the_sizes_of_ansible_s_serial(sizes: t.Any) -> None:
+    assert (
+        check({"deploy_serial": sizes, "deploy_confirm_timeout": "300", "rollback_to": "3"}, ["deploy"]).problems == []
+    )
