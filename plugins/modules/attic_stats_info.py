@@ -79,7 +79,8 @@ notes:
   - "A separate role needs no more than these rights, granted by the owner of the tables. They exclude C(cache.keypair), which holds the signing keys:
     V(GRANT SELECT (id, name, is_public, deleted_at, retention_period\\) ON cache TO attic_stats;)
     V(GRANT SELECT ON object, nar, chunk, chunkref, seaql_migrations TO attic_stats;)"
-  - "On NixOS the Python of the task needs psycopg2, for example V(python3.withPackages (p: [ p.psycopg2 ]\\)) as C(ansible_python_interpreter)."
+  - "On NixOS the Python of the task needs psycopg2, for example V(python3.withPackages (p: [ p.psycopg2 ]\\)) as C(ansible_python_interpreter).
+    A host of P(pantheros.nixci.attic#role) has one, V(/etc/nixci/python3)."
 seealso:
   - module: pantheros.nixci.attic_cache
   - name: Attic's garbage collection

@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import subprocess
 import typing as t
 
 import pytest
+import testinfra
 
 from lab import names
-from tests.e2e.conftest import BIN, ROOT, PlaybookRun, play
+from tests.e2e.conftest import BIN, FLEET, ROOT, PlaybookRun, play
 
 # The roles whose work is done on the controller.
 CONTROLLER = {f"pantheros.nixci.{role}" for role in ("b2", "dns", "caches", "gitlab")}
@@ -87,3 +89,31 @@ def test_the_installed_collection_does_the_same(demo: t.Any, tmp_path: pathlib.P
     run = play("-i", str(ROOT / "inventory/lab"), playbook="pantheros.nixci.site", cwd=tmp_path, env=env)
     assert run.rc == 0, run.out
     assert run.changed == 0, run.out
+
+
+def test_a_change_in_the_checkout_is_planned_applied_and_taken_back(demo: t.Any, tmp_path: pathlib.Path) -> None:
+    """deploy.yml and rollback.yml, on the small host alone; in the end it runs what site.yml has made."""
+    small = testinfra.get_host(f"docker://{names.SMALL_CONTAINER}")
+    own, plan, limit = (
+        FLEET / "hosts" / f"{names.SMALL_NAME}.nix",
+        tmp_path / "plan.json",
+        ("--limit", names.SMALL_NAME),
+    )
+
+    def running() -> str:
+        return str(small.check_output("readlink -f /run/current-system"))
+
+    before, text = running(), own.read_text()
+    try:
+        own.write_text(text.replace("imports =", 'environment.etc.release.text = "new";\n  imports =', 1))
+        planned = play(*limit, playbook="playbooks/deploy.yml", deploy_action="plan", deploy_plan=str(plan))
+        assert planned.rc == 0 and running() == before, planned.out
+        entry = json.loads(plan.read_text())["hosts"][names.SMALL_NAME]
+        assert (entry["from"], entry["transport"]) == (before, "host") and entry["to"] != before
+        applied = play(*limit, playbook="playbooks/deploy.yml", deploy_plan=str(plan))
+        assert applied.rc == 0 and f"{names.SMALL_NAME}: confirmed" in applied.problem, applied.out
+        assert running() == entry["to"] and small.file("/etc/release").content_string == "new"
+    finally:
+        own.write_text(text)
+    back = play(*limit, playbook="playbooks/rollback.yml")
+    assert back.rc == 0 and running() == before, back.out

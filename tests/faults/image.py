@@ -6,21 +6,18 @@ It is built once per test run and removed with it.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import fcntl
 import json
 import pathlib
 import shutil
 import tempfile
-import time
 
 from lab import runs
-from lab.host.container import SYSTEMD
-from lab.shell import attempt, run
+from lab.shell import run
 from tests.support import containers
 from tests.support.lab_image import lab_image
-from tests.support.nixos_host import INTERVAL
+from tests.support.nixos_host import Host
 from tests.support.paths import ROOT
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -81,47 +78,36 @@ def _build(name: str, folder: pathlib.Path) -> dict[str, object]:
     for left in folder.glob("key*"):  # of an attempt that failed
         left.unlink()
     run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "deployer", "-f", str(folder / "key"))
-    container = run(
-        "docker", "run", "--detach", containers.mark(), *SYSTEMD, "--hostname=web", "--memory=2g", lab_image()
-    ).strip()
-
-    def inside(script: str) -> str:
-        return run("docker", "exec", container, "bash", "-c", script).strip()
-
-    with contextlib.ExitStack() as stack:
-        stack.callback(run, "docker", "rm", "--force", "--volumes", container)
-        deadline = time.monotonic() + 300
-        while attempt("docker", "exec", container, "systemctl", "is-system-running").stdout.strip() not in (
-            "running",
-            "degraded",
-        ):
-            assert time.monotonic() < deadline, run("docker", "logs", container)
-            time.sleep(INTERVAL)
-        inside(f"mkdir -p {CONFIG}/nixci/hosts/web/settings {ROOTS}")
-        inside(f"echo '{SETTINGS}' >{CONFIG}/nixci/hosts/web/settings/nixos.json")
-        run("docker", "cp", "--quiet", str(ROOT / "nix/modules"), f"{container}:{CONFIG}/nixci/")
-        run("docker", "cp", "--quiet", str(ROOT / "nix/host.nix"), f"{container}:{CONFIG}/nixci/hosts/web/default.nix")
-        run("docker", "cp", "--quiet", str(HERE / "systems.nix"), f"{container}:{CONFIG}/systems.nix")
+    host = Host(lab_image(), "--hostname=web", "--memory=2g")
+    try:
+        host.wait()
+        host.out(f"mkdir -p {CONFIG}/nixci/hosts/web/settings {ROOTS}")
+        host.out(f"echo '{SETTINGS}' >{CONFIG}/nixci/hosts/web/settings/nixos.json")
+        host.copy(ROOT / "nix/modules", f"{CONFIG}/nixci/")
+        host.copy(ROOT / "nix/host.nix", f"{CONFIG}/nixci/hosts/web/default.nix")
+        host.copy(HERE / "systems.nix", f"{CONFIG}/systems.nix")
         key = (folder / "key.pub").read_text().strip()
-        inside(f"cd {CONFIG} && nix-build --out-link {ROOTS}/system systems.nix --argstr key '{key}' >/dev/null")
-        systems = json.loads(inside(
+        host.out(f"cd {CONFIG} && nix-build --out-link {ROOTS}/system systems.nix --argstr key '{key}' >/dev/null")
+        systems = json.loads(host.out(
             f"cd {CONFIG} && nix-instantiate --eval --strict --json --argstr key '{key}' "
             "-E '{key}: builtins.mapAttrs (_: s: builtins.unsafeDiscardStringContext s.outPath) (import ./systems.nix {inherit key;})'"
         ))  # fmt: skip
         remote = systems[REMOTE]
-        inside(
+        host.out(
             f"mkdir {EXPORT} && cd {EXPORT} && nix-store --generate-binary-cache-key {CACHE_KEY} secret public"
             f" && nix copy --to 'file://{EXPORT}/cache?compression=none&secret-key={EXPORT}/secret' {remote}"
             f" && find {ROOTS} -lname {remote} -delete && nix-collect-garbage >/dev/null 2>&1 && ! test -e {remote}"
         )
-        run("docker", "cp", "--quiet", f"{container}:{EXPORT}/cache", str(folder / "cache"))
-        inside(
+        run("docker", "cp", "--quiet", f"{host.id}:{EXPORT}/cache", str(folder / "cache"))
+        host.out(
             f"nix-env -p /nix/var/nix/profiles/system --set {systems['good']} && {systems['good']}/bin/switch-to-configuration switch"
         )
-        run("docker", "cp", "--quiet", str(HERE / "clock.py"), f"{container}:{PYTHON}/faults_clock.py")
-        inside(f"echo 'import faults_clock' >{PYTHON}/faults_clock.pth")
-        public_key = inside(f"cat {EXPORT}/public")
-        host_key = " ".join(inside("cat /etc/ssh/ssh_host_ed25519_key.pub").split()[:2])
-        run("docker", "stop", container)
-        run("docker", "commit", f"--change=LABEL {containers.LABEL}={name}", container, f"{REPOSITORY}:{name}")
+        host.copy(HERE / "clock.py", f"{PYTHON}/faults_clock.py")
+        host.out(f"echo 'import faults_clock' >{PYTHON}/faults_clock.pth")
+        public_key = host.out(f"cat {EXPORT}/public")
+        host_key = " ".join(host.out("cat /etc/ssh/ssh_host_ed25519_key.pub").split()[:2])
+        run("docker", "stop", host.id)
+        run("docker", "commit", f"--change=LABEL {containers.LABEL}={name}", host.id, f"{REPOSITORY}:{name}")
+    finally:
+        host.remove()
     return {"systems": systems, "host_key": host_key, "public_key": public_key}

@@ -65,7 +65,7 @@ class Newcomer(Controller):
     """An inventory of one host, as a user has it before the first run."""
 
     def __init__(self, server: Server, folder: pathlib.Path, **variables: t.Any) -> None:
-        super().__init__(folder / "inventory" / "hosts.json", "playbooks/bootstrap.yml")
+        super().__init__(folder / "inventory" / "hosts.json", "")
         self.folder = folder
         self.key = folder / "id_ed25519"
         self.known_hosts = folder / "inventory" / "known_hosts"
@@ -93,7 +93,9 @@ class Newcomer(Controller):
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "you", "-f", str(path))
         return path.with_suffix(".pub").read_text().strip()
 
-    def argv(self, *args: str, **values: t.Any) -> list[str]:
+    def argv(self, *args: str, playbook: str = "playbooks/bootstrap.yml", **values: t.Any) -> list[str]:
+        """The values are variables of the host in the inventory."""
+        self.playbook = playbook
         hosts = {"nixos": {"hosts": {NAME: {**self.variables, **values}}}}
         pathlib.Path(self.inventory).write_text(json.dumps(hosts))
         return super().argv("--timeout=5", *args)

@@ -114,6 +114,7 @@ def test_a_storage_that_cannot_work_is_refused(host: t.Any) -> None:
         "attic",
         storage={"type": "local", "bucket": "nars", "path": "/data"},
         compression={"type": "brotli", "level": 12},
+        databaseUrl=URL.replace("verify-full", "verify-ca"),
     )
     host.without("postgresql", "backup")
     said = host.refusal()

@@ -42,8 +42,18 @@ def settings(host: Host) -> None:
     )
     host.configure(f"""{{ services.caddy = {{
       globalConfig = "local_certs\\nskip_install_trust";
-      virtualHosts."{OWN}".extraConfig = "reverse_proxy 127.0.0.1:9";
+      virtualHosts."{OWN}".extraConfig = ''
+        respond /ci-cache/nix-cache-info "StoreDir: /nix/store"
+        reverse_proxy 127.0.0.1:9
+      '';
     }}; }}""")
+
+
+def nix_build(host: str) -> str:
+    expression = f"""derivation {{ name = "{host}"; system = builtins.currentSystem; builder = "/bin/sh"; args = [ "-c" "echo > $out" ]; }}"""
+    options = f"--option substituters https://{host}/ci-cache --option download-attempts 1"
+    trust = "NIX_SSL_CERT_FILE=/root/.local/share/caddy/pki/authorities/local/root.crt"
+    return f"grep -q {host} /etc/hosts || echo 127.0.0.1 {host} >> /etc/hosts; {trust} nix-build --no-out-link {options} --expr '{expression}'"
 
 
 class Answer(t.NamedTuple):
@@ -230,6 +240,10 @@ def test_while_the_server_is_away(server: Server) -> None:
             assert (got.status, got.headers["retry-after"]) == (503, "30")
             assert json.loads(got.body)["code"] == 503
         assert SECRET not in server.out("cat /tmp/caddy.log")
+        # Nix builds what it does not find; an error, as from the other site, would stop it.
+        built, failed = server.sh(nix_build(SITE)), server.sh(nix_build(OWN))
+        assert (built.returncode, failed.returncode != 0) == (0, True), built.stderr
+        assert "HTTP error 502" in failed.stderr
         # The host's own site is as it was.
         assert server.ask("/", host=OWN)[0::3] == (502, "")
     finally:
@@ -269,10 +283,11 @@ def test_the_log_is_bounded(server: Server) -> None:
 def test_the_hit_rate_of_a_log_that_caddy_wrote(server: Server) -> None:
     server.put("/root/hit-rate.py", (ROOT / "nix/modules/hit-rate.py").read_text())
     rows = [line.split() for line in server.out("python3 /root/hit-rate.py /var/log/caddy 1").splitlines()]
-    [row] = [row for row in rows if row[1] == "ci-cache"]
-    hits, misses, away = map(int, row[4:7])
-    # none.narinfo; broken.narinfo, slow.narinfo and those of the test without a server
-    assert hits >= 2 and misses == 1 and away == 4
+    # Two, if it is midnight.
+    counts = [map(int, row[-4:-1]) for row in rows if row[1] == "ci-cache"]
+    hits, misses, away = map(sum, zip(*counts, strict=True))
+    # none.narinfo is the miss; broken.narinfo, slow.narinfo and what was asked without a server are the others
+    assert hits >= 2 and misses == 1 and away >= 4
 
 
 def test_a_scanner_finds_nothing_wrong_with_its_tls(
@@ -284,7 +299,13 @@ def test_a_scanner_finds_nothing_wrong_with_its_tls(
     root, report = tmp_path / "root.pem", tmp_path / "report.json"
     root.write_text(server.out("cat /root/.local/share/caddy/pki/authorities/local/root.crt"))
     target = server.out("hostname -i").split()[0] + ":443"
-    options = (f"--sni={SITE}", f"--certinfo_ca_file={root}", f"--json_out={report}", "--mozilla_config=intermediate")
+    options = (
+        f"--sni={SITE}",
+        f"--certinfo_ca_file={root}",
+        f"--json_out={report}",
+        "--mozilla_config=intermediate",
+        "--slow_connection",
+    )
     done = attempt(str(ROOT / ".venv/sslyze/bin/sslyze"), *options, target, timeout=120)
     assert done.returncode == 0 and "OK - Compliant" in done.stdout, done.stdout[-3000:] + done.stderr
     [scan] = json.loads(report.read_text())["server_scan_results"]
