@@ -31,7 +31,7 @@ def test_the_second_run_changes_nothing(again: PlaybookRun) -> None:
 
 
 def test_it_costs_few_tasks(again: PlaybookRun) -> None:
-    assert len(again.tasks) <= 60
+    assert len(again.tasks) <= 64
 
 
 def test_a_limit_leaves_nothing_of_the_controller_out(again: PlaybookRun) -> None:
