@@ -20,7 +20,7 @@ def recover() -> None:
     """One run repairs everything (and verifies the way from push to substitution), the next has nothing to do."""
     end = time.monotonic() + 300
     # A host takes back by itself what the run that was killed has not confirmed.
-    while "is not confirmed yet" in (repaired := play()).problem and time.monotonic() < end:
+    while "is not confirmed" in (repaired := play()).problem and time.monotonic() < end:
         time.sleep(5)
     assert repaired.rc == 0, repaired.out
     again = play()
