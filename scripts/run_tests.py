@@ -77,6 +77,7 @@ def main(names: t.Sequence[str]) -> int:
     finally:
         if runs.is_first():
             containers.remove(run)
+            containers.remove_network()
     total = functools.reduce(operator.add, [done[name].result for name in chosen])
     print(summary([str(done[name]) for name in chosen], total), flush=True)
     return int(total.failed > 0)

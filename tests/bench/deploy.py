@@ -251,9 +251,9 @@ def fleet(bench: Bench, system: str) -> None:
     """Many hosts without changes: each is an address of the one container, which therefore does the work of all."""
     network = bench.host.address.rsplit(".", 2)[0]
     # Others than those of the run before, to which this machine may still remember another way.
-    addresses = [f"{network}.{100 + os.getpid() % 100}.{number}" for number in range(1, FLEET + 1)]
+    addresses = [f"{network}.{150 + os.getpid() % 100}.{number}" for number in range(1, FLEET + 1)]
     for address in addresses:
-        bench.host.out(f"ip address add {address}/16 dev eth0")
+        bench.host.out(f"ip address add {address}/17 dev eth0")
     ways = {
         OURS: lambda: bench.ours(system, f"--forks={FORKS}"),
         "Ansible's floor, a shell (module raw)": lambda: bench.adhoc("raw", "--args=true"),

@@ -25,8 +25,8 @@ import pytest
 import requests
 from moto.server import ThreadedMotoServer
 
-from lab.shell import run
 from tests.contract.atticd import NEW_CACHE, ROOT_TOKEN, SECRET, Path, command_of
+from tests.support.containers import gateway
 from tests.support.lab_image import lab_image
 from tests.support.nixos_host import Host
 from tests.support.paths import ROOT
@@ -104,12 +104,11 @@ class Machine:
 def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     command = command_of(request.param)
     host = Host(lab_image())
-    network = json.loads(run("docker", "inspect", "--format={{json .NetworkSettings.Networks.bridge}}", host.id))
-    s3 = ThreadedMotoServer(network["Gateway"], 0)
+    s3 = ThreadedMotoServer(gateway(), 0)
     try:
         host.wait()
         s3.start()
-        endpoint = f"http://{network['Gateway']}:{s3.get_host_and_port()[1]}"
+        endpoint = f"http://{gateway()}:{s3.get_host_and_port()[1]}"
         client = boto3.client(
             "s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="id", aws_secret_access_key="key"
         )
@@ -134,7 +133,7 @@ def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         host.put("/etc/atticd.env", ENVIRONMENT)
         host.switch(CONFIGURATION)
         folder = tmp_path_factory.mktemp("controller")
-        machine = Machine(host, f"http://{network['IPAddress']}:8080", client, folder)
+        machine = Machine(host, f"http://{host.address}:8080", client, folder)
         machine.comes_back()
         assert machine.ask("POST", "/_api/v1/cache-config/ci", json=NEW_CACHE).status_code == 200
         yield machine

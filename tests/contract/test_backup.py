@@ -30,8 +30,8 @@ import zstandard
 
 from lab.clouds.b2 import B2Double
 from lab.clouds.s3 import S3Double
-from lab.shell import run
 from tests.contract.atticd import NEW_CACHE, ROOT_TOKEN, SECRET, Path, command_of
+from tests.support.containers import gateway
 from tests.support.lab_image import lab_image
 from tests.support.nixos_host import Host
 from tests.support.paths import ROOT
@@ -207,9 +207,8 @@ class Machine:
 def machines(request: pytest.FixtureRequest) -> Iterator[tuple[Machine, Machine]]:
     """A server, and a new one that has never seen it; they share the buckets only."""
     [atticd] = command_of(request.param)[-1:]
-    network = json.loads(run("docker", "network", "inspect", "--format={{json .IPAM.Config}}", "bridge"))[0]
     with contextlib.ExitStack() as stack:
-        cloud = Cloud(stack, network["Gateway"])
+        cloud = Cloud(stack, gateway())
         with concurrent.futures.ThreadPoolExecutor() as threads:
             started = [threads.submit(Machine, cloud, name, atticd, request.param) for name in ("old", "new")]
         made = []

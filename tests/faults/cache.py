@@ -13,7 +13,7 @@ import time
 import typing as t
 from collections.abc import Iterator
 
-from lab.shell import run
+from tests.support.containers import gateway
 
 Fault = t.Literal["", "502", "slow", "stalled", "wrong signature"]
 BYTES_PER_SECOND = 64 << 10
@@ -77,13 +77,12 @@ def _signed_wrongly(file: pathlib.Path) -> bytes | None:
 def serve(folder: pathlib.Path, fault: Fault = "", on_nar: t.Callable[[], None] | None = None) -> Iterator[str]:
     """The URL as the hosts see it; something may happen before an archive is sent."""
     handler = functools.partial(Handler, directory=str(folder), fault=fault, on_nar=on_nar)
-    gateway = run("docker", "network", "inspect", "--format", "{{(index .IPAM.Config 0).Gateway}}", "bridge").strip()
-    server = http.server.ThreadingHTTPServer((gateway, 0), handler)
+    server = http.server.ThreadingHTTPServer((gateway(), 0), handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
-        yield f"http://{gateway}:{server.server_port}"
+        yield f"http://{gateway()}:{server.server_port}"
     finally:
         server.shutdown()
         thread.join()

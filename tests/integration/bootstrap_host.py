@@ -11,6 +11,7 @@ import re
 import select
 import signal
 import subprocess
+import tempfile
 import time
 import typing as t
 
@@ -73,6 +74,9 @@ class Newcomer(Controller):
         self.generate(self.key)
         # Ansible itself expands a ~ for ssh.
         self.env["HOME"] = str(folder)
+        # Below that home, the path of ssh's socket would be too long for the system.
+        self.sockets = tempfile.TemporaryDirectory()
+        self.env["ANSIBLE_SSH_CONTROL_PATH_DIR"] = self.sockets.name
         self.variables = {
             "ansible_host": server.address,
             "ansible_ssh_private_key_file": "~/id_ed25519",

@@ -388,7 +388,9 @@ def kept(before: t.Any, after: t.Any, path: str = "") -> list[str]:
     if isinstance(before, list):
         return [f"{path} lacks {value}" for value in before if value not in after]
     if isinstance(before, str) and path.startswith((".caddy", ".sites")):
-        lost = [line for line in before.split("\n") if line not in after.split("\n")]
+        now = after.split("\n")
+        # What had no block may get one: a log stays where it is, and is rotated.
+        lost = [line for line in before.split("\n") if line not in now and f"{line} {{" not in now]
         return [f"{path} lacks {line!r}" for line in lost]
     return [] if before == after else [f"{path} was {before!r} and is {after!r}"]
 

@@ -12,7 +12,7 @@ import typing as t
 
 from lab.host import access, container
 from lab.shell import attempt, run
-from tests.support.containers import mark
+from tests.support.containers import mark, own_address
 
 PROFILE = "/nix/var/nix/profiles/system"
 BOOT_LOADER = "/usr/lib/nixos-standin/activate/boot_loader.py"
@@ -33,6 +33,7 @@ class Host:
             "run",
             "--detach",
             mark(),
+            *own_address(),
             *container.SYSTEMD,
             "--hostname=standin",
             "--memory=4g",
