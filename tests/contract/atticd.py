@@ -67,7 +67,8 @@ def to_toml(settings: dict[str, t.Any]) -> str:
 
 def mint(caches: dict[str, t.Any], key: t.Any = SECRET, algorithm: str = "HS256", **claims: t.Any) -> str:
     now = int(time.time())
-    payload = {"exp": now + 600, "nbf": now - 60, "sub": "tester", NAMESPACE: {"caches": caches}, **claims}
+    # Some are made before the first test, and must last until the last one on a slow machine.
+    payload = {"exp": now + 6 * 3600, "nbf": now - 60, "sub": "tester", NAMESPACE: {"caches": caches}, **claims}
     payload = {name: value for name, value in payload.items() if value is not None}
     return jwt.encode(payload, key, algorithm=algorithm)
 
