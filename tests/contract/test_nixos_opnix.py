@@ -11,7 +11,7 @@ import pytest
 from werkzeug.serving import make_server
 
 from lab.clouds.onepassword import OnePasswordDouble, service_account_token
-from lab.shell import run
+from tests.support.containers import gateway
 from tests.support.nixos_host import Host
 
 CONFIGURATION = """
@@ -40,8 +40,7 @@ class Vault:
 
 @pytest.fixture
 def vault(nixos: Host) -> Iterator[Vault]:
-    address = run("docker", "inspect", "--format={{.NetworkSettings.Networks.bridge.Gateway}}", nixos.id).strip()
-    vault = Vault(address)
+    vault = Vault(gateway())
     nixos.sh("rm -rf /etc/opnix-token /var/lib/opnix")
     nixos.sh("systemctl stop opnix-secrets greeter; systemctl reset-failed")
     yield vault
